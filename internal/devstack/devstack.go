@@ -1,0 +1,67 @@
+// Package devstack owns the servers that the embedded stack runs on: Postgres, a Kafka-protocol broker
+// inside this process, and a real Apache Kafka without containers. `pavane up`, the test helpers and CI
+// start them through here. Nothing in it is meant for production.
+//
+// Every server process is a direct child with a death signal, so that a kill -9 of its starter takes it
+// along on Linux; elsewhere, and for whatever slips through, the next start on the same directory ends
+// the leftover first. A directory belongs to one starter at a time, held by a file lock.
+package devstack
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+// loopback is the only address that servers of the embedded stack listen on.
+const loopback = "127.0.0.1"
+
+// portSteps is how many ports above a wanted one are tried before any free port is taken.
+const portSteps = 100
+
+// FreePort returns a loopback TCP port on which nothing listens: want itself when it is free, else the next
+// free one above it (up to 100 further), else any. want = 0 asks for any. The port is not reserved: a server
+// must be ready to find it taken a moment later.
+func FreePort(want int) (int, error) {
+	if want > 0 {
+		for port := want; port <= min(want+portSteps, 65535); port++ {
+			if p, err := tryPort(port); err == nil {
+				return p, nil
+			}
+		}
+	}
+	port, err := tryPort(0)
+	if err != nil {
+		return 0, fmt.Errorf("find a free port on %s: %w", loopback, err)
+	}
+	return port, nil
+}
+
+// tryPort listens for a moment and returns the port it got.
+func tryPort(port int) (int, error) {
+	l, err := net.Listen("tcp", net.JoinHostPort(loopback, strconv.Itoa(port)))
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// CacheDir returns the directory for what is fetched once per user: "pavane" below the user's cache
+// directory, or below the temporary directory where the user has none.
+func CacheDir() string {
+	base, err := os.UserCacheDir()
+	if err != nil {
+		base = filepath.Join(os.TempDir(), ownTempName())
+	}
+	return filepath.Join(base, "pavane")
+}
+
+// report tells progress to f when there is one.
+func report(f func(string), format string, args ...any) {
+	if f != nil {
+		f(fmt.Sprintf(format, args...))
+	}
+}

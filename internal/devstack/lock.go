@@ -1,0 +1,60 @@
+package devstack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// lockPoll is the pause between two tries for a file lock that somebody else holds.
+const lockPoll = 50 * time.Millisecond
+
+// errLocked says that another live process holds the lock.
+var errLocked = errors.New("in use by another process")
+
+// fileLock is an advisory lock on a file. The kernel drops it when the holder dies, however it dies, and
+// children do not inherit it; so a server found running in a directory whose lock is free is an orphan.
+type fileLock struct{ f *os.File }
+
+// tryLock takes the lock of dir, which must exist, or returns errLocked.
+func tryLock(dir string) (*fileLock, error) {
+	path := filepath.Join(dir, "lock")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock file: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("%s: %w", dir, errLocked)
+		}
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return &fileLock{f: f}, nil
+}
+
+// waitLock takes the lock of dir, waiting for its holder until ctx ends.
+func waitLock(ctx context.Context, dir string) (*fileLock, error) {
+	for {
+		l, err := tryLock(dir)
+		if !errors.Is(err, errLocked) {
+			return l, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", err, context.Cause(ctx))
+		case <-time.After(lockPoll):
+		}
+	}
+}
+
+// unlock gives the lock up. The file stays: removing it would let two holders lock two different files.
+func (l *fileLock) unlock() {
+	if l != nil {
+		_ = l.f.Close()
+	}
+}

@@ -1,0 +1,425 @@
+package devstack
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// superuser is the role that StartPostgres makes and URL names.
+const superuser = "postgres"
+
+const (
+	// bindTries is how often a start is tried again with another port or while a crashed server's memory is
+	// still held.
+	bindTries = 40
+	// bindPause is the pause before such a try.
+	bindPause = 50 * time.Millisecond
+	// logTail is how much of the server's log an error shows, in bytes.
+	logTail = 1500
+)
+
+// PostgresConfig says where and how a Postgres runs. The zero value is a throw-away server.
+type PostgresConfig struct {
+	// Dir holds the data directory, the password and the log, and is kept by Stop. Empty means a temporary
+	// directory that Stop removes. When we run as root and the server's user cannot walk to Dir, a
+	// stand-in below the temporary directory is used; see Postgres.Dir.
+	Dir string
+	// Port is the wanted port; 0 means any. A taken one is stepped over.
+	Port int
+	// NoSync turns fsync off, for tests: faster, and a power cut (not a crash of the server) loses data.
+	NoSync bool
+	// Settings are server settings on top of the defaults, which they win over.
+	Settings map[string]string
+	// BinDir names a directory with initdb and postgres; empty means the machine's own, else a fetched one.
+	BinDir string
+	// CacheDir is where a fetched Postgres is kept; empty means CacheDir().
+	CacheDir string
+	// Progress is told about steps that take long; may be nil.
+	Progress func(string)
+}
+
+// Postgres is a running server, a direct child of this process. Its methods may be called from several
+// goroutines, one at a time for Stop, Kill and Restart.
+type Postgres struct {
+	cfg       PostgresConfig
+	as        *account
+	bin       string
+	dir       string
+	temporary bool
+	password  string
+	lock      *fileLock
+
+	mu   sync.Mutex // guards port and proc
+	port int
+	proc *process
+}
+
+// StartPostgres starts a server and returns when it accepts connections. It initialises the data directory on
+// the first start and ends a server that a crashed starter left in it. It fails when another live
+// process uses the directory, or when ctx ends first.
+func StartPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
+	p := &Postgres{cfg: cfg, as: serverAccount(), bin: cfg.BinDir}
+	if err := p.start(ctx); err != nil {
+		if p.temporary {
+			_ = os.RemoveAll(p.dir)
+		}
+		p.lock.unlock()
+		return nil, fmt.Errorf("start Postgres: %w", err)
+	}
+	return p, nil
+}
+
+// start goes through the steps; what it has taken before a fault is given back by the caller.
+func (p *Postgres) start(ctx context.Context) (err error) {
+	if p.bin == "" {
+		cache := p.cfg.CacheDir
+		if cache == "" {
+			cache = CacheDir()
+		}
+		if p.bin, err = postgresBinaries(ctx, p.as, cache, p.cfg.Progress); err != nil {
+			return err
+		}
+	}
+	if err := p.takeDir(); err != nil {
+		return err
+	}
+	if err := p.reapLeftover(ctx); err != nil {
+		return err
+	}
+	if err := p.initialise(ctx); err != nil {
+		return err
+	}
+	return p.launch(ctx, p.cfg.Port)
+}
+
+// takeDir makes the server's directory and locks it. It is open for walking (0711) because the data
+// directory inside may belong to another user; the data directory itself is closed (0700).
+func (p *Postgres) takeDir(ctx context.Context) (err error) {
+	if p.cfg.Dir == "" {
+		p.temporary = true
+		if p.dir, p.lock, err = takeTempDir(ctx, "postgres-"); err != nil {
+			return err
+		}
+	} else {
+		if p.dir, err = p.as.reachable(p.cfg.Dir); err != nil {
+			return err
+		}
+		if p.lock, err = takeDir(p.dir); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(p.dir, 0o711); err != nil {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	if err := os.Chmod(p.dir, 0o711); err != nil {
+		return fmt.Errorf("open directory for the server's user: %w", err)
+	}
+	if !p.as.reaches(p.dir) {
+		return fmt.Errorf("user %d, as which the server must run, cannot walk to %s; set TMPDIR to a place that it can", p.as.uid, p.dir)
+	}
+	p.lock, err = tryLock(p.dir)
+	return err
+}
+
+func (p *Postgres) dataDir() string { return filepath.Join(p.dir, "data") }
+func (p *Postgres) logFile() string { return filepath.Join(p.dir, "postgres.log") }
+
+// reapLeftover ends the server that a killed starter left in our directory. We hold the directory's lock, so
+// nobody needs it any more.
+func (p *Postgres) reapLeftover(ctx context.Context) error {
+	pid, _ := p.pidFile()
+	if pid == 0 || !alive(pid) || !runsIn(pid, p.dataDir()) {
+		return nil
+	}
+	report(p.cfg.Progress, "stopping a Postgres left behind by an earlier run (pid %d)", pid)
+	return reap(ctx, pid, syscall.SIGINT)
+}
+
+// pidFile reads postmaster.pid: the server's process id (0 when there is none) and whether it says that the
+// server accepts connections.
+func (p *Postgres) pidFile() (pid int, ready bool) {
+	b, err := os.ReadFile(filepath.Join(p.dataDir(), "postmaster.pid"))
+	if err != nil {
+		return 0, false
+	}
+	lines := strings.Split(string(b), "\n")
+	pid, _ = strconv.Atoi(strings.TrimSpace(lines[0]))
+	return pid, len(lines) > 7 && strings.TrimSpace(lines[7]) == "ready"
+}
+
+// initialise makes the data directory once. It is built beside its place and moved there by a rename, so that
+// a killed initdb leaves nothing that looks usable.
+func (p *Postgres) initialise(ctx context.Context) error {
+	secret := filepath.Join(p.dir, "password")
+	if _, err := os.Stat(filepath.Join(p.dataDir(), "PG_VERSION")); err == nil {
+		b, err := os.ReadFile(secret)
+		if err != nil {
+			return fmt.Errorf("read the server's password (remove %s to begin anew): %w", p.dir, err)
+		}
+		p.password = string(b)
+		return nil
+	}
+	report(p.cfg.Progress, "initialising Postgres in %s", p.dir)
+	fresh := p.dataDir() + ".new"
+	if err := os.RemoveAll(fresh); err != nil {
+		return fmt.Errorf("remove half initialised data: %w", err)
+	}
+	if err := os.Mkdir(fresh, 0o700); err != nil {
+		return fmt.Errorf("make data directory: %w", err)
+	}
+	p.password = rand.Text()
+	if err := os.WriteFile(secret, []byte(p.password), 0o600); err != nil {
+		return fmt.Errorf("keep the server's password: %w", err)
+	}
+	if err := errors.Join(p.as.own(fresh), p.as.own(secret)); err != nil {
+		return fmt.Errorf("hand data over to the server's user: %w", err)
+	}
+	if err := p.initdb(ctx, fresh, secret); err != nil {
+		return err
+	}
+	if err := os.Rename(fresh, p.dataDir()); err != nil {
+		return fmt.Errorf("put data directory in place: %w", err)
+	}
+	return nil
+}
+
+// initdb runs the program of that name. No sync: it would take longer than all the rest, and there is
+// nothing yet that a power cut could lose.
+func (p *Postgres) initdb(ctx context.Context, data, secret string) error {
+	var out bytes.Buffer
+	cmd := exec.Command(filepath.Join(p.bin, "initdb"), "-D", data, "-U", superuser,
+		"--auth=scram-sha-256", "--pwfile="+secret, "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions")
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.dir, serverEnv(), &out, &out
+	proc, err := startProcess(cmd, p.as, syscall.SIGKILL)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-proc.done:
+	case <-ctx.Done():
+		proc.kill()
+		return fmt.Errorf("initdb: %w", context.Cause(ctx))
+	}
+	if proc.err != nil {
+		return fmt.Errorf("initdb in %s: %w: %s", data, proc.err, strings.TrimSpace(out.String()))
+	}
+	return nil
+}
+
+// serverEnv is our environment without what would steer the server (PGDATA, PGPORT, …) and with messages in
+// English, which launch reads.
+func serverEnv() []string {
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "PG") || strings.HasPrefix(v, "LC_") || strings.HasPrefix(v, "LANG")
+	})
+	return append(env, "LC_ALL=C")
+}
+
+// settings are the server's settings: small, on loopback only, no socket files (their paths may be no longer
+// than 107 bytes), deadlocks found fast.
+func (p *Postgres) settings(port int) map[string]string {
+	s := map[string]string{
+		"port":                    strconv.Itoa(port),
+		"listen_addresses":        loopback,
+		"unix_socket_directories": "",
+		"shared_buffers":          "32MB",
+		"max_connections":         "200",
+		"deadlock_timeout":        "100ms",
+		"jit":                     "off",
+		"timezone":                "UTC",
+		"log_timezone":            "UTC",
+		"log_line_prefix":         "%m [%p] %d ",
+	}
+	if p.cfg.NoSync {
+		maps.Copy(s, map[string]string{"fsync": "off", "full_page_writes": "off"})
+	}
+	maps.Copy(s, p.cfg.Settings)
+	return s
+}
+
+// launch starts the server and waits until it is ready. It tries again with another port when somebody took
+// ours in between, and with the same one while a crashed server's last children still hold its memory.
+func (p *Postgres) launch(ctx context.Context, want int) error {
+	for try := 1; ; try++ {
+		port, err := FreePort(want)
+		if err != nil {
+			return err
+		}
+		proc, err := p.launchOnce(ctx, port)
+		if err == nil {
+			p.mu.Lock()
+			p.port, p.proc = port, proc
+			p.mu.Unlock()
+			return nil
+		}
+		passing := strings.Contains(err.Error(), "Address already in use") || strings.Contains(err.Error(), "shared memory block")
+		if !passing || try == bindTries {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(bindPause):
+		}
+	}
+}
+
+// launchOnce starts the server on port and returns when its pid file says ready. The death signal is the one
+// for a fast, clean shutdown.
+func (p *Postgres) launchOnce(ctx context.Context, port int) (*process, error) {
+	log, err := os.OpenFile(p.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	defer log.Close()
+	info, err := log.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("look at log: %w", err)
+	}
+	args := []string{"-D", p.dataDir()}
+	settings := p.settings(port)
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		args = append(args, "-c", name+"="+settings[name])
+	}
+	cmd := exec.Command(filepath.Join(p.bin, "postgres"), args...)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.dir, serverEnv(), log, log
+	proc, err := startProcess(cmd, p.as, syscall.SIGINT)
+	if err != nil {
+		return nil, err
+	}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-proc.done:
+			return nil, fmt.Errorf("server ended while starting (%w): %s", proc.err, tail(p.logFile(), info.Size()))
+		case <-ctx.Done():
+			proc.kill()
+			return nil, fmt.Errorf("wait for the server to be ready: %w", context.Cause(ctx))
+		case <-tick.C:
+			if pid, ready := p.pidFile(); ready && pid == proc.pid() {
+				return proc, nil
+			}
+		}
+	}
+}
+
+// tail returns the end of what a log file gained since it was from bytes long.
+func tail(path string, from int64) string {
+	b, err := os.ReadFile(path)
+	if err != nil || int64(len(b)) < from {
+		return "no log"
+	}
+	b = b[from:]
+	return strings.TrimSpace(string(b[max(0, len(b)-logTail):]))
+}
+
+// URL returns the address of a database for the superuser, as a postgres:// URL without TLS. It changes only
+// when Restart finds the port taken.
+func (p *Postgres) URL(db string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	u := url.URL{
+		Scheme: "postgres", User: url.UserPassword(superuser, p.password),
+		Host: net.JoinHostPort(loopback, strconv.Itoa(p.port)), Path: "/" + db, RawQuery: "sslmode=disable",
+	}
+	return u.String()
+}
+
+// Dir returns where the server's files are: the wanted directory, or the one that stands in for it.
+func (p *Postgres) Dir() string { return p.dir }
+
+// Pid returns the process id of the server's main process.
+func (p *Postgres) Pid() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.proc.pid()
+}
+
+// CreateDatabase makes the database name unless it exists.
+func (p *Postgres) CreateDatabase(ctx context.Context, name string) error {
+	// The driver "postgres" is registered by the library that fetches the binaries.
+	db, err := sql.Open("postgres", p.URL(superuser))
+	if err != nil {
+		return fmt.Errorf("create database %s: %w", name, err)
+	}
+	defer db.Close()
+	exists := func() (found bool, err error) {
+		err = db.QueryRowContext(ctx, `select exists (select 1 from pg_database where datname = $1)`, name).Scan(&found)
+		return found, err
+	}
+	if found, err := exists(); err != nil || found {
+		return wrap(err, "look for database %s", name)
+	}
+	if _, err := db.ExecContext(ctx, `create database `+quoteIdent(name)); err != nil {
+		if found, _ := exists(); found { // somebody was faster
+			return nil
+		}
+		return fmt.Errorf("create database %s: %w", name, err)
+	}
+	return nil
+}
+
+// quoteIdent makes name safe as an SQL identifier.
+func quoteIdent(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+// wrap adds what was done to err, and keeps nil.
+func wrap(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf(format+": %w", append(args, err)...)
+}
+
+// Stop shuts the server down, cutting its connections, and kills it when ctx ends first. Temporary files are
+// removed, a kept directory can be started again. The second call does nothing.
+func (p *Postgres) Stop(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	sig := syscall.SIGINT // fast: roll back, write everything, end
+	if p.temporary {
+		sig = syscall.SIGQUIT // at once: nothing has to be kept
+	}
+	err := p.proc.stop(ctx, sig)
+	if p.temporary {
+		err = errors.Join(err, os.RemoveAll(p.dir))
+	}
+	p.lock.unlock()
+	return wrap(err, "stop Postgres")
+}
+
+// Kill ends the server's main process as a crash does (SIGKILL); its children follow by themselves. Restart
+// brings it back through crash recovery.
+func (p *Postgres) Kill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.proc.kill()
+}
+
+// Restart starts the server again after Kill, on the same port unless that is taken now. A server that still runs is
+// shut down first.
+func (p *Postgres) Restart(ctx context.Context) error {
+	p.mu.Lock()
+	proc, port := p.proc, p.port
+	p.mu.Unlock()
+	if err := proc.stop(ctx, syscall.SIGINT); err != nil {
+		return fmt.Errorf("restart Postgres: %w", err)
+	}
+	return wrap(p.launch(ctx, port), "restart Postgres")
+}

@@ -1,0 +1,96 @@
+// Package brokertest owns the broker that tests run on: one inside the test process that speaks the real Kafka
+// protocol, or a real Kafka where PAVANE_KAFKA names one. It also holds the conformance suite that every
+// broker must pass.
+package brokertest
+
+import (
+	"context"
+	"crypto/rand"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"pavane/internal/devstack"
+)
+
+// serverEnv names the variable with the address of an existing Kafka, host:port[,host:port…].
+const serverEnv = "PAVANE_KAFKA"
+
+// patience bounds one administrative request.
+const patience = 30 * time.Second
+
+// Start returns the bootstrap address of a broker for this test: the Kafka that PAVANE_KAFKA names, which other
+// tests use too (take topics from Topic and groups with random names), else one of its own that ends
+// with the test.
+func Start(t testing.TB) string {
+	t.Helper()
+	if addr := os.Getenv(serverEnv); addr != "" {
+		return addr
+	}
+	return StartFake(t).Addr()
+}
+
+// Topic makes a topic with a fresh name and returns the name. On a shared Kafka it is deleted when the test ends.
+func Topic(t testing.TB, addr string, partitions int) string {
+	t.Helper()
+	name := "t-" + strings.ToLower(rand.Text())
+	req := kmsg.NewPtrCreateTopicsRequest()
+	topic := kmsg.NewCreateTopicsRequestTopic()
+	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = name, int32(partitions), 1
+	req.Topics = append(req.Topics, topic)
+	resp, err := request[*kmsg.CreateTopicsResponse](addr, req)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.Topics[0].ErrorCode)
+	}
+	if err != nil {
+		t.Fatalf("create topic %s with %d partitions: %v", name, partitions, err)
+	}
+	if os.Getenv(serverEnv) != "" {
+		t.Cleanup(func() { remove(t, addr, name) })
+	}
+	return name
+}
+
+// remove deletes a topic.
+func remove(t testing.TB, addr, name string) {
+	req := kmsg.NewPtrDeleteTopicsRequest()
+	req.TopicNames = []string{name}
+	topic := kmsg.NewDeleteTopicsRequestTopic()
+	topic.Topic = kmsg.StringPtr(name)
+	req.Topics = append(req.Topics, topic)
+	if _, err := request[*kmsg.DeleteTopicsResponse](addr, req); err != nil {
+		t.Errorf("delete topic %s: %v", name, err)
+	}
+}
+
+// request asks the cluster at addr once, over connections of its own.
+func request[R kmsg.Response](addr string, req kmsg.Request) (resp R, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(addr, ",")...))
+	if err != nil {
+		return resp, err
+	}
+	defer client.Close()
+	raw, err := client.Request(ctx, req)
+	if err != nil {
+		return resp, err
+	}
+	return raw.(R), nil
+}
+
+// start is what Start and StartFake share.
+func start(t testing.TB) *devstack.Broker {
+	t.Helper()
+	b, err := devstack.StartBroker(devstack.BrokerConfig{})
+	if err != nil {
+		t.Fatalf("start test broker: %v", err)
+	}
+	t.Cleanup(b.Close)
+	return b
+}

@@ -1,0 +1,172 @@
+// Package outbox owns the writing side of the outbox table: events become rows
+// in the caller's transaction. There is no way to append without one.
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"pavane/shared/event"
+	"pavane/shared/postgres"
+)
+
+// DefaultMaxBytes is the default limit for the data of one event. It stays
+// below Kafka's default message.max.bytes (1 MiB) with room for headers, so
+// the broker never refuses what the database has accepted.
+const DefaultMaxBytes = 900 << 10
+
+// Config says whose events these are. Source and Topics are required.
+type Config struct {
+	Source   string       // CloudEvents source, "/order-svc"
+	Topics   event.Topics // where each kind goes
+	MaxBytes int          // limit for one event's data; 0 means DefaultMaxBytes
+	Now      func() time.Time
+}
+
+// Outbox appends the events of one service.
+type Outbox struct {
+	cfg  Config
+	one  *sql.Stmt
+	many *sql.Stmt
+	wake chan struct{}
+}
+
+const (
+	insertOneSQL = `insert into outbox (topic, key, sequence, event_id, type, headers, payload)
+values ($1, $2, $3, $4, $5, $6, $7)`
+	insertManySQL = `insert into outbox (topic, key, sequence, event_id, type, headers, payload)
+select t.topic, t.key, t.sequence, t.event_id, t.type, t.headers, t.payload
+from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::bytea[], $7::bytea[]) with ordinality
+  as t (topic, key, sequence, event_id, type, headers, payload, place) order by t.place`
+)
+
+// New prepares the statements of an outbox in db, which must have the kit's
+// tables.
+func New(ctx context.Context, db *postgres.DB, cfg Config) (*Outbox, error) {
+	if cfg.Source == "" || len(cfg.Topics) == 0 {
+		return nil, fmt.Errorf("outbox: source %q, %d topics: both are required", cfg.Source, len(cfg.Topics))
+	}
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = DefaultMaxBytes
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	o := &Outbox{cfg: cfg, wake: make(chan struct{}, 1)}
+	var err error
+	// Prepared once per connection, an append costs one round trip.
+	if o.one, err = db.SQL().PrepareContext(ctx, insertOneSQL); err != nil {
+		return nil, fmt.Errorf("outbox: prepare: %w", err)
+	}
+	if o.many, err = db.SQL().PrepareContext(ctx, insertManySQL); err != nil {
+		return nil, fmt.Errorf("outbox: prepare: %w", err)
+	}
+	return o, nil
+}
+
+// Wake delivers after each committed append of this process; the relay listens
+// to it. Polling stays the truth: a lost wake-up costs time, not an event.
+func (o *Outbox) Wake() <-chan struct{} { return o.wake }
+
+// Append adds events to the outbox in tx, in the order given. The caller holds
+// the lock of each key's row and took the sequences from its version. An event
+// appended while another one is handled names that one as its cause.
+func (o *Outbox) Append(ctx context.Context, tx *sqlx.Tx, events ...event.Numbered) error {
+	if len(events) == 0 {
+		return nil
+	}
+	rows := make([]row, len(events))
+	last := make(map[string]int64, 1)
+	for i, e := range events {
+		var err error
+		if rows[i], err = o.row(ctx, e); err != nil {
+			return err
+		}
+		key := e.Event.Key()
+		if before, ok := last[key]; ok && e.Sequence != before+1 {
+			return fmt.Errorf("outbox: %s of key %q has sequence %d after %d; sequences of a key are dense", e.Event.Kind(), key, e.Sequence, before)
+		}
+		last[key] = e.Sequence
+	}
+	postgres.OnCommit(ctx, o.signal)
+	if len(rows) == 1 {
+		return o.insertOne(ctx, tx, rows[0])
+	}
+	return o.insertMany(ctx, tx, rows)
+}
+
+func (o *Outbox) signal() {
+	select {
+	case o.wake <- struct{}{}:
+	default: // a signal waits already
+	}
+}
+
+type row struct {
+	topic, key, id, kind string
+	sequence             int64
+	headers, payload     []byte
+}
+
+func (o *Outbox) row(ctx context.Context, n event.Numbered) (row, error) {
+	kind, key := n.Event.Kind(), n.Event.Key()
+	topic, err := o.cfg.Topics.Of(kind)
+	if err != nil {
+		return row{}, fmt.Errorf("outbox: %w", err)
+	}
+	if key == "" || n.Sequence < 1 {
+		return row{}, fmt.Errorf("outbox: %s has key %q and sequence %d; want a key and a number from 1 on", kind, key, n.Sequence)
+	}
+	data, err := json.Marshal(n.Event)
+	if err != nil {
+		return row{}, fmt.Errorf("outbox: %s of key %q: %w", kind, key, err)
+	}
+	if len(data) > o.cfg.MaxBytes {
+		return row{}, fmt.Errorf("outbox: %s of key %q has %d bytes; the limit is %d", kind, key, len(data), o.cfg.MaxBytes)
+	}
+	e := event.Envelope{
+		ID: event.NewID(), Source: o.cfg.Source, Kind: kind, Key: key, Sequence: n.Sequence,
+		Time: o.cfg.Now(), CorrelationID: key,
+	}
+	if cause, ok := event.CauseFrom(ctx); ok {
+		e.CausationID, e.TraceParent = cause.ID, cause.TraceParent
+		if cause.CorrelationID != "" {
+			e.CorrelationID = cause.CorrelationID
+		}
+	}
+	return row{
+		topic: topic, key: key, id: e.ID, kind: kind, sequence: n.Sequence,
+		headers: event.AppendHeaders(nil, e.Headers()), payload: data,
+	}, nil
+}
+
+func (o *Outbox) insertOne(ctx context.Context, tx *sqlx.Tx, r row) error {
+	_, err := tx.StmtContext(ctx, o.one).ExecContext(ctx, r.topic, r.key, r.sequence, r.id, r.kind, r.headers, r.payload)
+	if err != nil {
+		return fmt.Errorf("outbox: append %s of key %q: %w", r.kind, r.key, err)
+	}
+	return nil
+}
+
+func (o *Outbox) insertMany(ctx context.Context, tx *sqlx.Tx, rows []row) error {
+	var (
+		topics, keys, ids, kinds []string
+		sequences                []int64
+		headers, payloads        [][]byte
+	)
+	for _, r := range rows {
+		topics, keys, ids, kinds = append(topics, r.topic), append(keys, r.key), append(ids, r.id), append(kinds, r.kind)
+		sequences, headers, payloads = append(sequences, r.sequence), append(headers, r.headers), append(payloads, r.payload)
+	}
+	_, err := tx.StmtContext(ctx, o.many).ExecContext(ctx, postgres.Array(topics), postgres.Array(keys), postgres.Array(sequences),
+		postgres.Array(ids), postgres.Array(kinds), postgres.Array(headers), postgres.Array(payloads))
+	if err != nil {
+		return fmt.Errorf("outbox: append %d events: %w", len(rows), err)
+	}
+	return nil
+}

@@ -1,0 +1,154 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
+
+	"pavane/shared/fault"
+)
+
+// ErrCommitUnknown is in the chain of an error when the answer to COMMIT was
+// lost: the transaction may or may not stand. The caller runs the whole unit
+// again, which must therefore be safe to repeat.
+var ErrCommitUnknown = errors.New("the answer to COMMIT was lost, so its outcome is unknown")
+
+// errNested refuses a transaction within a transaction of the same context:
+// it would wait for its own locks, or for a connection its parent holds.
+var errNested = errors.New("transaction within a transaction; pass the tx on instead")
+
+const maxAttempts = 6
+
+type txKey struct{}
+
+// txState gathers what to do once the transaction of a context is committed.
+type txState struct {
+	onCommit []func()
+}
+
+// OnCommit has f called once the transaction that [DB.InTx] runs under ctx is
+// committed; without such a transaction it does nothing. f must not block.
+func OnCommit(ctx context.Context, f func()) {
+	if s, ok := ctx.Value(txKey{}).(*txState); ok {
+		s.onCommit = append(s.onCommit, f)
+	}
+}
+
+// InTx runs f in a transaction at READ COMMITTED. An error or a panic of f
+// rolls back. A serialization failure, a deadlock or a lock timeout runs f
+// again, six times at most, so f must change nothing but the database and its
+// own variables. A lost answer to COMMIT is [ErrCommitUnknown].
+func (d *DB) InTx(ctx context.Context, f func(ctx context.Context, tx *sqlx.Tx) error) error {
+	return d.transact(ctx, &sql.TxOptions{}, f)
+}
+
+// Read runs f in a read-only transaction at REPEATABLE READ, so all that it
+// reads is of one moment.
+func (d *DB) Read(ctx context.Context, f func(ctx context.Context, tx *sqlx.Tx) error) error {
+	return d.transact(ctx, &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead}, f)
+}
+
+func (d *DB) transact(ctx context.Context, opts *sql.TxOptions, f func(context.Context, *sqlx.Tx) error) error {
+	if _, ok := ctx.Value(txKey{}).(*txState); ok {
+		return errNested
+	}
+	for attempt := 1; ; attempt++ {
+		err := d.once(ctx, opts, f)
+		if err == nil || attempt == maxAttempts || !conflicted(err) {
+			return err
+		}
+		pause := time.Duration(rand.Int64N(int64(time.Millisecond) << attempt))
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+func (d *DB) once(ctx context.Context, opts *sql.TxOptions, f func(context.Context, *sqlx.Tx) error) (err error) {
+	tx, err := d.db.BeginTxx(ctx, opts)
+	if err != nil {
+		return unavailable("begin", err)
+	}
+	// The rollback's own error says nothing new: either the transaction has
+	// ended or the connection is gone and the server rolls back by itself.
+	defer tx.Rollback() //nolint:errcheck // see above
+	state := &txState{}
+	if err := f(context.WithValue(ctx, txKey{}, state), tx); err != nil {
+		return classify(err)
+	}
+	if err := tx.Commit(); err != nil {
+		return commitError(err)
+	}
+	for _, f := range state.onCommit {
+		f()
+	}
+	return nil
+}
+
+// commitError tells a refused commit (the server answered: a deferred
+// constraint, a serialization failure) from one whose answer was lost.
+func commitError(err error) error {
+	if pq.As(err) != nil && !connectionLost(err) {
+		return classify(err)
+	}
+	return fault.Unavailable("commit: %w: %w", ErrCommitUnknown, err)
+}
+
+func classify(err error) error {
+	if fault.ClassOf(err) == fault.ClassUnknown && Retryable(err) {
+		return unavailable("statement", err)
+	}
+	return err
+}
+
+func unavailable(what string, err error) error {
+	return fault.Unavailable("database: %s: %w", what, err)
+}
+
+// conflicted tells whether another transaction was in the way and this one was
+// surely rolled back.
+func conflicted(err error) bool {
+	return pq.As(err, pqerror.TRSerializationFailure, pqerror.TRDeadlockDetected, pqerror.LockNotAvailable) != nil
+}
+
+// Retryable tells whether the same unit may succeed when run again: conflicts,
+// lost connections, a server that starts, stops or has no room.
+func Retryable(err error) bool {
+	return err != nil && (conflicted(err) || connectionLost(err))
+}
+
+func connectionLost(err error) bool {
+	e := pq.As(err)
+	if e == nil {
+		return isNetwork(err)
+	}
+	code := string(e.Code)
+	switch {
+	case strings.HasPrefix(code, "08"), strings.HasPrefix(code, "57P"), strings.HasPrefix(code, "53"), strings.HasPrefix(code, "58"):
+		return true // connection, operator intervention, resources, input/output
+	case code == "57014", code == "25006", code == "25P03":
+		return true // cancelled or timed out, demoted primary, idle in transaction
+	}
+	return false
+}
+
+// Unique tells whether err is the violation of a unique constraint. The
+// transaction it happened in can only be rolled back; prefer ON CONFLICT.
+func Unique(err error) bool { return pq.As(err, pqerror.UniqueViolation) != nil }
+
+// Constraint returns the name of the constraint that err violates, or "".
+func Constraint(err error) string {
+	if e := pq.As(err); e != nil && strings.HasPrefix(string(e.Code), "23") {
+		return e.Constraint
+	}
+	return ""
+}

@@ -1,0 +1,101 @@
+// Package react owns reactions: a handler bound to the kind it reads and the
+// kinds it may emit, and the consumer that runs them. For each batch of records
+// it does dedupe, handlers, outbox and offsets in one transaction.
+package react
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/jmoiron/sqlx"
+
+	"pavane/shared/event"
+	"pavane/shared/fault"
+)
+
+// Handler changes the service's own database in tx and returns the events that
+// tell of the change. It cannot publish by itself. A business refusal is an
+// event; a plain error is retried; a permanent fault parks the key.
+type Handler[E event.Event] func(ctx context.Context, tx *sqlx.Tx, e E) ([]event.Numbered, error)
+
+// Reaction is one row of a service's table of reactions.
+type Reaction struct {
+	// Kind is what it reads; empty for an [Origin].
+	Kind string
+	// Origin tells what starts it when no event does.
+	Origin string
+	// Emits are zero values of all events it may return.
+	Emits []event.Event
+
+	handle func(ctx context.Context, tx *sqlx.Tx, e event.Envelope) ([]event.Numbered, error)
+}
+
+// On binds a handler to the event type of its argument and to every event it
+// may emit. The kit refuses an event that is not declared here.
+func On[E event.Event](h Handler[E], emits ...event.Event) Reaction {
+	var zero E
+	r := Reaction{Kind: zero.Kind(), Emits: emits}
+	r.handle = func(ctx context.Context, tx *sqlx.Tx, env event.Envelope) ([]event.Numbered, error) {
+		var e E
+		if err := json.Unmarshal(env.Data, &e); err != nil {
+			return nil, fault.Permanent("%s: data: %w", env.Kind, err)
+		}
+		if e.Key() != env.Key {
+			return nil, fault.Permanent("%s: data names %q, the record's key is %q", env.Kind, e.Key(), env.Key)
+		}
+		return h(ctx, tx, e)
+	}
+	return r
+}
+
+// Origin declares events that a request or a timer of the service appends, so
+// that the catalogue is whole. What says in words what starts them.
+func Origin(what string, emits ...event.Event) Reaction {
+	return Reaction{Origin: what, Emits: emits}
+}
+
+// Handle runs the handler on an event and checks that it emits only what was
+// declared. The consumer calls it; tests of a service may, too.
+func (r Reaction) Handle(ctx context.Context, tx *sqlx.Tx, e event.Envelope) ([]event.Numbered, error) {
+	events, err := r.handle(event.WithCause(ctx, e), tx, e)
+	if err != nil {
+		return nil, err
+	}
+	for _, out := range events {
+		kind := out.Event.Kind()
+		if !slices.ContainsFunc(r.Emits, func(d event.Event) bool { return d.Kind() == kind }) {
+			return nil, fault.Permanent("the reaction on %s emitted %s, which it does not declare; add it to react.On", r.Kind, kind)
+		}
+	}
+	return events, nil
+}
+
+// Validate checks a service's table: kinds well formed, none handled twice, and
+// every one routed by topics.
+func Validate(reactions []Reaction, topics event.Topics) error {
+	seen := map[string]bool{}
+	for _, r := range reactions {
+		kinds := make([]string, 0, len(r.Emits)+1)
+		for _, e := range r.Emits {
+			kinds = append(kinds, e.Kind())
+		}
+		if r.Kind != "" {
+			kinds = append(kinds, r.Kind)
+			if seen[r.Kind] {
+				return fmt.Errorf("two reactions on %s; a service has one", r.Kind)
+			}
+			seen[r.Kind] = true
+		}
+		for _, kind := range kinds {
+			if _, _, err := event.SplitKind(kind); err != nil {
+				return err
+			}
+			if _, err := topics.Of(kind); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
