@@ -57,13 +57,12 @@ create table relay_journal (
   offsets         jsonb
 ) with (fillfactor = 50);
 
--- A key whose record the broker refuses for itself: the relay leaves out its
--- rows from since_id on until the operator lets them go.
-create table relay_parked (
-  key       text        not null primary key,
-  since_id  bigint      not null,
-  reason    text        not null,
-  parked_at timestamptz not null default clock_timestamp()
+-- The database cluster whose transaction ids the journal speaks of. A dump
+-- restored elsewhere brings the journal along; the relay then refuses to run.
+create table relay_identity (
+  one               boolean     not null primary key default true check (one),
+  system_identifier text        not null,
+  adopted_at        timestamptz not null default clock_timestamp()
 );
 
 -- outbox_rotate makes the daily partitions of today and the coming days and

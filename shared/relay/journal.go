@@ -1,0 +1,218 @@
+package relay
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"pavane/shared/broker"
+	"pavane/shared/postgres"
+)
+
+// chunk is one row of the journal: which rows of the outbox go to Kafka
+// together, and under which sequence numbers. Number 0 stands before the first.
+type chunk struct {
+	number   int64
+	prev     position
+	target   position
+	after    int64 // the chunk's rows have after < id <= upto
+	upto     int64
+	rows     int
+	last     bool // the set ends with this chunk
+	producer broker.Producer
+	first    map[string]int32 // per "topic/partition": sequence number of the first record
+	counts   map[string]int   // per "topic/partition": records of this chunk
+	acked    bool
+
+	age  time.Duration // since it was planned, by the database's clock
+	mine bool          // this relay planned it or sends it
+}
+
+// position is a place in the history of the database: a snapshot, and bounds
+// for the search for what came after it. Every row of a transaction later than
+// xid has an id above id: id was read from the sequence before xid was drawn,
+// and a row draws its id after its transaction's xid.
+type position struct {
+	snapshot string
+	id       int64
+	xid      string
+}
+
+// origin is the position before every row: no normal transaction is visible in
+// its snapshot.
+var origin = position{snapshot: "3:3:", id: 0, xid: "0"}
+
+const (
+	headSQL = `select chunk, prev::text, prev_id, prev_xid::text, target::text, target_id, target_xid::text, after_id, upto_id, row_count,
+  last_of_set, producer_id, producer_epoch, first_sequences, counts, acked_at is not null,
+  (extract(epoch from clock_timestamp() - planned_at) * 1e6)::bigint
+from relay_journal `
+	planSQL = `insert into relay_journal (chunk, prev, prev_id, prev_xid, target, target_id, target_xid, after_id, upto_id, row_count,
+  last_of_set, producer_id, producer_epoch, first_sequences, counts)
+values ($1, $2, $3, $4, $5, $6, coalesce($7::xid8, pg_current_xact_id()), $8, $9, $10, $11, $12, $13, $14, $15)
+on conflict (chunk) do nothing returning target_xid::text`
+	ackSQL = `update relay_journal set acked_at = clock_timestamp(), offsets = $2 where chunk = $1 and acked_at is null`
+	// renewSQL moves an open chunk to a new producer epoch; whoever reads the
+	// chunk afterwards sends it that way.
+	renewSQL = `update relay_journal set producer_id = $3, producer_epoch = $4, first_sequences = $5
+where chunk = $1 and acked_at is null and producer_epoch = $2`
+)
+
+// loadHead reads the newest chunk; without one it is the chunk numbered 0.
+func loadHead(ctx context.Context, db *postgres.DB) (*chunk, error) {
+	return loadChunk(ctx, db, "order by chunk desc limit 1")
+}
+
+func loadChunk(ctx context.Context, db *postgres.DB, which string, args ...any) (*chunk, error) {
+	var (
+		c             chunk
+		first, counts []byte
+		micros        int64
+	)
+	err := db.SQL().QueryRowContext(ctx, headSQL+which, args...).Scan(&c.number, &c.prev.snapshot, &c.prev.id, &c.prev.xid,
+		&c.target.snapshot, &c.target.id, &c.target.xid, &c.after, &c.upto, &c.rows, &c.last,
+		&c.producer.ID, &c.producer.Epoch, &first, &counts, &c.acked, &micros)
+	if errors.Is(err, sql.ErrNoRows) {
+		return &chunk{target: origin, last: true, acked: true}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("relay journal: %w", err)
+	}
+	c.age = time.Duration(micros) * time.Microsecond
+	if err := errors.Join(json.Unmarshal(first, &c.first), json.Unmarshal(counts, &c.counts)); err != nil {
+		return nil, fmt.Errorf("relay journal: chunk %d: sequences: %w", c.number, err)
+	}
+	return &c, nil
+}
+
+// next returns the chunk after c that holds the rows found.
+func (c *chunk) next(found *rowSet, p broker.Producer) *chunk {
+	n := &chunk{
+		number: c.number + 1, prev: found.prev, target: found.target, after: found.after, upto: found.upto, rows: found.rows,
+		last: !found.full, producer: p, first: make(map[string]int32, len(c.first)), counts: make(map[string]int, len(found.batches)),
+	}
+	maps.Copy(n.first, c.first)
+	for tp, count := range c.counts {
+		n.first[tp] = broker.NextSequence(n.first[tp], count)
+	}
+	for _, b := range found.batches {
+		tp := name(b)
+		n.counts[tp] = b.Len()
+		if _, ok := n.first[tp]; !ok {
+			n.first[tp] = 0
+		}
+	}
+	return n
+}
+
+// name is how the journal names a partition.
+func name(b *broker.Batch) string {
+	topic, partition := b.Topic()
+	return fmt.Sprintf("%s/%d", topic, partition)
+}
+
+// insert writes the plan and, with it, the acknowledgement of the chunk before.
+// It answers false when another relay has planned a chunk of this number.
+func (c *chunk) insert(ctx context.Context, db *postgres.DB, before *chunk, offsets map[string]int64) (bool, error) {
+	first, err := json.Marshal(c.first)
+	if err != nil {
+		return false, err
+	}
+	counts, err := json.Marshal(c.counts)
+	if err != nil {
+		return false, err
+	}
+	var drawn *string // a set's first chunk draws the xid of its target
+	if c.target.xid != "" {
+		drawn = &c.target.xid
+	}
+	planned, xid := true, ""
+	err = db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		if offsets != nil {
+			if err := ackIn(ctx, tx, before.number, offsets); err != nil {
+				return err
+			}
+		}
+		err := tx.QueryRowContext(ctx, planSQL, c.number, c.prev.snapshot, c.prev.id, c.prev.xid, c.target.snapshot, c.target.id, drawn,
+			c.after, c.upto, c.rows, c.last, c.producer.ID, c.producer.Epoch, first, counts).Scan(&xid)
+		if errors.Is(err, sql.ErrNoRows) {
+			planned = false
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("relay journal: plan chunk %d: %w", c.number, err)
+	}
+	c.target.xid = xid
+	return planned, nil
+}
+
+func (c *chunk) ack(ctx context.Context, db *postgres.DB, offsets map[string]int64) error {
+	err := db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error { return ackIn(ctx, tx, c.number, offsets) })
+	if err != nil {
+		return fmt.Errorf("relay journal: acknowledge chunk %d: %w", c.number, err)
+	}
+	return nil
+}
+
+func ackIn(ctx context.Context, tx *sqlx.Tx, number int64, offsets map[string]int64) error {
+	b, err := json.Marshal(offsets)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, ackSQL, number, b)
+	return err
+}
+
+// renew gives an open chunk the next epoch of its producer, counted from 0, and
+// answers false when another relay changed the chunk first. Partitions whose
+// records are in the log already, under the old epoch, begin with 0 after this
+// chunk.
+func (c *chunk) renew(ctx context.Context, db *postgres.DB, done map[string]int64) (bool, error) {
+	old, first := c.producer.Epoch, make(map[string]int32, len(c.first))
+	for tp := range c.first {
+		first[tp] = 0
+		if _, ok := done[tp]; ok {
+			first[tp] = int32(math.MaxInt32 - int64(c.counts[tp]) + 1)
+		}
+	}
+	b, err := json.Marshal(first)
+	if err != nil {
+		return false, err
+	}
+	var changed int64
+	err = db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		res, err := tx.ExecContext(ctx, renewSQL, c.number, old, c.producer.ID, old+1, b)
+		if err != nil {
+			return err
+		}
+		changed, err = res.RowsAffected()
+		return err
+	})
+	if err != nil || changed == 0 {
+		return false, err
+	}
+	c.producer.Epoch, c.first = old+1, first
+	return true, nil
+}
+
+// checkCounts compares the rows read again with what the journal fixed.
+func (c *chunk) checkCounts(batches []*broker.Batch) error {
+	got := make(map[string]int, len(batches))
+	for _, b := range batches {
+		got[name(b)] = b.Len()
+	}
+	if !maps.Equal(got, c.counts) {
+		return fmt.Errorf("%w: chunk %d has rows %v, the journal fixed %v; rows of the outbox were changed or deleted by hand",
+			ErrRefuse, c.number, got, c.counts)
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"pavane/shared/postgres"
+)
+
+const (
+	maintainEvery = time.Minute
+
+	rotateSQL = `select outbox_rotate($1)`
+
+	trimSQL = `delete from relay_journal where chunk in (
+  select j.chunk from relay_journal j where j.acked_at < $1 and j.chunk < (select max(chunk) from relay_journal) order by j.chunk limit 10000)`
+	backlogSQL = `select count(*), coalesce(extract(epoch from clock_timestamp() - min(b.created_at)), 0)::float8,
+  coalesce(min(b.created_at), clock_timestamp())
+from (
+  select o.created_at from outbox o where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8
+  union all
+  select o.created_at from outbox o where o.id > $4::bigint and (o.xid = any(array(select pg_snapshot_xip($1::pg_snapshot)))
+    or (o.xid >= pg_snapshot_xmax($1::pg_snapshot) and o.xid <= $3::xid8))
+) b`
+	identitySQL = `select system_identifier::text, pg_snapshot_xmax(pg_current_snapshot())::text::numeric < pg_snapshot_xmax($1::pg_snapshot)::text::numeric
+from pg_control_system()`
+	adoptSQL = `insert into relay_identity (system_identifier) values ($1) on conflict (one) do update set one = excluded.one returning system_identifier`
+)
+
+// Backlog is what waits in an outbox.
+type Backlog struct {
+	Rows   int64
+	Oldest time.Duration // age of the oldest waiting row; 0 when none waits
+}
+
+// LoadBacklog counts the committed rows that the journal does not hold as
+// published. Its cost follows the backlog.
+func LoadBacklog(ctx context.Context, db *postgres.DB) (Backlog, error) {
+	b, _, err := loadBacklog(ctx, db)
+	return b, err
+}
+
+func loadBacklog(ctx context.Context, db *postgres.DB) (Backlog, time.Time, error) {
+	head, err := loadHead(ctx, db)
+	if err != nil {
+		return Backlog{}, time.Time{}, err
+	}
+	from, after := head.target, int64(0)
+	switch {
+	case !head.acked:
+		from, after = head.prev, head.after
+	case !head.last:
+		from, after = head.prev, head.upto
+	}
+	var (
+		b       Backlog
+		seconds float64
+		oldest  time.Time
+	)
+	err = db.SQL().QueryRowContext(ctx, backlogSQL, from.snapshot, from.id, from.xid, after).Scan(&b.Rows, &seconds, &oldest)
+	if err != nil {
+		return Backlog{}, time.Time{}, fmt.Errorf("outbox backlog: %w", err)
+	}
+	b.Oldest = time.Duration(seconds * float64(time.Second))
+	return b, oldest, nil
+}
+
+// maintain makes the coming partitions, drops those that are published and
+// older than the retention, and trims the journal. It is best effort: what
+// fails now is tried again a minute later.
+func (r *Relay) maintain(ctx context.Context) {
+	_, oldest, err := loadBacklog(ctx, r.cfg.DB)
+	if err == nil {
+		keep := oldest.Add(-r.cfg.Retention)
+		err = r.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+			// Dropping waits for readers; writers must not queue behind that wait.
+			if _, err := tx.ExecContext(ctx, `set local lock_timeout = '200ms'`); err != nil {
+				return err
+			}
+			if _, err := tx.ExecContext(ctx, rotateSQL, keep); err != nil {
+				return err
+			}
+			_, err := tx.ExecContext(ctx, trimSQL, keep)
+			return err
+		})
+	}
+	if err != nil && ctx.Err() == nil {
+		r.cfg.Logger.Warn("outbox maintenance failed; it is tried again in a minute", "error", err.Error())
+	}
+}
+
+// check refuses a database that is not the one whose journal this is: a dump
+// restored into another cluster keeps the journal but counts transactions anew,
+// and rows would be skipped in silence.
+func (r *Relay) check(ctx context.Context) error {
+	head, err := loadHead(ctx, r.cfg.DB)
+	if err != nil {
+		return err
+	}
+	var (
+		system, adopted string
+		backwards       bool
+	)
+	if err := r.cfg.DB.SQL().QueryRowContext(ctx, identitySQL, head.target.snapshot).Scan(&system, &backwards); err != nil {
+		return fmt.Errorf("relay: identity of the database: %w", err)
+	}
+	err = r.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		return tx.QueryRowContext(ctx, adoptSQL, system).Scan(&adopted)
+	})
+	if err != nil {
+		return fmt.Errorf("relay: identity of the database: %w", err)
+	}
+	if adopted != system || backwards {
+		return fmt.Errorf("%w: the journal was written in database cluster %s, this is %s (transaction ids run backwards: %t); "+
+			"after a restore compare log and outbox with pavane audit, then delete the rows of relay_identity and relay_journal", ErrRefuse, adopted, system, backwards)
+	}
+	return nil
+}
+
+type metrics struct {
+	published, healed, epochs prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer, db *postgres.DB) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	m := &metrics{
+		published: counter("pavane_relay_published_total", "Outbox rows that this relay brought into the log."),
+		healed:    counter("pavane_relay_healed_total", "Partitions whose lost records were put back from the outbox."),
+		epochs:    counter("pavane_relay_epochs_total", "New producer epochs after Kafka recognised nothing any more."),
+	}
+	if reg != nil {
+		reg.MustRegister(m.published, m.healed, m.epochs, backlogCollector{db: db})
+	}
+	return m
+}
+
+// backlogCollector measures the backlog when somebody asks, never on the side.
+type backlogCollector struct{ db *postgres.DB }
+
+func (backlogCollector) descriptions() (rows, oldest *prometheus.Desc) {
+	return prometheus.NewDesc("pavane_outbox_backlog", "Committed outbox rows that are not in the log yet.", nil, nil),
+		prometheus.NewDesc("pavane_outbox_oldest_seconds", "Age of the oldest row of the backlog.", nil, nil)
+}
+
+// Describe implements [prometheus.Collector].
+func (c backlogCollector) Describe(ch chan<- *prometheus.Desc) {
+	rows, oldest := c.descriptions()
+	ch <- rows
+	ch <- oldest
+}
+
+// Collect implements [prometheus.Collector]. Without a database the figures are
+// left out, so an alert sees them missing.
+func (c backlogCollector) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	b, err := LoadBacklog(ctx, c.db)
+	if err != nil {
+		return
+	}
+	rows, oldest := c.descriptions()
+	ch <- prometheus.MustNewConstMetric(rows, prometheus.GaugeValue, float64(b.Rows))
+	ch <- prometheus.MustNewConstMetric(oldest, prometheus.GaugeValue, b.Oldest.Seconds())
+}

@@ -1,0 +1,341 @@
+// Package relay owns the way from the outbox into Kafka: every committed row
+// reaches the log once and in the order of its key, through kill -9 of any
+// process, with any number of relays on one outbox.
+//
+// DESIGN.md beside this file tells why that holds.
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"pavane/shared/broker"
+	"pavane/shared/failpoint"
+	"pavane/shared/postgres"
+)
+
+// Publisher is what the relay needs of Kafka; [broker.Client] is one.
+type Publisher interface {
+	// InitProducer asks for a new producer id.
+	InitProducer(ctx context.Context) (broker.Producer, error)
+	// Produce sends sealed batches and returns a result for each.
+	Produce(ctx context.Context, batches []*broker.Batch) []broker.Result
+}
+
+// Config says which outbox goes where. DB, Publisher and Partitions are
+// required.
+type Config struct {
+	DB        *postgres.DB // a small pool of the relay's own: 3 connections, a large read buffer
+	Publisher Publisher
+	// Partitions is the number of partitions of every topic. It decides where a
+	// key goes and never changes for a topic.
+	Partitions int
+
+	// Wake tells that rows were committed ([outbox.Outbox.Wake]). nil means
+	// polling alone.
+	Wake <-chan struct{}
+	// ChunkRows bounds the rows of a chunk; 0 means 10000.
+	ChunkRows int
+	// ChunkBytes bounds the bytes of a chunk for one partition; 0 means 900 KiB,
+	// below Kafka's default message.max.bytes. One row may exceed it.
+	ChunkBytes int
+	// Pace is the time between two chunks under load; 0 means 10 ms. Batches
+	// grow with it, and the cost of a row falls.
+	Pace time.Duration
+	// IdlePoll is the longest time between two looks at an idle outbox; 0 means
+	// 100 ms.
+	IdlePoll time.Duration
+	// Overdue is the age at which a chunk of another relay is sent again by this
+	// one; 0 means 100 ms.
+	Overdue time.Duration
+	// Retention is how long published rows are kept for replay and healing; 0
+	// means 24 h.
+	Retention time.Duration
+
+	Logger  *slog.Logger
+	Metrics prometheus.Registerer // nil means none
+}
+
+func (c *Config) setDefaults() error {
+	if c.DB == nil || c.Publisher == nil || c.Partitions < 1 {
+		return fmt.Errorf("relay: DB, Publisher and Partitions (%d) are required", c.Partitions)
+	}
+	set(&c.ChunkRows, 10000)
+	set(&c.ChunkBytes, 900<<10)
+	set(&c.Pace, 10*time.Millisecond)
+	set(&c.IdlePoll, 100*time.Millisecond)
+	set(&c.Overdue, 100*time.Millisecond)
+	set(&c.Retention, 24*time.Hour)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+func set[T comparable](v *T, fallback T) {
+	var zero T
+	if *v == zero {
+		*v = fallback
+	}
+}
+
+// Relay publishes one outbox. Any number of them may run on it, in one process
+// or in many.
+type Relay struct {
+	cfg     Config
+	metrics *metrics
+
+	// What this relay knows of the journal's head. nil means: look again.
+	head *chunk
+	// unacked are the offsets of a chunk that is in the log while the journal
+	// does not say so yet; they go there with the next plan.
+	unacked map[string]int64
+
+	reader  reader
+	limit   int // rows to read next; grows while there is a backlog
+	retries backoff
+}
+
+// New makes a relay. It does not connect.
+func New(cfg Config) (*Relay, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	return &Relay{cfg: cfg, metrics: newMetrics(cfg.Metrics, cfg.DB), reader: newReader(cfg), limit: firstLimit}, nil
+}
+
+// firstLimit keeps the first chunk small, so that the first record is in the
+// log at once; the limit grows by growth while chunks come full.
+const (
+	firstLimit = 250
+	growth     = 6
+)
+
+// Run publishes until ctx ends. An outage of the database or of Kafka costs
+// time only: Run waits and goes on. It returns an error only for a state in
+// which going on would break a promise, such as a restored database.
+func (r *Relay) Run(ctx context.Context) error {
+	if err := r.untilDone(ctx, "check", r.check); err != nil {
+		return stopped(ctx, err)
+	}
+	r.maintain(ctx)
+	maintenance := time.NewTicker(maintainEvery)
+	defer maintenance.Stop()
+	for {
+		started := time.Now()
+		var rows int
+		err := r.untilDone(ctx, "publish", func(ctx context.Context) (err error) {
+			rows, err = r.cycle(ctx)
+			return err
+		})
+		if err != nil {
+			return stopped(ctx, err)
+		}
+		select {
+		case <-maintenance.C:
+			r.maintain(ctx)
+		default:
+		}
+		if err := r.rest(ctx, rows, started); err != nil {
+			return nil
+		}
+	}
+}
+
+// Flush publishes what is committed now and returns; services call it when
+// they stop.
+func (r *Relay) Flush(ctx context.Context) error {
+	for {
+		rows, err := r.cycle(ctx)
+		if err != nil || rows == 0 {
+			return err
+		}
+	}
+}
+
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// untilDone repeats f after failures that time heals.
+func (r *Relay) untilDone(ctx context.Context, what string, f func(context.Context) error) error {
+	for {
+		err := f(ctx)
+		if err == nil {
+			r.retries.reset()
+			return nil
+		}
+		if ctx.Err() != nil || errors.Is(err, ErrRefuse) {
+			return err
+		}
+		r.head = nil
+		if r.retries.first() {
+			r.cfg.Logger.Warn("relay waits and tries again", "step", what, "error", err.Error())
+		}
+		if err := r.retries.wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// rest waits for the next cycle: not at all behind a full chunk, for the rest
+// of the pace under load, else until woken or the idle poll is due.
+func (r *Relay) rest(ctx context.Context, rows int, started time.Time) error {
+	switch {
+	case rows > 0 && r.head != nil && !r.head.last:
+		return ctx.Err()
+	case rows > loaded:
+		return sleep(ctx, r.cfg.Pace-time.Since(started))
+	case rows > 0:
+		r.retries.idle = 0
+		return ctx.Err()
+	}
+	pause := r.retries.nextIdle(r.cfg.IdlePoll)
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-r.cfg.Wake:
+		r.retries.idle = 0
+		return nil
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// loaded is the number of rows in a chunk from which on the relay paces itself.
+const loaded = 8
+
+// cycle publishes one chunk, if there is one, and returns its rows.
+func (r *Relay) cycle(ctx context.Context) (int, error) {
+	if r.head == nil {
+		head, err := loadHead(ctx, r.cfg.DB)
+		if err != nil {
+			return 0, err
+		}
+		r.head, r.unacked = head, nil
+	}
+	if !r.head.acked && r.unacked == nil {
+		return r.resend(ctx)
+	}
+	return r.publishNext(ctx)
+}
+
+// resend brings the head of the journal into the log: a chunk whose relay died,
+// or is slow. While it is young, it is left to the one that planned it.
+func (r *Relay) resend(ctx context.Context) (int, error) {
+	if !r.head.mine && r.head.age < r.cfg.Overdue {
+		wait := min(r.cfg.Overdue-r.head.age, 10*time.Millisecond)
+		r.head = nil
+		return 0, sleep(ctx, wait)
+	}
+	set, err := r.reader.chunk(ctx, r.head)
+	if err != nil {
+		return 0, err
+	}
+	if err := r.head.checkCounts(set.batches); err != nil {
+		return 0, err
+	}
+	return r.publish(ctx, set.batches)
+}
+
+// publishNext looks for new rows, plans them as the next chunk and sends it.
+func (r *Relay) publishNext(ctx context.Context) (int, error) {
+	found, err := r.reader.next(ctx, r.head, r.limit)
+	if err != nil {
+		return 0, err
+	}
+	if found.moved(r.head) {
+		r.head = nil // another relay planned on; follow it
+		return 0, sleep(ctx, time.Millisecond)
+	}
+	r.adaptLimit(found)
+	if found.rows == 0 {
+		return 0, r.ackNow(ctx)
+	}
+	plan, err := r.plan(ctx, found)
+	if err != nil {
+		return 0, err
+	}
+	if err := failpoint.Hit(ctx, "relay.before_plan"); err != nil {
+		return 0, err
+	}
+	planned, err := plan.insert(ctx, r.cfg.DB, r.head, r.unacked)
+	if err != nil {
+		return 0, err
+	}
+	if !planned {
+		r.head = nil // another relay was faster
+		return 0, sleep(ctx, time.Millisecond)
+	}
+	r.head, r.unacked = plan, nil
+	if err := failpoint.Hit(ctx, "relay.after_plan"); err != nil {
+		return 0, err
+	}
+	return r.publish(ctx, found.batches)
+}
+
+func (r *Relay) adaptLimit(found *rowSet) {
+	if found.full {
+		r.limit = min(r.limit*growth, r.cfg.ChunkRows)
+	} else {
+		r.limit = min(firstLimit, r.cfg.ChunkRows)
+	}
+}
+
+// plan turns rows into the chunk after the head. The first chunk of all asks
+// for a producer id.
+func (r *Relay) plan(ctx context.Context, found *rowSet) (*chunk, error) {
+	producer := r.head.producer
+	if r.head.number == 0 {
+		var err error
+		if producer, err = r.cfg.Publisher.InitProducer(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return r.head.next(found, producer), nil
+}
+
+// publish sends the batches of the head and notes that they are in the log.
+func (r *Relay) publish(ctx context.Context, batches []*broker.Batch) (int, error) {
+	r.head.mine = true
+	if err := failpoint.Hit(ctx, "relay.before_send"); err != nil {
+		return 0, err
+	}
+	offsets, err := r.send(ctx, batches)
+	if errors.Is(err, errOvertaken) {
+		r.head = nil
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	if err := failpoint.Hit(ctx, "relay.after_ack"); err != nil {
+		return 0, err
+	}
+	r.unacked = offsets
+	r.metrics.published.Add(float64(r.head.rows))
+	return r.head.rows, nil
+}
+
+// ackNow notes in the journal that the head is in the log, when no further plan
+// would carry the note.
+func (r *Relay) ackNow(ctx context.Context) error {
+	if r.unacked == nil {
+		return nil
+	}
+	if err := r.head.ack(ctx, r.cfg.DB, r.unacked); err != nil {
+		return err
+	}
+	r.head.acked, r.unacked = true, nil
+	return failpoint.Hit(ctx, "relay.after_mark")
+}

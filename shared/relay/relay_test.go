@@ -1,0 +1,411 @@
+package relay_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"pavane/internal/await"
+	"pavane/shared/broker"
+	"pavane/shared/brokertest"
+	"pavane/shared/event"
+	"pavane/shared/failpoint"
+	"pavane/shared/outbox"
+	"pavane/shared/pgtest"
+	"pavane/shared/postgres"
+	"pavane/shared/relay"
+)
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+
+const partitions = 4
+
+// fact is an event of the tests.
+type fact struct {
+	ID string `json:"id"`
+	N  int    `json:"n"`
+}
+
+func (fact) Kind() string  { return "fact.told.v1" }
+func (f fact) Key() string { return f.ID }
+
+// bench is one outbox, one topic, and whatever relays a test starts on them.
+type bench struct {
+	t      *testing.T
+	db     *postgres.DB
+	client *broker.Client
+	topic  string
+	out    *outbox.Outbox
+}
+
+func setup(t *testing.T) *bench {
+	t.Helper()
+	t.Parallel()
+	ctx := t.Context()
+	addr := brokertest.Start(t)
+	b := &bench{t: t, db: pgtest.WithKit(t), topic: brokertest.Topic(t, addr, partitions)}
+	b.exec(`create table counter (key text primary key, version bigint not null)`)
+	client, err := broker.Dial(broker.Config{Brokers: strings.Split(addr, ","), Topics: []string{b.topic}})
+	must(t, err)
+	t.Cleanup(client.Close)
+	b.client = client
+	b.out, err = outbox.New(ctx, b.db, outbox.Config{Source: "/test", Topics: event.Topics{"fact": b.topic}})
+	must(t, err)
+	return b
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (b *bench) exec(sql string, args ...any) {
+	b.t.Helper()
+	must(b.t, b.db.InTx(b.t.Context(), func(ctx context.Context, tx *sqlx.Tx) error {
+		_, err := tx.ExecContext(ctx, sql, args...)
+		return err
+	}))
+}
+
+// relay returns a new relay on the outbox, as another process would run it.
+func (b *bench) relay(publisher relay.Publisher, change ...func(*relay.Config)) *relay.Relay {
+	b.t.Helper()
+	if publisher == nil {
+		publisher = b.client
+	}
+	cfg := relay.Config{DB: b.db, Publisher: publisher, Partitions: partitions, Wake: b.out.Wake(), Overdue: 50 * time.Millisecond}
+	for _, f := range change {
+		f(&cfg)
+	}
+	r, err := relay.New(cfg)
+	must(b.t, err)
+	return r
+}
+
+// start runs a relay until the test ends.
+func (b *bench) start(r *relay.Relay) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	b.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			b.t.Errorf("relay: %v", err)
+		}
+	})
+}
+
+// append writes the next n facts of key within tx; the version's row lock makes
+// their numbers dense.
+func (b *bench) append(ctx context.Context, tx *sqlx.Tx, key string, n int) error {
+	var version int64
+	err := tx.GetContext(ctx, &version, `insert into counter (key, version) values ($1, $2)
+on conflict (key) do update set version = counter.version + $2 returning version`, key, n)
+	if err != nil {
+		return err
+	}
+	events := make([]event.Event, n)
+	for i := range events {
+		events[i] = fact{ID: key, N: i}
+	}
+	return b.out.Append(ctx, tx, event.Number(version-int64(n)+1, events...)...)
+}
+
+func (b *bench) write(key string, n int) {
+	b.t.Helper()
+	must(b.t, b.db.InTx(b.t.Context(), func(ctx context.Context, tx *sqlx.Tx) error { return b.append(ctx, tx, key, n) }))
+}
+
+// begin opens a transaction that the test ends itself.
+func (b *bench) begin() *sqlx.Tx {
+	b.t.Helper()
+	tx, err := sqlx.NewDb(b.db.SQL(), "postgres").BeginTxx(b.t.Context(), nil)
+	must(b.t, err)
+	return tx
+}
+
+// log reads the whole topic.
+func (b *bench) log() []broker.Record {
+	b.t.Helper()
+	ranges, err := b.client.Offsets(b.t.Context(), b.topic)
+	must(b.t, err)
+	var records []broker.Record
+	for p, r := range ranges[b.topic] {
+		at := broker.Position{Topic: b.topic, Partition: int32(p), Offset: r.First}
+		for at.Offset < r.End {
+			got, err := b.client.Fetch(b.t.Context(), []broker.Position{at}, time.Second, 8<<20)
+			must(b.t, err)
+			for _, rec := range got.Records {
+				records = append(records, rec)
+				at.Offset = rec.Offset + 1
+			}
+		}
+	}
+	return records
+}
+
+func (b *bench) rows() (n int) {
+	b.t.Helper()
+	must(b.t, b.db.SQL().QueryRowContext(b.t.Context(), `select count(*) from outbox`).Scan(&n))
+	return n
+}
+
+// await waits until the log holds n records.
+func (b *bench) await(n int) (records []broker.Record) {
+	b.t.Helper()
+	await.True(b.t, 30*time.Second, fmt.Sprintf("the log holds %d records", n), func() bool {
+		records = b.log()
+		return len(records) >= n
+	})
+	return records
+}
+
+// requireExact demands that the log holds each committed row once, dense and in
+// order per key, each key in one partition.
+func (b *bench) requireExact() {
+	b.t.Helper()
+	want := b.rows()
+	records := b.await(want)
+	if len(records) != want {
+		b.t.Errorf("the log holds %d records, the outbox %d rows", len(records), want)
+	}
+	last, where := map[string]int64{}, map[string]int32{}
+	for _, rec := range records {
+		e, err := event.Decode(rec.Key, rec.Headers, rec.Value)
+		must(b.t, err)
+		if e.Sequence != last[e.Key]+1 {
+			b.t.Errorf("key %s: sequence %d after %d", e.Key, e.Sequence, last[e.Key])
+		}
+		last[e.Key] = e.Sequence
+		if p, ok := where[e.Key]; ok && p != rec.Partition {
+			b.t.Errorf("key %s is in partitions %d and %d", e.Key, p, rec.Partition)
+		}
+		where[e.Key] = rec.Partition
+	}
+}
+
+func TestRelay_ManyWritersAndThreeRelays_EachCommittedRowOnceInKeyOrder(t *testing.T) {
+	b := setup(t)
+	for range 3 {
+		b.start(b.relay(nil))
+	}
+	errRollback := errors.New("rolled back on purpose")
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(1, uint64(w)))
+			for range 100 {
+				err := b.db.InTx(t.Context(), func(ctx context.Context, tx *sqlx.Tx) error {
+					if err := b.append(ctx, tx, fmt.Sprint("key", rng.IntN(12)), 1+rng.IntN(3)); err != nil {
+						return err
+					}
+					// Transactions overlap in odd ways.
+					if _, err := tx.ExecContext(ctx, `select pg_sleep(random() * 0.002)`); err != nil {
+						return err
+					}
+					if rng.IntN(5) == 0 {
+						return errRollback
+					}
+					return nil
+				})
+				if err != nil && !errors.Is(err, errRollback) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.requireExact()
+}
+
+func TestRelay_LowerIDCommitsLater_IsNotSkipped(t *testing.T) {
+	b := setup(t)
+	b.start(b.relay(nil))
+	slow := b.begin()
+	must(t, b.append(t.Context(), slow, "slow", 1))
+	b.write("fast", 2)
+	if got := b.await(2); len(got) != 2 {
+		t.Fatalf("log holds %d records while a transaction is open, want the 2 committed ones", len(got))
+	}
+	must(t, slow.Commit())
+	b.requireExact()
+}
+
+func TestRelay_TransactionWithoutXIDYet_IsNotSkipped(t *testing.T) {
+	// A transaction may begin before a set is cut and draw its xid after it.
+	b := setup(t)
+	b.start(b.relay(nil))
+	open := b.begin()
+	_, err := open.ExecContext(t.Context(), `select 1`)
+	must(t, err)
+	for i := range 5 {
+		b.write("other", 1)
+		b.await(i + 1)
+	}
+	must(t, b.append(t.Context(), open, "open", 1))
+	must(t, open.Commit())
+	b.requireExact()
+}
+
+func TestRelay_OlderTransactionWritesKeySecond_KeyOrderIsCommitOrder(t *testing.T) {
+	// The older transaction has the lower xid but locks the key after the
+	// younger one: order by xid or by now() would invert the key.
+	b := setup(t)
+	older := b.begin()
+	_, err := older.ExecContext(t.Context(), `select pg_current_xact_id()`)
+	must(t, err)
+	b.write("key", 1)
+	must(t, b.append(t.Context(), older, "key", 1))
+	must(t, older.Commit())
+	b.start(b.relay(nil))
+	b.requireExact()
+}
+
+func TestRelay_BacklogBeyondAllLimits_IsPublishedInChunks(t *testing.T) {
+	b := setup(t)
+	for i := range 40 {
+		b.write(fmt.Sprint("key", i%7), 25)
+	}
+	b.start(b.relay(nil, func(c *relay.Config) { c.ChunkRows, c.ChunkBytes = 90, 4<<10 }))
+	b.requireExact()
+}
+
+func TestRelay_DiesAtAnyPoint_NextOnePublishesOnce(t *testing.T) {
+	for _, point := range []string{"relay.before_plan", "relay.after_plan", "relay.before_send", "relay.after_ack", "relay.after_mark"} {
+		for hit := 1; hit <= 3; hit++ {
+			t.Run(fmt.Sprintf("%s@%d", point, hit), func(t *testing.T) {
+				b := setup(t)
+				set, err := failpoint.Parse(fmt.Sprintf("%s=error@%d", point, hit))
+				must(t, err)
+				ctx := failpoint.With(t.Context(), set)
+				died := false
+				for i := range 6 {
+					b.write(fmt.Sprint("key", i%2), 3)
+					// Flush returns the point's error and leaves all as a kill would.
+					if err := b.relay(nil).Flush(ctx); err != nil {
+						died = true
+						break
+					}
+				}
+				if !died {
+					t.Fatalf("the run never died at %s", point)
+				}
+				b.write("key0", 2)
+				b.start(b.relay(nil))
+				b.requireExact()
+			})
+		}
+	}
+}
+
+// lossy loses the answer to every second produce request.
+type lossy struct {
+	*broker.Client
+	mu sync.Mutex
+	n  int
+}
+
+func (l *lossy) Produce(ctx context.Context, batches []*broker.Batch) []broker.Result {
+	results := l.Client.Produce(ctx, batches)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.n++; l.n%2 == 1 {
+		for i := range results {
+			results[i] = broker.Result{Err: fmt.Errorf("%w: answer lost on purpose", broker.ErrUnavailable)}
+		}
+	}
+	return results
+}
+
+func TestRelay_AnswersLost_PublishesOnce(t *testing.T) {
+	b := setup(t)
+	b.start(b.relay(&lossy{Client: b.client}))
+	for i := range 30 {
+		b.write(fmt.Sprint("key", i%5), 2)
+	}
+	b.requireExact()
+}
+
+// stalled holds a produce request until released, as a stopped process would.
+type stalled struct {
+	*broker.Client
+	reached, release chan struct{}
+	once             sync.Once
+}
+
+func (s *stalled) Produce(ctx context.Context, batches []*broker.Batch) []broker.Result {
+	s.once.Do(func() {
+		close(s.reached)
+		<-s.release
+	})
+	return s.Client.Produce(ctx, batches)
+}
+
+func TestRelay_StoppedInMidSend_OthersGoOnAndItsLateCopyIsNoOp(t *testing.T) {
+	b := setup(t)
+	zombie := &stalled{Client: b.client, reached: make(chan struct{}), release: make(chan struct{})}
+	b.start(b.relay(zombie))
+	b.write("key", 1)
+	<-zombie.reached
+	b.start(b.relay(nil))
+	for i := range 12 { // more batches than the broker remembers
+		b.write("key", 1)
+		b.await(i + 2)
+	}
+	close(zombie.release)
+	b.write("key", 1)
+	b.requireExact()
+}
+
+func TestRelay_DatabaseRestoredElsewhere_RefusesToRun(t *testing.T) {
+	b := setup(t)
+	b.write("key", 1)
+	must(t, b.relay(nil).Flush(t.Context()))
+	b.exec(`insert into relay_identity (system_identifier) values ('another cluster')`)
+	if err := b.relay(nil).Run(t.Context()); !errors.Is(err, relay.ErrRefuse) {
+		t.Fatalf("Run on a restored database = %v, want ErrRefuse", err)
+	}
+}
+
+func TestRelay_RowsOfPlannedChunkChanged_RefusesToRun(t *testing.T) {
+	b := setup(t)
+	set, err := failpoint.Parse("relay.after_plan=error")
+	must(t, err)
+	b.write("key", 3)
+	if err := b.relay(nil).Flush(failpoint.With(t.Context(), set)); err == nil {
+		t.Fatal("the relay did not die after its plan")
+	}
+	b.exec(`delete from outbox where sequence = 2`)
+	if err := b.relay(nil).Run(t.Context()); !errors.Is(err, relay.ErrRefuse) {
+		t.Fatalf("Run after an outbox row was deleted = %v, want ErrRefuse", err)
+	}
+}
+
+func TestLoadBacklog_CountsWhatTheLogLacks(t *testing.T) {
+	b := setup(t)
+	require := func(want int64) {
+		t.Helper()
+		got, err := relay.LoadBacklog(t.Context(), b.db)
+		must(t, err)
+		if got.Rows != want || (want > 0) != (got.Oldest > 0) {
+			t.Errorf("backlog = %+v, want %d rows", got, want)
+		}
+	}
+	require(0)
+	b.write("key", 3)
+	require(3)
+	must(t, b.relay(nil).Flush(t.Context()))
+	require(0)
+	b.write("key", 2)
+	require(2)
+}
