@@ -178,6 +178,8 @@ func (c *Client) limited(ctx context.Context, extra time.Duration) (context.Cont
 // wait for an answer that may never come.
 type sockets struct {
 	dialer net.Dialer
+	ctx    context.Context // ends with shut
+	cancel context.CancelFunc
 
 	mu     sync.Mutex
 	closed bool
@@ -190,10 +192,14 @@ type socket struct {
 }
 
 func newSockets(timeout time.Duration) *sockets {
-	return &sockets{dialer: net.Dialer{Timeout: timeout}, open: map[*socket]struct{}{}}
+	ctx, cancel := context.WithCancel(context.Background())
+	return &sockets{dialer: net.Dialer{Timeout: timeout}, ctx: ctx, cancel: cancel, open: map[*socket]struct{}{}}
 }
 
 func (s *sockets) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
 	conn, err := s.dialer.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
@@ -224,6 +230,7 @@ func (s *sockets) drop() {
 
 // shut closes all connections and refuses new ones.
 func (s *sockets) shut() {
+	s.cancel()
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()

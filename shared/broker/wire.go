@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -73,6 +74,9 @@ func (c *Client) send(ctx context.Context, r *request) ([]byte, error) {
 		return nil, errClosed
 	}
 	res, err := c.transport.RoundTrip(ctx, c.addr, r)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = context.DeadlineExceeded // the socket has the context's deadline and may notice it first
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -32,14 +32,19 @@ const secretFileLimit = 64 << 10
 // every nested Validate() error is called first, cfg's own last. The error names
 // each variable that is wrong, its value unless it is a secret, and the remedy;
 // all of them at once, so that one start shows everything there is to mend.
-func Load(prefix string, cfg any) error {
+func Load(prefix string, cfg any) error { return load(os.LookupEnv, prefix, cfg) }
+
+// lookup is [os.LookupEnv] or a test's environment.
+type lookup func(variable string) (value string, set bool)
+
+func load(env lookup, prefix string, cfg any) error {
 	fields, err := fieldsOf(prefix, cfg)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, f := range fields {
-		if err := f.load(); err != nil {
+		if err := f.load(env); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -53,6 +58,10 @@ func Load(prefix string, cfg any) error {
 // of the given structs reads: most often a misspelt name. The caller decides
 // whether that is worth a warning.
 func Unknown(prefix string, cfgs ...any) ([]string, error) {
+	return unknown(os.Environ(), prefix, cfgs...)
+}
+
+func unknown(environ []string, prefix string, cfgs ...any) ([]string, error) {
 	known := map[string]bool{}
 	for _, cfg := range cfgs {
 		fields, err := fieldsOf(prefix, cfg)
@@ -64,21 +73,21 @@ func Unknown(prefix string, cfgs ...any) ([]string, error) {
 			known[f.fileVariable()] = f.secret
 		}
 	}
-	var unknown []string
-	for _, entry := range os.Environ() {
+	var names []string
+	for _, entry := range environ {
 		name, _, _ := strings.Cut(entry, "=")
 		if strings.HasPrefix(name, strings.ToUpper(prefix)+"_") && !known[name] {
-			unknown = append(unknown, name)
+			names = append(names, name)
 		}
 	}
-	return unknown, nil
+	return names, nil
 }
 
 // load sets the field from its file, its variable or its default.
-func (f field) load() error {
-	text, set := os.LookupEnv(f.variable)
+func (f field) load(env lookup) error {
+	text, set := env(f.variable)
 	if f.secret {
-		content, fromFile, err := f.loadFile(set)
+		content, fromFile, err := f.loadFile(env, set)
 		if err != nil {
 			return err
 		}
@@ -99,8 +108,8 @@ func (f field) load() error {
 }
 
 // loadFile reads the secret from the file that VARIABLE_FILE names.
-func (f field) loadFile(variableSet bool) (content string, ok bool, err error) {
-	path := os.Getenv(f.fileVariable())
+func (f field) loadFile(env lookup, variableSet bool) (content string, ok bool, err error) {
+	path, _ := env(f.fileVariable())
 	if path == "" {
 		return "", false, nil
 	}

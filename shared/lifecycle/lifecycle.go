@@ -87,7 +87,7 @@ type ending struct {
 // start runs p.Start and sets p.Run going.
 func (g *group) start(ctx context.Context, p Part) error {
 	if err := g.call(ctx, p.Name, "start", p.Start); err != nil {
-		return err
+		return unlessEnded(ctx, err) // a start that was called off has nothing to stop
 	}
 	// Parts end one after the other, so the end of ctx must not reach them.
 	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -97,16 +97,14 @@ func (g *group) start(ctx context.Context, p Part) error {
 		return nil
 	}
 	r.alive = true
-	go func() { g.ended <- ending{part: r, err: g.call(own, p.Name, "run", p.Run)} }()
+	go func() { g.ended <- ending{part: r, err: unlessEnded(own, g.call(own, p.Name, "run", p.Run))} }()
 	return nil
 }
 
 // wait returns when it is time to stop.
 func (g *group) wait(ctx context.Context) {
-	if !g.works() {
-		if len(g.started) > 0 && g.hasNoRun() {
-			<-ctx.Done()
-		}
+	if !g.works() && len(g.started) > 0 { // they only start and stop
+		<-ctx.Done()
 		return
 	}
 	for g.works() && g.first == nil {
@@ -128,15 +126,6 @@ func (g *group) works() bool {
 		}
 	}
 	return false
-}
-
-func (g *group) hasNoRun() bool {
-	for _, r := range g.started {
-		if r.Run != nil {
-			return false
-		}
-	}
-	return true
 }
 
 // stop ends the started parts, the last one first.
@@ -226,9 +215,16 @@ func (g *group) call(ctx context.Context, part, verb string, f func(context.Cont
 			err = fmt.Errorf("lifecycle: %s: %s panicked: %v", part, verb, p)
 		}
 	}()
-	err = f(ctx)
-	if err == nil || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+	if err := f(ctx); err != nil {
+		return fmt.Errorf("lifecycle: %s: %s: %w", part, verb, err)
+	}
+	return nil
+}
+
+// unlessEnded drops an error that only says that ctx has ended.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return nil
 	}
-	return fmt.Errorf("lifecycle: %s: %s: %w", part, verb, err)
+	return err
 }

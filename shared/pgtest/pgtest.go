@@ -54,6 +54,8 @@ func Main(m *testing.M) int {
 		return 1
 	}
 	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
 		if err := server.Stop(ctx); err != nil {
 			fmt.Fprintln(os.Stderr, "pgtest:", err)
 		}

@@ -4,10 +4,10 @@ import (
 	"context"
 	"os"
 	"testing"
+	"testing/fstest"
 
 	"github.com/jmoiron/sqlx"
 
-	"pavane/migrations"
 	"pavane/shared/pgtest"
 	"pavane/shared/postgres"
 )
@@ -61,7 +61,8 @@ func TestSchema_TestEnds_SchemaIsGone(t *testing.T) {
 
 func TestWithKit_ExtraMigrations_AreAppliedAfterTheKit(t *testing.T) {
 	t.Parallel()
-	db := pgtest.WithKit(t, migrations.Notification())
+	extra := fstest.MapFS{"00001_mail.sql": {Data: []byte("-- +goose Up\ncreate table mail (id int, head bigint references relay_journal);\n")}}
+	db := pgtest.WithKit(t, extra)
 	tables := value[int](t, db, `select count(*) from pg_class where relnamespace = current_schema()::regnamespace and relname in ('outbox', 'inbox', 'mail')`)
 	if tables != 3 {
 		t.Errorf("found %d of the tables outbox, inbox, mail", tables)

@@ -1,0 +1,296 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/metadata"
+)
+
+const (
+	policyKey    = "cleanup.policy"
+	policyDelete = "delete"
+)
+
+// Topic is a topic as the project wants it.
+type Topic struct {
+	Name              string
+	Partitions        int
+	ReplicationFactor int               // 0: the broker's default
+	Configs           map[string]string // cleanup.policy=delete is added
+}
+
+// EnsureTopics creates the topics that are missing and waits until all have a
+// leader for every partition. It leaves a topic that exists as it is: see
+// CheckTopics.
+func (c *Client) EnsureTopics(ctx context.Context, topics []Topic) error {
+	req := &kafka.CreateTopicsRequest{Addr: c.addr}
+	names := make([]string, len(topics))
+	for i, t := range topics {
+		names[i] = t.Name
+		config := kafka.TopicConfig{Topic: t.Name, NumPartitions: t.Partitions, ReplicationFactor: t.ReplicationFactor}
+		if t.ReplicationFactor == 0 {
+			config.ReplicationFactor = -1
+		}
+		configs := map[string]string{policyKey: policyDelete}
+		maps.Copy(configs, t.Configs)
+		for _, k := range slices.Sorted(maps.Keys(configs)) {
+			config.ConfigEntries = append(config.ConfigEntries, kafka.ConfigEntry{ConfigName: k, ConfigValue: configs[k]})
+		}
+		req.Topics = append(req.Topics, config)
+	}
+	// A Transport that is limited to other topics would wait for these in vain.
+	transport := c.newTransport(names)
+	defer transport.CloseIdleConnections()
+	limited, cancel := c.limited(ctx, 0)
+	defer cancel()
+	res, err := (&kafka.Client{Transport: transport, Timeout: c.config.Timeout}).CreateTopics(limited, req)
+	if err != nil {
+		return unavailable("create topics", err)
+	}
+	for _, name := range names {
+		var code kafka.Error
+		if err := res.Errors[name]; errors.As(err, &code) && code != codeTopicExists {
+			return fmt.Errorf("create topic %s: %w: %w", name, class(int16(code)), err)
+		}
+	}
+	if err := c.awaitLeaders(limited, transport, topics); err != nil {
+		return err
+	}
+	return c.awaitServed(limited, slices.DeleteFunc(names, func(name string) bool { return !c.follows(name) }))
+}
+
+// follows reports whether the client's own metadata covers the topic.
+func (c *Client) follows(topic string) bool {
+	return len(c.config.Topics) == 0 || slices.Contains(c.config.Topics, topic)
+}
+
+// awaitLeaders waits until the cluster names a leader for every partition.
+func (c *Client) awaitLeaders(ctx context.Context, transport *kafka.Transport, topics []Topic) error {
+	return poll(ctx, func() error { return c.leaders(ctx, transport, topics) })
+}
+
+// awaitServed waits until the leaders answer: a broker is named as a leader a
+// moment before it knows that it is one.
+func (c *Client) awaitServed(ctx context.Context, topics []string) error {
+	if len(topics) == 0 {
+		return nil
+	}
+	return poll(ctx, func() error {
+		_, err := c.Offsets(ctx, topics...)
+		return err
+	})
+}
+
+// poll tries until it works or ctx ends; then it returns the last error.
+func poll(ctx context.Context, try func() error) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-tick.C:
+		}
+	}
+}
+
+// leaders returns an error when a topic is missing or a partition has no
+// leader.
+func (c *Client) leaders(ctx context.Context, transport *kafka.Transport, topics []Topic) error {
+	if len(topics) == 0 {
+		return nil
+	}
+	names := make([]string, len(topics))
+	for i, t := range topics {
+		names[i] = t.Name
+	}
+	known, err := layout(ctx, transport, c.addr, names)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		for partition := range max(partitionsOf(known, name), 1) {
+			if _, err := leaderOf(known, name, int32(partition)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func partitionsOf(known *metadata.Response, topic string) int {
+	for i := range known.Topics {
+		if known.Topics[i].Name == topic {
+			return len(known.Topics[i].Partitions)
+		}
+	}
+	return 0
+}
+
+// CheckTopics returns an error that names every topic which is missing, has
+// another number of partitions, or is not of cleanup.policy=delete. Keys are
+// spread by a pinned number of partitions, and a compacted topic loses events.
+func (c *Client) CheckTopics(ctx context.Context, topics []Topic) error {
+	ctx, cancel := c.limited(ctx, 0)
+	defer cancel()
+	req := &kafka.DescribeConfigsRequest{Addr: c.addr}
+	names := make([]string, len(topics))
+	for i, t := range topics {
+		names[i] = t.Name
+		req.Resources = append(req.Resources, kafka.DescribeConfigRequestResource{
+			ResourceType: kafka.ResourceTypeTopic, ResourceName: t.Name, ConfigNames: []string{policyKey},
+		})
+	}
+	known, err := c.layout(ctx, names)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, t := range topics {
+		if have := partitionsOf(known, t.Name); have == 0 {
+			errs = append(errs, unavailable(t.Name, errors.New("topic is not there (yet); create the topics first")))
+		} else if have != t.Partitions {
+			errs = append(errs, fmt.Errorf("topic %s has %d partitions: want %d; a change of the count moves keys between partitions", t.Name, have, t.Partitions))
+		}
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	res, err := (&kafka.Client{Transport: c.transport, Timeout: c.config.Timeout}).DescribeConfigs(ctx, req)
+	if err != nil {
+		return unavailable("topic settings", err)
+	}
+	for _, r := range res.Resources {
+		errs = append(errs, checkPolicy(r))
+	}
+	return errors.Join(errs...)
+}
+
+func checkPolicy(r kafka.DescribeConfigResponseResource) error {
+	var code kafka.Error
+	if errors.As(r.Error, &code) && code != 0 {
+		return answered("settings of topic "+r.ResourceName, int16(code), "")
+	}
+	for _, e := range r.ConfigEntries {
+		if e.ConfigName == policyKey && e.ConfigValue != policyDelete {
+			return fmt.Errorf("topic %s has %s=%s: want %s; compaction drops events", r.ResourceName, policyKey, e.ConfigValue, policyDelete)
+		}
+	}
+	return nil
+}
+
+// ClusterID returns the id the cluster was formatted with.
+func (c *Client) ClusterID(ctx context.Context) (string, error) {
+	ctx, cancel := c.limited(ctx, 0)
+	defer cancel()
+	known, err := c.layout(ctx, nil)
+	if err != nil {
+		return "", err
+	}
+	return known.ClusterID, nil
+}
+
+// Range is what the log of a partition holds: the offsets from First to before
+// End. An empty log has First equal to End.
+type Range struct {
+	First, End int64
+}
+
+// Offsets returns the ranges of all partitions of the topics, by partition
+// number.
+func (c *Client) Offsets(ctx context.Context, topics ...string) (map[string][]Range, error) {
+	ctx, cancel := c.limited(ctx, 0)
+	defer cancel()
+	known, err := c.layout(ctx, topics)
+	if err != nil {
+		return nil, err
+	}
+	ranges := make(map[string][]Range, len(topics))
+	var all []Position
+	for _, topic := range topics {
+		n := partitionsOf(known, topic)
+		if n == 0 {
+			return nil, unavailable(topic, errors.New("topic is not there (yet)"))
+		}
+		ranges[topic] = make([]Range, n)
+		for partition := range n {
+			all = append(all, Position{Topic: topic, Partition: int32(partition)})
+		}
+	}
+	plans, err := c.plan(ctx, all)
+	if err != nil {
+		return nil, err
+	}
+	errs := make([]error, 2*len(plans))
+	var wg sync.WaitGroup
+	for i, plan := range plans {
+		wg.Go(func() {
+			errs[2*i] = c.listOffsets(ctx, plan, earliest, func(p Position) { ranges[p.Topic][p.Partition].First = p.Offset })
+			errs[2*i+1] = c.listOffsets(ctx, plan, latest, func(p Position) { ranges[p.Topic][p.Partition].End = p.Offset })
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return ranges, nil
+}
+
+// Special times of the ListOffsets request.
+const (
+	latest   = -1
+	earliest = -2
+)
+
+// listOffsets asks one leader, by a ListOffsets request of version 2. kafka-go's
+// own opens a connection for each partition.
+func (c *Client) listOffsets(ctx context.Context, plan fetchPlan, when int64, set func(Position)) error {
+	body := append(appendInt32(nil, -1), 0) // not a replica, read uncommitted
+	body = appendInt32(body, len(plan.positions))
+	for _, p := range plan.positions {
+		body = appendInt32(appendString(body, p.Topic), 1)
+		body = appendInt64(appendInt32(body, int(p.Partition)), when)
+	}
+	what := fmt.Sprintf("offsets from broker %d", plan.leader)
+	b, err := c.send(ctx, &request{key: protocol.ListOffsets, version: 2, broker: plan.leader, chunks: [][]byte{body}})
+	if err != nil {
+		return unavailable(what, err)
+	}
+	d := decoder{b: b}
+	_ = d.int32() // throttle
+	left := len(plan.positions)
+	for range d.count() {
+		topic := d.string()
+		for range d.count() {
+			p := Position{Topic: topic, Partition: d.int32()}
+			if code := d.int16(); code != 0 {
+				return answered("offsets of "+p.String(), code, "")
+			}
+			_ = d.int64() // time
+			p.Offset = d.int64()
+			if d.err == nil && slices.ContainsFunc(plan.positions, func(q Position) bool { return q.Topic == topic && q.Partition == p.Partition }) {
+				set(p)
+				left--
+			}
+		}
+	}
+	if d.err == nil && left != 0 {
+		d.err = errShort
+	}
+	if d.err != nil {
+		return unavailable(what, d.err)
+	}
+	return nil
+}

@@ -1,0 +1,158 @@
+package inbox
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"pavane/shared/fault"
+	"pavane/shared/postgres"
+)
+
+const (
+	listSQL = `select h.source, h.key, h.sequence, h.topic, h.partition, h.record_offset, h.type, h.reason, h.cause, h.attempts,
+  h.parked_at, h.records, coalesce(i.last_seq, 0) as last_seq
+from (
+  select distinct on (p.source, p.key) p.source, p.key, p.sequence, p.topic, p.partition, p.record_offset, p.type, p.reason, p.cause,
+    p.attempts, min(p.parked_at) over w as parked_at, count(*) over w as records
+  from parked p window w as (partition by p.source, p.key) order by p.source, p.key, p.sequence, p.record_offset) h
+left join inbox i on i.source = h.source and i.key = h.key
+order by h.parked_at, h.source, h.key limit $1`
+
+	// The partitions a key's records came from; one, unless their number was
+	// changed. Locking their offsets keeps the consumer away.
+	holdKeySQL = `select o.next_offset from inbox_offset o
+where (o.topic, o.partition) in (select p.topic, p.partition from parked p where p.source = $1 and p.key = $2)
+order by o.topic, o.partition for update`
+
+	// Only the lowest record of a key has a cause of its own, but every
+	// undecodable one has.
+	redriveSQL = `with moved as (
+  update parked set cause = 'follows', attempts = 0, retry_at = null, reason = 'redrive asked by ' || $3
+  where source = $1 and key = $2 and cause in ('fault', 'undecodable', 'unknown_version', 'retry') returning sequence)
+insert into parked_log (action, source, key, sequence, upto_seq, records, who, why)
+select 'redrive', $1, $2, min(m.sequence), max(m.sequence), count(*), $3, $4 from moved m having count(*) > 0`
+
+	discardSQL = `with gone as (
+  delete from parked where source = $1 and key = $2 and sequence <= $3 returning sequence)
+insert into parked_log (action, source, key, sequence, upto_seq, records, who, why)
+select 'discard', $1, $2, coalesce(min(g.sequence), $3), $3, count(*), $4, $5 from gone g`
+
+	releaseSQL = `update parked set cause = 'follows', retry_at = null, reason = 'the records before it were discarded'
+where source = $1 and key = $2 and cause = 'gap'`
+
+	highestSQL = `select coalesce(max(sequence), -1) from parked where source = $1 and key = $2`
+)
+
+// Group is a key that waits, told by its lowest record.
+type Group struct {
+	Source    string    `db:"source" json:"source"`
+	Key       string    `db:"key" json:"key"`
+	Sequence  int64     `db:"sequence" json:"sequence"` // 0: not decodable
+	Topic     string    `db:"topic" json:"topic"`
+	Partition int32     `db:"partition" json:"partition"`
+	Offset    int64     `db:"record_offset" json:"offset"`
+	Kind      string    `db:"type" json:"type"`
+	Reason    string    `db:"reason" json:"reason"`
+	Cause     Cause     `db:"cause" json:"cause"`
+	Attempts  int       `db:"attempts" json:"attempts"`
+	Since     time.Time `db:"parked_at" json:"since"`   // when its oldest record was parked
+	Records   int       `db:"records" json:"records"`   // how many wait
+	Last      int64     `db:"last_seq" json:"last_seq"` // the last applied number
+}
+
+// List returns the keys that wait, the longest first, at most limit.
+func List(ctx context.Context, db *postgres.DB, limit int) ([]Group, error) {
+	var groups []Group
+	err := db.Read(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		groups = nil
+		return tx.SelectContext(ctx, &groups, listSQL, limit)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("inbox: list parked keys: %w", err)
+	}
+	return groups, nil
+}
+
+// Redrive lets a parked key go: the consumer applies its records again, in
+// order, as soon as the one before them is applied. A record that fails again
+// is parked again. Doing it twice, or for a key that does not wait for an
+// operator, changes nothing. It returns how many records it let go; their
+// followers are not counted.
+func Redrive(ctx context.Context, db *postgres.DB, id ID, who, why string) (int, error) {
+	if err := named(id, who, why); err != nil {
+		return 0, err
+	}
+	var records int
+	err := db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		records = 0
+		if _, err := tx.ExecContext(ctx, holdKeySQL, id.Source, id.Key); err != nil {
+			return err
+		}
+		rows, err := tx.QueryContext(ctx, redriveSQL+` returning records`, id.Source, id.Key, who, why)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		if rows.Next() {
+			if err := rows.Scan(&records); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		return 0, fmt.Errorf("inbox: redrive of %q from %s: %w", id.Key, id.Source, err)
+	}
+	return records, nil
+}
+
+// Discard gives up the records of a parked key up to and including a number,
+// those that are parked as well as those that never came, and lets the ones
+// after them go. Upto 0 gives up undecodable records. It refuses a number that
+// lies above all parked ones, because later records would be lost unseen.
+func Discard(ctx context.Context, db *postgres.DB, id ID, upto int64, who, why string) error {
+	if err := named(id, who, why); err != nil {
+		return err
+	}
+	err := db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		if _, err := tx.ExecContext(ctx, holdKeySQL, id.Source, id.Key); err != nil {
+			return err
+		}
+		var highest int64
+		if err := tx.GetContext(ctx, &highest, highestSQL, id.Source, id.Key); err != nil {
+			return err
+		}
+		if highest < 0 {
+			return fault.NotFound("key %q of %s is not parked", id.Key, id.Source)
+		}
+		if upto < 0 || upto > highest {
+			return fault.Invalid("number %d: the parked records of key %q reach to %d", upto, id.Key, highest)
+		}
+		if _, err := tx.ExecContext(ctx, discardSQL, id.Source, id.Key, upto, who, why); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, releaseSQL, id.Source, id.Key); err != nil {
+			return err
+		}
+		if upto == 0 {
+			return nil
+		}
+		_, err := tx.ExecContext(ctx, saveSQL, postgres.Array([]string{}), postgres.Array([]int32{}), postgres.Array([]int64{}),
+			postgres.Array([]string{id.Source}), postgres.Array([]string{id.Key}), postgres.Array([]int64{upto}))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("inbox: discard of %q from %s up to %d: %w", id.Key, id.Source, upto, err)
+	}
+	return nil
+}
+
+func named(id ID, who, why string) error {
+	if id.Source == "" || id.Key == "" || who == "" || why == "" {
+		return fault.Invalid("source %q, key %q, who %q, why %q: all four are needed", id.Source, id.Key, who, why)
+	}
+	return nil
+}

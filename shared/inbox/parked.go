@@ -1,0 +1,103 @@
+package inbox
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/jmoiron/sqlx"
+
+	"pavane/shared/postgres"
+)
+
+const (
+	// The lowest record of each id decides; the ones behind it wait for it.
+	runnableSQL = `select h.source, h.key, h.topic, h.partition
+from (
+  select distinct on (p.source, p.key) p.source, p.key, p.sequence, p.topic, p.partition, p.cause, p.retry_at
+  from parked p order by p.source, p.key, p.sequence, p.record_offset) h
+join unnest($1::text[], $2::integer[]) as t (topic, partition) on h.topic = t.topic and h.partition = t.partition
+left join inbox i on i.source = h.source and i.key = h.key
+where (h.cause in ('gap', 'follows') or h.cause = 'retry' and h.retry_at <= clock_timestamp())
+  and h.sequence <= coalesce(i.last_seq, 0) + 1
+order by h.source, h.key limit $3`
+
+	headSQL = `select sequence, record_offset, type, headers, payload, reason, cause, attempts
+from parked where source = $1 and key = $2 and topic = $3 and partition = $4
+order by sequence, record_offset limit 1`
+
+	dropSQL = `delete from parked where topic = $1 and partition = $2 and record_offset = $3`
+
+	holdSQL = `update parked set cause = $4, reason = $5, attempts = $6,
+  retry_at = case when $4 = 'retry' then clock_timestamp() + make_interval(secs => $7) end
+where topic = $1 and partition = $2 and record_offset = $3`
+
+	countSQL = `select (select count(*) from (select distinct p.source, p.key from parked p where p.cause not in ('retry', 'follows')) k),
+  (select count(*) from parked p where p.cause = 'retry')`
+)
+
+// Runnable finds the ids of the partitions whose lowest parked record may be
+// applied now: the one before it is applied and no operator is asked for. Only
+// ID, Topic and Partition of what it returns are set. At most limit are
+// returned.
+func (s *Store) Runnable(ctx context.Context, tx *sqlx.Tx, offsets []Offset, limit int) ([]Parked, error) {
+	topics, partitions, _ := columns(offsets)
+	rows, err := tx.QueryContext(ctx, runnableSQL, postgres.Array(topics), postgres.Array(partitions), limit)
+	if err != nil {
+		return nil, fmt.Errorf("inbox: parked keys: %w", err)
+	}
+	defer rows.Close()
+	var waiting []Parked
+	for rows.Next() {
+		var w Parked
+		if err := rows.Scan(&w.Source, &w.Key, &w.Topic, &w.Partition); err != nil {
+			return nil, fmt.Errorf("inbox: parked keys: %w", err)
+		}
+		waiting = append(waiting, w)
+	}
+	return waiting, rows.Err()
+}
+
+// Head returns the lowest parked record of an id from one partition, and false
+// when there is none. The caller holds the offset of the partition.
+func (s *Store) Head(ctx context.Context, tx *sqlx.Tx, id ID, topic string, partition int32) (Parked, bool, error) {
+	p := Parked{ID: id, Topic: topic, Partition: partition}
+	err := tx.QueryRowContext(ctx, headSQL, id.Source, id.Key, topic, partition).
+		Scan(&p.Sequence, &p.Offset, &p.Kind, &p.Headers, &p.Payload, &p.Reason, &p.Cause, &p.Attempts)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Parked{}, false, nil
+	}
+	if err != nil {
+		return Parked{}, false, fmt.Errorf("inbox: parked record of %q: %w", id.Key, err)
+	}
+	return p, true, nil
+}
+
+// Drop takes a record out of the parked ones. The caller holds the offset of
+// its partition.
+func (s *Store) Drop(ctx context.Context, tx *sqlx.Tx, p Parked) error {
+	if _, err := tx.ExecContext(ctx, dropSQL, p.Topic, p.Partition, p.Offset); err != nil {
+		return fmt.Errorf("inbox: drop parked record of %q: %w", p.Key, err)
+	}
+	return nil
+}
+
+// Hold stores why a parked record goes on waiting: its Cause, Reason, Attempts
+// and RetryIn. The caller holds the offset of its partition.
+func (s *Store) Hold(ctx context.Context, tx *sqlx.Tx, p Parked) error {
+	_, err := tx.ExecContext(ctx, holdSQL, p.Topic, p.Partition, p.Offset, string(p.Cause), text(p.Reason), p.Attempts, p.RetryIn.Seconds())
+	if err != nil {
+		return fmt.Errorf("inbox: hold parked record of %q: %w", p.Key, err)
+	}
+	return nil
+}
+
+// Count returns how many keys wait for an operator or a missing record, and how
+// many records wait for their next attempt.
+func (s *Store) Count(ctx context.Context, tx *sqlx.Tx) (keys, retries int, err error) {
+	if err := tx.QueryRowContext(ctx, countSQL).Scan(&keys, &retries); err != nil {
+		return 0, 0, fmt.Errorf("inbox: count parked keys: %w", err)
+	}
+	return keys, retries, nil
+}

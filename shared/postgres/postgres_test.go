@@ -1,0 +1,235 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"pavane/shared/fault"
+	"pavane/shared/pgtest"
+	"pavane/shared/postgres"
+)
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+
+func exec(sql string, args ...any) func(context.Context, *sqlx.Tx) error {
+	return func(ctx context.Context, tx *sqlx.Tx) error {
+		_, err := tx.ExecContext(ctx, sql, args...)
+		return err
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestInTx_PanicRollsBack(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Schema(t)
+	must(t, db.InTx(t.Context(), exec(`create table t (n int)`)))
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic was swallowed")
+			}
+		}()
+		_ = db.InTx(t.Context(), func(ctx context.Context, tx *sqlx.Tx) error {
+			must(t, exec(`insert into t values (1)`)(ctx, tx))
+			panic("on purpose")
+		})
+	}()
+	var n int
+	must(t, db.SQL().QueryRow(`select count(*) from t`).Scan(&n))
+	if n != 0 {
+		t.Errorf("%d rows after a panic, want none", n)
+	}
+}
+
+func TestInTx_DeadlockIsRunAgain(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Schema(t)
+	must(t, db.InTx(t.Context(), exec(`create table t (id int primary key, n int)`)))
+	must(t, db.InTx(t.Context(), exec(`insert into t values (1, 0), (2, 0)`)))
+	var met sync.WaitGroup
+	met.Add(2)
+	swap := func(first, second int) error {
+		var once sync.Once
+		return db.InTx(t.Context(), func(ctx context.Context, tx *sqlx.Tx) error {
+			if err := exec(`update t set n = n + 1 where id = $1`, first)(ctx, tx); err != nil {
+				return err
+			}
+			once.Do(func() { met.Done(); met.Wait() }) // both hold their first lock
+			return exec(`update t set n = n + 1 where id = $1`, second)(ctx, tx)
+		})
+	}
+	errs := make(chan error, 2)
+	go func() { errs <- swap(1, 2) }()
+	go func() { errs <- swap(2, 1) }()
+	must(t, errors.Join(<-errs, <-errs))
+	var sum int
+	must(t, db.SQL().QueryRow(`select sum(n) from t`).Scan(&sum))
+	if sum != 4 {
+		t.Errorf("sum %d, want 4: each of two transactions changes two rows once", sum)
+	}
+}
+
+func TestInTx_WithinItself_IsRefused(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Schema(t)
+	err := db.InTx(t.Context(), func(ctx context.Context, _ *sqlx.Tx) error {
+		return db.InTx(ctx, exec(`select 1`))
+	})
+	if err == nil {
+		t.Error("a nested transaction is accepted")
+	}
+}
+
+func TestOnCommit_RunsAfterCommitOnly(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Schema(t)
+	runs := 0
+	hook := func(ctx context.Context, _ *sqlx.Tx) error { postgres.OnCommit(ctx, func() { runs++ }); return nil }
+	must(t, db.InTx(t.Context(), hook))
+	stop := errors.New("stop")
+	err := db.InTx(t.Context(), func(ctx context.Context, tx *sqlx.Tx) error { return errors.Join(hook(ctx, tx), stop) })
+	if !errors.Is(err, stop) || runs != 1 {
+		t.Errorf("%d runs, %v; want 1 run and stop", runs, err)
+	}
+}
+
+func TestOpen_BadURL_SaysWhatToMend(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []string{"postgres://u:p@h:notaport/db", "postgres://h"} {
+		if _, err := postgres.Open(postgres.Config{URL: bad}); err == nil {
+			t.Errorf("%q is accepted", bad)
+		}
+	}
+}
+
+// proxy passes bytes to the server until told to go silent or to cut.
+type proxy struct {
+	addr       string
+	silent     atomic.Bool // swallow all answers from now on
+	cutCommits atomic.Bool // cut the connection once COMMIT was passed on
+}
+
+func startProxy(t *testing.T, server string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	p := &proxy{addr: l.Addr().String()}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s, err := net.Dial("tcp", server)
+			if err != nil {
+				c.Close()
+				return
+			}
+			t.Cleanup(func() { c.Close(); s.Close() })
+			go p.up(c, s)
+			go p.down(c, s)
+		}
+	}()
+	return p
+}
+
+func (p *proxy) up(client, server net.Conn) {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := client.Read(buf)
+		if err != nil {
+			return
+		}
+		if p.cutCommits.Load() && contains(buf[:n], "COMMIT") {
+			client.Close() // the answer finds nobody
+		}
+		if _, err := server.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func (p *proxy) down(client, server net.Conn) {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := server.Read(buf)
+		if err != nil {
+			return
+		}
+		if p.silent.Load() {
+			continue
+		}
+		if _, err := client.Write(buf[:n]); err != nil && !errors.Is(err, io.ErrClosedPipe) {
+			_ = err // the server's answer is dropped; it reads on
+		}
+	}
+}
+
+func contains(b []byte, s string) bool {
+	for i := 0; i+len(s) <= len(b); i++ {
+		if string(b[i:i+len(s)]) == s {
+			return true
+		}
+	}
+	return false
+}
+
+func throughProxy(t *testing.T, cfg postgres.Config) (*postgres.DB, *proxy, *postgres.DB) {
+	t.Helper()
+	raw := pgtest.URL(t)
+	u, err := url.Parse(raw)
+	must(t, err)
+	p := startProxy(t, u.Host)
+	u.Host = p.addr
+	cfg.URL = u.String()
+	db, err := postgres.Open(cfg)
+	must(t, err)
+	t.Cleanup(func() { db.Close() })
+	return db, p, pgtest.Open(t, raw)
+}
+
+func TestInTx_SilentNetwork_ComesBackWithinTheNetworkTimeout(t *testing.T) {
+	t.Parallel()
+	db, p, _ := throughProxy(t, postgres.Config{NetworkTimeout: 300 * time.Millisecond, StatementTimeout: 200 * time.Millisecond})
+	must(t, db.Ping(t.Context()))
+	p.silent.Store(true)
+	started := time.Now()
+	err := db.InTx(t.Context(), exec(`select 1`))
+	if took := time.Since(started); err == nil || took > 8*time.Second {
+		t.Fatalf("call on a silent network: %v after %v, want an error within the timeouts of a few attempts", err, took)
+	}
+	if !postgres.Retryable(err) && fault.ClassOf(err) != fault.ClassUnavailable {
+		t.Errorf("error %v is not one to retry", err)
+	}
+}
+
+func TestInTx_AnswerToCommitLost_IsUnknownNotFailed(t *testing.T) {
+	t.Parallel()
+	db, p, direct := throughProxy(t, postgres.Config{MaxConns: 1})
+	must(t, direct.InTx(t.Context(), exec(`create table t (n int)`)))
+	p.cutCommits.Store(true)
+	err := db.InTx(t.Context(), exec(`insert into t values (1)`))
+	if !errors.Is(err, postgres.ErrCommitUnknown) {
+		t.Fatalf("err = %v, want ErrCommitUnknown", err)
+	}
+	if fault.ClassOf(err) != fault.ClassUnavailable {
+		t.Errorf("class %v, want unavailable: the caller runs the unit again", fault.ClassOf(err))
+	}
+}

@@ -1,0 +1,140 @@
+package react
+
+import (
+	"context"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"pavane/shared/broker"
+	"pavane/shared/event"
+	"pavane/shared/inbox"
+)
+
+const (
+	settleEvery = 5 * time.Second // when nothing is known to be due
+	settleKeys  = 64              // keys in one round
+	settleSteps = 256             // records in one round; then fetched ones have their turn
+)
+
+// settle applies the parked records that are due: those behind a record that
+// came or was retried, and those an operator let go. It returns how many keys
+// had some, and sets when it is to be called again.
+func (g *generation) settle(ctx context.Context) (found int, err error) {
+	var (
+		due           []inbox.Parked
+		keys, retries int
+	)
+	err = g.insist(ctx, func() error {
+		err := g.c.cfg.DB.Read(ctx, func(ctx context.Context, tx *sqlx.Tx) (err error) {
+			if due, err = g.store.Runnable(ctx, tx, g.owned, settleKeys); err != nil {
+				return err
+			}
+			keys, retries, err = g.store.Count(ctx, tx)
+			return err
+		})
+		if err != nil {
+			return unavailable(err)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	steps := 0
+	for _, w := range due {
+		for more := true; more && steps < settleSteps; steps++ {
+			if more, err = g.step(ctx, w); err != nil {
+				return 0, err
+			}
+		}
+	}
+	g.c.metrics.parked.Set(float64(keys))
+	switch {
+	case len(due) > 0:
+		g.settleAt = time.Now() // there may be more
+	case retries > 0:
+		g.settleAt = time.Now().Add(g.c.cfg.RetryDelay)
+	default:
+		g.settleAt = time.Now().Add(settleEvery)
+	}
+	return len(due), nil
+}
+
+// step applies the lowest parked record of a key in a transaction of its own,
+// or stores why it goes on waiting. It tells whether to try the one behind it.
+func (g *generation) step(ctx context.Context, w inbox.Parked) (more bool, err error) {
+	var head inbox.Parked
+	err = g.insist(ctx, func() error {
+		var p *pass
+		err := g.transact(ctx, func(ctx context.Context, tx *sqlx.Tx) (err error) {
+			p, head, err = g.replay(ctx, tx, w)
+			return err
+		})
+		if err == nil && p != nil {
+			more = len(p.parked) == 0
+			g.committed(nil, p)
+		}
+		return err
+	})
+	if err == nil || ctx.Err() != nil {
+		return more, err
+	}
+	v := g.c.judge(ctx, head, err)
+	return false, g.insist(ctx, func() error {
+		err := g.transact(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+			if _, err := g.store.Lock(ctx, tx, []inbox.Offset{{Topic: w.Topic, Partition: w.Partition}}); err != nil {
+				return err
+			}
+			return g.store.Hold(ctx, tx, v.Parked)
+		})
+		if err != nil {
+			return unavailable(err)
+		}
+		return nil
+	})
+}
+
+// replay is the transaction of a step. It returns no pass when there is nothing
+// to do any more.
+func (g *generation) replay(ctx context.Context, tx *sqlx.Tx, w inbox.Parked) (*pass, inbox.Parked, error) {
+	if _, err := g.store.Lock(ctx, tx, []inbox.Offset{{Topic: w.Topic, Partition: w.Partition}}); err != nil {
+		return nil, inbox.Parked{}, unavailable(err)
+	}
+	head, ok, err := g.store.Head(ctx, tx, w.ID, w.Topic, w.Partition)
+	if err != nil {
+		return nil, head, unavailable(err)
+	}
+	if !ok || head.Cause != inbox.Missing && head.Cause != inbox.Follows && head.Cause != inbox.Retry {
+		return nil, head, nil
+	}
+	items := []item{itemOf(head)}
+	p := g.c.newPass(g.store, tx)
+	p.replaying = head.Sequence > 0 // an undecodable one has no place in its key yet
+	if err := g.store.Drop(ctx, tx, head); err != nil {
+		return nil, head, unavailable(err)
+	}
+	if err := p.load(ctx, items); err != nil {
+		return nil, head, unavailable(err)
+	}
+	if err := hit(ctx, "inbox.before_handlers"); err != nil {
+		return nil, head, err
+	}
+	if err := p.take(ctx, &items[0]); err != nil {
+		return nil, head, err
+	}
+	if err := hit(ctx, "inbox.after_handlers"); err != nil {
+		return nil, head, err
+	}
+	return p, head, p.finish(ctx, nil)
+}
+
+// itemOf makes a parked record the record it was.
+func itemOf(p inbox.Parked) item {
+	headers, err := event.ParseHeaders(p.Headers)
+	it := newItem(broker.Record{Topic: p.Topic, Partition: p.Partition, Offset: p.Offset, Key: []byte(p.Key), Value: p.Payload, Headers: headers})
+	if err != nil {
+		it.bad = err
+	}
+	return it
+}

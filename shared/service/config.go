@@ -1,0 +1,66 @@
+package service
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"pavane/shared/failpoint"
+	"pavane/shared/telemetry"
+)
+
+// Prefix begins the name of every environment variable.
+const Prefix = "PAVANE"
+
+// Config is what every service can be told from outside. A service embeds it in
+// its own struct and loads that with config.Load(service.Prefix, &cfg).
+type Config struct {
+	Database string   `secret:"true" desc:"URL of the service's own database: postgres://user:password@host:port/name?sslmode=verify-full"`
+	Brokers  []string `default:"127.0.0.1:9092" desc:"host:port of some Kafka brokers; the others are found through them"`
+
+	Namespace string `desc:"begins the names of topics and consumer group, so that several systems can share a Kafka; empty: none"`
+
+	Partitions        int  `default:"6" desc:"partitions of every topic; checked at start, because keys move when it changes"`
+	ReplicationFactor int  `default:"1" desc:"copies of each partition, for topics that are created"`
+	CreateTopics      bool `default:"false" desc:"create missing topics; false: only check them"`
+
+	HTTPAddr string        `default:"127.0.0.1:0" desc:"host:port to serve on; port 0 takes a free one"`
+	Drain    time.Duration `default:"0s" desc:"how long requests are still taken after /readyz began to answer 503; a little more than a load balancer's interval"`
+
+	Registry RegistryConfig
+	Log      telemetry.LogConfig
+
+	Relay      bool   `default:"true" desc:"publish the outbox from this process; false: another one does"`
+	Failpoints string `desc:"for tests: what goes wrong at which point, such as relay.after_ack=kill@2"`
+}
+
+// RegistryConfig says how this instance finds the others. With Static set it
+// gossips with nobody.
+type RegistryConfig struct {
+	Bind      string   `default:"127.0.0.1:0" desc:"host:port for gossip, TCP and UDP; port 0 takes a free one"`
+	Advertise string   `desc:"host:port under which others reach the gossip port; empty: as bound"`
+	Join      []string `desc:"host:port of some members to join through; empty: be the first"`
+	Key       string   `secret:"true" desc:"key of 16, 24 or 32 bytes as hex or base64 that encrypts gossip; empty: none, for loopback only"`
+	Allowed   []string `desc:"service names that members may take; empty: any"`
+	Static    string   `desc:"fixed addresses in place of gossip: order-svc=host:port,host:port;payment-svc=host:port"`
+}
+
+// Validate refuses values that could only fail later.
+func (c Config) Validate() error {
+	var errs []error
+	if len(c.Brokers) == 0 {
+		errs = append(errs, fmt.Errorf("%s_BROKERS is empty: name host:port of at least one broker", Prefix))
+	}
+	if c.Partitions < 1 || c.ReplicationFactor < 1 {
+		errs = append(errs, fmt.Errorf("%s_PARTITIONS=%d, %s_REPLICATION_FACTOR=%d: both must be at least 1",
+			Prefix, c.Partitions, Prefix, c.ReplicationFactor))
+	}
+	if _, _, err := net.SplitHostPort(c.HTTPAddr); err != nil {
+		errs = append(errs, fmt.Errorf("%s_HTTP_ADDR=%q: want host:port, such as 127.0.0.1:8080: %w", Prefix, c.HTTPAddr, err))
+	}
+	if _, err := failpoint.Parse(c.Failpoints); err != nil {
+		errs = append(errs, fmt.Errorf("%s_FAILPOINTS: %w", Prefix, err))
+	}
+	return errors.Join(errs...)
+}

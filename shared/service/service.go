@@ -1,0 +1,327 @@
+// Package service owns the standing parts of a service process: it opens what
+// every service needs (database, outbox, broker, HTTP, registry) and runs it
+// with the parts the service adds, in the order that loses nothing at a stop.
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"pavane/shared/broker"
+	"pavane/shared/config"
+	"pavane/shared/event"
+	"pavane/shared/failpoint"
+	"pavane/shared/httpapi"
+	"pavane/shared/lifecycle"
+	"pavane/shared/outbox"
+	"pavane/shared/postgres"
+	"pavane/shared/react"
+	"pavane/shared/registry"
+	"pavane/shared/story"
+	"pavane/shared/telemetry"
+)
+
+// Spec says which service this is.
+type Spec struct {
+	Name       string       // "order-svc": consumer group, registry name and, after a slash, the CloudEvents source
+	Version    string       // of its HTTP API, in the OpenAPI document
+	Topics     event.Topics // where each kind goes
+	Migrations fs.FS        // its own tables; nil: it has no database
+}
+
+// Pools of one service. The relay has its own, so that neither starves the other.
+const (
+	serviceConns    = 10
+	relayConns      = 3
+	relayReadBuffer = 256 << 10
+)
+
+// Service is the process being built. It is not safe for concurrent use until Run.
+type Service struct {
+	cfg       Config
+	spec      Spec
+	mode      mode
+	logger    *slog.Logger
+	metrics   *prometheus.Registry
+	db        *postgres.DB // nil without a database
+	relayDB   *postgres.DB
+	outbox    *outbox.Outbox
+	broker    *broker.Client
+	http      *httpapi.Server
+	members   *discovery
+	failpoint *failpoint.Set
+
+	reactions []react.Reaction
+	serial    bool
+	setup     []lifecycle.Part
+	parts     []lifecycle.Part
+
+	consumer *react.Consumer // nil without reactions; set before the parts start
+	consumed atomic.Bool     // it was ready once
+
+	topicsReady chan struct{} // closed when the topics are as they must be
+	waitingFor  atomic.Pointer[string]
+	stopping    atomic.Bool
+}
+
+// Open prepares a service. It waits for the database as long as that takes,
+// answering /livez and saying at /readyz what is missing, and applies the
+// migrations. Kafka is not waited for: without it orders are still taken. An
+// error means that the configuration is wrong, a migration failed or ctx ended.
+func Open(ctx context.Context, cfg Config, spec Spec) (*Service, error) {
+	spec.Topics = inNamespace(cfg.Namespace, spec.Topics)
+	s := &Service{
+		cfg: cfg, spec: spec, mode: modeOf(ctx), topicsReady: make(chan struct{}),
+		logger:  telemetry.Logger(os.Stderr, spec.Name, cfg.Log),
+		metrics: telemetry.Registry(spec.Name, buildVersion()),
+	}
+	if s.mode == modeDescribe {
+		s.logger = slog.New(slog.DiscardHandler)
+	}
+	s.http = httpapi.New(httpapi.Config{
+		Title: spec.Name, Version: spec.Version, Addr: cfg.HTTPAddr, Drain: cfg.Drain,
+		Logger: s.logger, Registry: s.metrics, Checks: s.checks(),
+	})
+	if s.mode == modeDescribe {
+		return s, nil
+	}
+	if err := s.open(ctx); err != nil {
+		s.close()
+		return nil, fmt.Errorf("%s: %w", spec.Name, err)
+	}
+	return s, nil
+}
+
+func (s *Service) open(ctx context.Context) error {
+	s.logConfig(ctx)
+	var err error
+	if s.failpoint, err = failpoint.Parse(s.cfg.Failpoints); err != nil {
+		return err
+	}
+	if s.cfg.Failpoints != "" {
+		s.http.API().UseMiddleware(func(hc huma.Context, next func(huma.Context)) {
+			next(huma.WithContext(hc, failpoint.With(hc.Context(), s.failpoint)))
+		})
+	}
+	s.broker, err = broker.Dial(broker.Config{
+		Brokers: s.cfg.Brokers, ClientID: s.spec.Name, Topics: s.topicNames(), Logger: s.logger,
+	})
+	if err != nil {
+		return err
+	}
+	if s.members, err = newDiscovery(s.cfg, s.spec, s.logger); err != nil {
+		return err
+	}
+	if s.spec.Migrations == nil {
+		return nil
+	}
+	if err := s.openDatabase(ctx); err != nil {
+		return err
+	}
+	story.Register(s.http.API(), s.db, s.cfg.Partitions)
+	return nil
+}
+
+// logConfig shows what the process runs with, and names variables nobody reads.
+func (s *Service) logConfig(ctx context.Context) {
+	if attrs, err := config.Dump(Prefix, &s.cfg); err == nil {
+		s.logger.LogAttrs(ctx, slog.LevelDebug, "configuration", attrs...)
+	}
+	s.logger.InfoContext(ctx, "starting", "pid", os.Getpid(), "build", buildVersion())
+}
+
+// DB is the service's own database. In a service without one it is nil.
+func (s *Service) DB() *postgres.DB { return s.db }
+
+// Outbox appends the service's events. In a service without a database it is nil.
+func (s *Service) Outbox() *outbox.Outbox { return s.outbox }
+
+// HTTP is where routes are bound, with httpapi.Register.
+func (s *Service) HTTP() *httpapi.Server { return s.http }
+
+// API is the OpenAPI side of HTTP.
+func (s *Service) API() huma.API { return s.http.API() }
+
+// Logger is the process's logger.
+func (s *Service) Logger() *slog.Logger { return s.logger }
+
+// Metrics is where the service registers its own metrics.
+func (s *Service) Metrics() *prometheus.Registry { return s.metrics }
+
+// Registry finds the instances of the other services.
+func (s *Service) Registry() registry.Registry { return s.members }
+
+// Topics is where each kind of event goes; the same as in the Spec but for the
+// configured namespace.
+func (s *Service) Topics() event.Topics { return s.spec.Topics }
+
+// Broker is the way to Kafka, for reading; what is written goes through the outbox.
+func (s *Service) Broker() *broker.Client { return s.broker }
+
+// React adds reactions to the service's table. Rows that only declare an origin
+// are for the catalogue.
+func (s *Service) React(reactions ...react.Reaction) {
+	s.reactions = append(s.reactions, reactions...)
+}
+
+// ReactSerially is React for a service whose keys share rows, such as stock or
+// accounts: its instances apply one batch at a time.
+func (s *Service) ReactSerially(reactions ...react.Reaction) {
+	s.serial = true
+	s.React(reactions...)
+}
+
+// Setup adds a step that Run takes before it serves anything, such as seeding.
+// A step that fails with an unavailable database is taken again.
+func (s *Service) Setup(name string, step func(ctx context.Context) error) {
+	s.setup = append(s.setup, lifecycle.Part{Name: name, Start: step})
+}
+
+// Go adds a part that runs beside HTTP and consumer until its context ends. An
+// error of it ends the process.
+func (s *Service) Go(name string, run func(ctx context.Context) error) {
+	s.parts = append(s.parts, lifecycle.Part{Name: name, Run: run})
+}
+
+// Run runs the service until ctx ends, then stops it within 10 s: readiness
+// first, then out of the registry, the consumer, the parts of Go, HTTP, and last
+// the relay, when it has published what is committed.
+func (s *Service) Run(ctx context.Context) error {
+	defer s.close()
+	if err := react.Validate(s.reactions, s.spec.Topics); err != nil {
+		return fmt.Errorf("%s: table of reactions: %w", s.spec.Name, err)
+	}
+	switch s.mode {
+	case modeDescribe:
+		return describe(os.Stdout, s.spec, s.reactions)
+	case modeMigrate:
+		return s.ensureTopics(ctx, true)
+	}
+	ctx = failpoint.With(ctx, s.failpoint)
+	if err := s.runSetup(ctx); err != nil {
+		return err
+	}
+	parts, err := s.allParts()
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.spec.Name, err)
+	}
+	return lifecycle.Run(ctx, s.logger, parts...)
+}
+
+func (s *Service) runSetup(ctx context.Context) error {
+	for _, p := range s.setup {
+		if err := s.until(ctx, p.Name, retryDatabase, p.Start); err != nil {
+			return fmt.Errorf("%s: %w", s.spec.Name, err)
+		}
+	}
+	return nil
+}
+
+// close gives back what Open took. The parts have stopped.
+func (s *Service) close() {
+	for _, db := range []*postgres.DB{s.relayDB, s.db} {
+		if db != nil {
+			db.Close() //nolint:errcheck // nothing is left to be done on it
+		}
+	}
+	if s.broker != nil {
+		s.broker.Close()
+	}
+}
+
+// checks are what /readyz asks. Kafka counts only until it was seen once: an
+// outage of it must not take the service out of the load balancer.
+func (s *Service) checks() []httpapi.Check {
+	return []httpapi.Check{
+		{Name: "not-leaving", Probe: func(context.Context) error {
+			if s.stopping.Load() {
+				return errors.New("the process is stopping")
+			}
+			return nil
+		}},
+		{Name: "database", Probe: func(ctx context.Context) error {
+			if s.db == nil {
+				return nil
+			}
+			return s.db.Ping(ctx)
+		}},
+		{Name: "topics", Probe: func(context.Context) error {
+			select {
+			case <-s.topicsReady:
+				return nil
+			default:
+				return errors.New(s.missing("Kafka: not asked yet"))
+			}
+		}},
+		{Name: "consumer", Probe: s.joined},
+	}
+}
+
+// joined fails until the consumer was ready once.
+func (s *Service) joined(ctx context.Context) error {
+	if s.consumer == nil || s.consumed.Load() {
+		return nil
+	}
+	err := s.consumer.Ready(ctx)
+	s.consumed.Store(err == nil)
+	return err
+}
+
+func (s *Service) missing(otherwise string) string {
+	if p := s.waitingFor.Load(); p != nil {
+		return *p
+	}
+	return otherwise
+}
+
+func (s *Service) topicNames() []string {
+	var names []string
+	for _, topic := range s.spec.Topics {
+		names = append(names, topic)
+	}
+	return sorted(names)
+}
+
+// readTopics are the topics of the kinds that the reactions read.
+func (s *Service) readTopics() []string {
+	var names []string
+	for _, r := range s.reactions {
+		if r.Kind == "" {
+			continue
+		}
+		if topic, err := s.spec.Topics.Of(r.Kind); err == nil {
+			names = append(names, topic)
+		}
+	}
+	return sorted(names)
+}
+
+// inNamespace puts the namespace before the name of each topic.
+func inNamespace(namespace string, topics event.Topics) event.Topics {
+	named := make(event.Topics, len(topics))
+	for word, topic := range topics {
+		named[word] = namespace + topic
+	}
+	return named
+}
+
+// group is the consumer group.
+func (s *Service) group() string { return s.cfg.Namespace + s.spec.Name }
+
+func (s *Service) source() string { return "/" + s.spec.Name }
+
+// short is the name of the service's migrations: "order" of "order-svc".
+func (s *Service) short() string { return strings.TrimSuffix(s.spec.Name, "-svc") }
+
+// retryPause is the first pause between two tries of something that is missing.
+const retryPause = 100 * time.Millisecond

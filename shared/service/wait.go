@@ -1,0 +1,133 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"pavane/migrations"
+	"pavane/shared/fault"
+	"pavane/shared/httpapi"
+	"pavane/shared/migrate"
+	"pavane/shared/outbox"
+	"pavane/shared/postgres"
+)
+
+const (
+	maxRetryPause = time.Second
+	logEvery      = 5 * time.Second
+)
+
+// until calls f until it succeeds, ctx ends or its error is one that retry does
+// not want to see again. It logs the first failure and then one every few
+// seconds, and tells /readyz.
+func (s *Service) until(ctx context.Context, what string, retry func(error) bool, f func(context.Context) error) error {
+	var logged time.Time
+	for pause := retryPause; ; pause = min(2*pause, maxRetryPause) {
+		err := f(ctx)
+		if err == nil {
+			s.waitingFor.Store(nil)
+			return nil
+		}
+		if ctx.Err() != nil || !retry(err) {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		missing := fmt.Sprintf("%s: %v", what, err)
+		s.waitingFor.Store(&missing)
+		if time.Since(logged) >= logEvery {
+			logged = time.Now()
+			s.logger.WarnContext(ctx, "waiting", "for", what, "error", err)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", what, err)
+		}
+	}
+}
+
+func always(error) bool { return true }
+
+// retryDatabase tells a database that is not there yet from one that refuses.
+func retryDatabase(err error) bool {
+	return postgres.Retryable(err) || fault.ClassOf(err) == fault.ClassUnavailable
+}
+
+// openDatabase makes the pools, waits for the server and applies the migrations.
+func (s *Service) openDatabase(ctx context.Context) error {
+	if s.cfg.Database == "" {
+		return fmt.Errorf("%s_DATABASE is not set: set it to postgres://user:password@host:port/database, or %s_DATABASE_FILE to a file that holds it", Prefix, Prefix)
+	}
+	var err error
+	if s.db, err = postgres.Open(postgres.Config{URL: s.cfg.Database, Name: s.spec.Name, MaxConns: serviceConns}); err != nil {
+		return err
+	}
+	s.relayDB, err = postgres.Open(postgres.Config{
+		URL: s.cfg.Database, Name: s.spec.Name + "-relay", MaxConns: relayConns, ReadBuffer: relayReadBuffer,
+	})
+	if err != nil {
+		return err
+	}
+	room, err := s.openWaitingRoom(ctx)
+	if err != nil {
+		return err
+	}
+	defer room.Close() //nolint:errcheck // its requests get an answer or try again
+	// A refused login or a missing database is waited for, too: both may be
+	// made by the same step that starts the server.
+	if err := s.until(ctx, "database", always, s.db.Ping); err != nil {
+		return err
+	}
+	if err := s.until(ctx, "migrations", retryDatabase, s.migrate); err != nil {
+		return err
+	}
+	return s.until(ctx, "outbox", retryDatabase, func(ctx context.Context) (err error) {
+		s.outbox, err = outbox.New(ctx, s.db, outbox.Config{Source: s.source(), Topics: s.spec.Topics})
+		return err
+	})
+}
+
+func (s *Service) migrate(ctx context.Context) error {
+	if err := migrate.Up(ctx, s.db.SQL(), migrations.Kit(), "migrations_kit"); err != nil {
+		return err
+	}
+	return migrate.Up(ctx, s.db.SQL(), s.spec.Migrations, "migrations_"+s.short())
+}
+
+// openWaitingRoom serves health at the service's address while its routes do not
+// exist yet: alive, and not ready for a reason that it names.
+func (s *Service) openWaitingRoom(ctx context.Context) (*http.Server, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", s.cfg.HTTPAddr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %q: %w: choose a free host:port", s.cfg.HTTPAddr, err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "ok")
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		httpapi.WriteProblem(w, r, http.StatusServiceUnavailable, "starting; waiting for "+s.missing("the database"))
+	})
+	room := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	go room.Serve(l) //nolint:errcheck // ends with Close
+	return room, nil
+}
+
+func sorted(names []string) []string {
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// buildVersion is what the Go tool stamped into the binary: a tag, or a
+// pseudo-version with the commit.
+func buildVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
