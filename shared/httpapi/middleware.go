@@ -199,6 +199,7 @@ func (a *answer) WriteHeader(status int) {
 	a.ResponseWriter.WriteHeader(status)
 }
 
+// Write means 200 when no status was written before.
 func (a *answer) Write(b []byte) (int, error) {
 	if a.status == 0 {
 		a.status = http.StatusOK
@@ -230,6 +231,11 @@ type headerOnly struct {
 	status int
 }
 
-func (h *headerOnly) Header() http.Header         { return h.header }
+// Header is where the mux puts Allow.
+func (h *headerOnly) Header() http.Header { return h.header }
+
+// Write drops the text; a problem takes its place.
 func (h *headerOnly) Write(b []byte) (int, error) { return len(b), nil }
-func (h *headerOnly) WriteHeader(status int)      { h.status = status }
+
+// WriteHeader keeps the status.
+func (h *headerOnly) WriteHeader(status int) { h.status = status }

@@ -141,16 +141,23 @@ func (m meta) NodeMeta(limit int) []byte {
 	return b
 }
 
-// The rest of memberlist's delegate is not used.
-func (meta) NotifyMsg([]byte)                {}
+// NotifyMsg drops messages: this package sends none.
+func (meta) NotifyMsg([]byte) {}
+
+// GetBroadcasts has nothing to add to the gossip.
 func (meta) GetBroadcasts(int, int) [][]byte { return nil }
-func (meta) LocalState(bool) []byte          { return nil }
-func (meta) MergeRemoteState([]byte, bool)   {}
+
+// LocalState has nothing to add to a full exchange.
+func (meta) LocalState(bool) []byte { return nil }
+
+// MergeRemoteState drops what others add to a full exchange.
+func (meta) MergeRemoteState([]byte, bool) {}
 
 // logWriter hands memberlist's lines to the logger, at debug: what matters of
 // them shows up as a change or as a seed that does not answer.
 type logWriter struct{ logger *slog.Logger }
 
+// Write takes one line.
 func (w logWriter) Write(b []byte) (int, error) {
 	w.logger.Log(context.Background(), slog.LevelDebug, "gossip", "line", strings.TrimSpace(string(b)))
 	return len(b), nil

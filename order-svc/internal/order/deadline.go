@@ -1,0 +1,97 @@
+package order
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"pavane/shared/event"
+	"pavane/shared/fault"
+)
+
+const (
+	// deadlineBatch is how many due orders are looked up at once.
+	deadlineBatch = 100
+	// deadlinePoll is how late a deadline fires at most when there is no jam.
+	deadlinePoll = 250 * time.Millisecond
+	// deadlinePause is the wait after the database failed.
+	deadlinePause = 2 * time.Second
+)
+
+// Run fires deadlines until ctx ends, and then answers everybody who waits in
+// [Service.Await]. Several processes may run it on one database.
+func (s *Service) Run(ctx context.Context) error {
+	defer s.waiters.stop()
+	for {
+		n, err := s.FireDue(ctx)
+		pause := deadlinePoll
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			s.log.WarnContext(ctx, "deadlines are not fired now", "error", err)
+			pause = deadlinePause
+		case n == deadlineBatch:
+			pause = 0
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+}
+
+// FireDue cancels orders that are still placed at their deadline, a batch at
+// most, each in a transaction of its own. One that fails, or whose row is locked
+// because it is being decided, is put off, so it stands in no other's way. It
+// returns how many were dealt with; the error is that of the database as a whole.
+func (s *Service) FireDue(ctx context.Context) (fired int, err error) {
+	var ids []string
+	err = s.db.Read(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		ids = nil
+		return tx.SelectContext(ctx, &ids, dueSQL, deadlineBatch)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("deadlines: look up: %w", err)
+	}
+	for _, id := range ids {
+		err := s.fire(ctx, id)
+		if err == nil {
+			fired++
+			continue
+		}
+		if ctx.Err() != nil {
+			return fired, ctx.Err()
+		}
+		if fault.ClassOf(err) != fault.ClassNotFound { // else locked: it is being decided
+			s.log.WarnContext(ctx, "deadline put off", "order_id", id, "error", err)
+		}
+		if err := s.perform(ctx, id, postponeSQL); err != nil {
+			return fired, fmt.Errorf("deadline of order %s: put off: %w", id, err)
+		}
+	}
+	return fired, nil
+}
+
+// fire requests the cancellation of one order. A locked row is not found. The
+// order's row is locked before its deadline's, as everywhere.
+func (s *Service) fire(ctx context.Context, id string) error {
+	o, err := s.act(ctx, id, fireSQL, func(o Order) (Order, []event.Event, error) {
+		return o.Cancel(ByDeadline, "the order was not decided before its deadline")
+	})
+	if errors.Is(err, ErrConfirmed) || err == nil && o.Reason != ByDeadline {
+		return s.perform(ctx, id, clearSQL) // decided since it was looked up
+	}
+	return err
+}
+
+func (s *Service) perform(ctx context.Context, id, statement string) error {
+	return s.db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		_, err := tx.ExecContext(ctx, statement, id)
+		return err
+	})
+}

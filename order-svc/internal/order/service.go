@@ -1,0 +1,255 @@
+package order
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"pavane/shared/event"
+	"pavane/shared/failpoint"
+	"pavane/shared/fault"
+	"pavane/shared/postgres"
+)
+
+// Outbox takes the events that a request or the timer causes. Events that
+// reactions return are appended by who runs the reactions.
+type Outbox interface {
+	Append(ctx context.Context, tx *sqlx.Tx, events ...event.Numbered) error
+}
+
+// Config says what a service works on. All fields are required.
+type Config struct {
+	DB     *postgres.DB
+	Outbox Outbox
+	Logger *slog.Logger
+
+	// Deadline is how long an order may stay placed.
+	Deadline time.Duration
+}
+
+// Service places, decides and shows orders. Its methods may be called
+// concurrently, and by several processes on one database.
+type Service struct {
+	db       *postgres.DB
+	outbox   Outbox
+	log      *slog.Logger
+	deadline time.Duration
+	waiters  *waiters
+}
+
+// New returns a service. It connects to nothing.
+func New(c Config) *Service {
+	return &Service{db: c.DB, outbox: c.Outbox, log: c.Logger, deadline: c.Deadline, waiters: newWaiters()}
+}
+
+// Place accepts an order: it, its idempotency key, its deadline and its event
+// are written together or not at all. A repetition under the same key returns
+// the first order with replayed = true; the same key with another request, and
+// everything that is wrong with a request, is an Invalid fault.
+func (s *Service) Place(ctx context.Context, r Request) (o Order, replayed bool, err error) {
+	if err := r.check(); err != nil {
+		return Order{}, false, err
+	}
+	id := event.NewID()
+	err = s.db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		before, err := s.claim(ctx, tx, r, id)
+		if err != nil {
+			return err
+		}
+		if replayed = before != ""; replayed {
+			o, err = load(ctx, tx, getSQL, before)
+			return err
+		}
+		if o, err = s.place(ctx, tx, r, id); err != nil {
+			return err
+		}
+		return failpoint.Hit(ctx, "order.before_commit")
+	})
+	if err == nil && !replayed {
+		err = failpoint.Hit(ctx, "order.after_commit")
+	}
+	if err != nil {
+		return Order{}, false, err
+	}
+	return o, replayed, nil
+}
+
+// claim comes before everything that may have changed since the first request,
+// such as prices: a repetition must get the same answer.
+func (s *Service) claim(ctx context.Context, tx *sqlx.Tx, r Request, id string) (before string, err error) {
+	if r.IdempotencyKey == "" {
+		return "", nil
+	}
+	hash, err := r.hash()
+	if err != nil {
+		return "", err
+	}
+	return claim(ctx, tx, r, hash, id)
+}
+
+func (s *Service) place(ctx context.Context, tx *sqlx.Tx, r Request, id string) (Order, error) {
+	c, err := customer(ctx, tx, r.CustomerID)
+	if err != nil {
+		return Order{}, err
+	}
+	catalogue, err := prices(ctx, tx, r.skus())
+	if err != nil {
+		return Order{}, err
+	}
+	items, total, err := r.price(catalogue)
+	if err != nil {
+		return Order{}, err
+	}
+	o := Order{
+		ID: id, CustomerID: c.ID, Email: c.Email, State: Placed, Items: items, Total: total,
+		PaymentMethod: r.PaymentMethod, Version: 1,
+	}
+	if o.PlacedAt, err = insert(ctx, tx, o, s.deadline); err != nil {
+		return Order{}, err
+	}
+	return o, s.outbox.Append(ctx, tx, event.Number(1, o.Place()...)...)
+}
+
+// Cancel cancels an order at its customer's wish. An order that is cancelled
+// already is returned as it is; a confirmed one is a Conflict fault.
+func (s *Service) Cancel(ctx context.Context, id string) (Order, error) {
+	o, err := s.act(ctx, id, lockSQL, func(o Order) (Order, []event.Event, error) {
+		return o.Cancel(ByCustomer, "cancelled by the customer")
+	})
+	if errors.Is(err, ErrConfirmed) {
+		return Order{}, fault.Conflict("order %s cannot be cancelled: it is confirmed already, and its payment is being taken", id)
+	}
+	return o, err
+}
+
+// act makes a transition in a transaction of its own and appends its events.
+func (s *Service) act(ctx context.Context, id, lock string, f transition) (Order, error) {
+	var o Order
+	err := s.db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		var (
+			events []event.Numbered
+			err    error
+		)
+		if o, events, err = s.change(ctx, tx, id, lock, f); err != nil {
+			return err
+		}
+		if err := s.outbox.Append(ctx, tx, events...); err != nil {
+			return err
+		}
+		return failpoint.Hit(ctx, "order.before_commit")
+	})
+	if err == nil {
+		err = failpoint.Hit(ctx, "order.after_commit")
+	}
+	if err != nil {
+		return Order{}, err
+	}
+	return o, nil
+}
+
+// change locks an order, makes a transition and saves what came of it. The lock
+// is what makes the numbers of the events dense.
+func (s *Service) change(ctx context.Context, tx *sqlx.Tx, id, lock string, f transition) (Order, []event.Numbered, error) {
+	before, err := load(ctx, tx, lock, id)
+	if err != nil {
+		return Order{}, nil, err
+	}
+	after, events, err := f(before)
+	if err != nil {
+		return Order{}, nil, err
+	}
+	if len(events) == 0 && after.Effects == before.Effects {
+		return before, nil, nil
+	}
+	after.Version += int64(len(events))
+	if after.DecidedAt, err = save(ctx, tx, before.Version, after); err != nil {
+		return Order{}, nil, err
+	}
+	if len(events) > 0 {
+		postgres.OnCommit(ctx, func() { s.waiters.wake(after.ID) })
+	}
+	return after, event.Number(before.Version+1, events...), nil
+}
+
+// Get returns an order; an unknown one is a NotFound fault.
+func (s *Service) Get(ctx context.Context, id string) (o Order, err error) {
+	err = s.db.Read(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		o, err = load(ctx, tx, getSQL, id)
+		return err
+	})
+	return o, err
+}
+
+// Filter chooses orders for [Service.List].
+type Filter struct {
+	State State  // empty: all
+	After string // the id of the last order of the page before; empty: from the newest on
+	Limit int    // how many at most, from 1 on
+}
+
+// List returns orders, the newest first. A malformed After is an Invalid fault.
+func (s *Service) List(ctx context.Context, f Filter) ([]Order, error) {
+	if f.After == "" {
+		f.After = newest
+	}
+	if !isID(f.After) {
+		return nil, fault.Invalid("after %.80q is no order id: send the next of the page before", f.After)
+	}
+	query, args := listSQL, []any{f.After, f.Limit}
+	if f.State != "" {
+		query, args = listStateSQL, append(args, string(f.State))
+	}
+	var rows []orderRow
+	err := s.db.Read(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		rows = nil
+		return tx.SelectContext(ctx, &rows, query, args...)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("orders: list: %w", err)
+	}
+	orders := make([]Order, len(rows))
+	for i, r := range rows {
+		if orders[i], err = r.order(); err != nil {
+			return nil, err
+		}
+	}
+	return orders, nil
+}
+
+// Products returns the catalogue by SKU, 1000 products at most.
+func (s *Service) Products(ctx context.Context) ([]Product, error) {
+	var rows []productRow
+	err := s.db.Read(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		rows = nil
+		return tx.SelectContext(ctx, &rows, productsSQL)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("catalogue: list: %w", err)
+	}
+	products := make([]Product, len(rows))
+	for i, r := range rows {
+		products[i] = r.product()
+	}
+	return products, nil
+}
+
+// Customers returns the customers by id, 1000 at most.
+func (s *Service) Customers(ctx context.Context) ([]Customer, error) {
+	var rows []customerRow
+	err := s.db.Read(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		rows = nil
+		return tx.SelectContext(ctx, &rows, customersSQL)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("customers: list: %w", err)
+	}
+	customers := make([]Customer, len(rows))
+	for i, r := range rows {
+		customers[i] = Customer(r)
+	}
+	return customers, nil
+}

@@ -1,0 +1,307 @@
+package react_test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"pavane/internal/await"
+	"pavane/shared/broker"
+	"pavane/shared/brokertest"
+	"pavane/shared/event"
+	"pavane/shared/failpoint"
+	"pavane/shared/react"
+)
+
+const partitions = 4
+
+// stage is a rig with a broker, a topic and a group of its own.
+type stage struct {
+	*rig
+	addr, topic, group string
+	writer             *broker.Client
+	producer           broker.Producer
+	written            map[int32]int32 // per partition: the next sequence of the producer
+}
+
+func newStage(t testing.TB) *stage {
+	t.Helper()
+	s := &stage{rig: newRig(t), addr: brokertest.Start(t), group: "g-" + strings.ToLower(rand.Text()), written: map[int32]int32{}}
+	s.topic = brokertest.Topic(t, s.addr, partitions)
+	s.writer = s.dial()
+	await.True(t, wait, "a producer id", func() (ok bool) {
+		var err error
+		s.producer, err = s.writer.InitProducer(t.Context())
+		return err == nil
+	})
+	return s
+}
+
+func (s *stage) dial() *broker.Client {
+	s.t.Helper()
+	client, err := broker.Dial(broker.Config{Brokers: strings.Split(s.addr, ","), Topics: []string{s.topic}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(client.Close)
+	return client
+}
+
+// write appends records to the log, each to the partition of its key.
+func (s *stage) write(records ...broker.Record) {
+	s.t.Helper()
+	batches := map[int32]*broker.Batch{}
+	for _, rec := range records {
+		p := broker.Partition(rec.Key, partitions)
+		if batches[p] == nil {
+			batches[p] = &broker.Batch{}
+			batches[p].Reset(s.topic, p)
+		}
+		batches[p].Add(0, rec.Key, rec.Value, event.AppendHeaders(nil, rec.Headers))
+	}
+	for p, b := range batches {
+		b.Seal(s.producer, s.written[p])
+		await.True(s.t, wait, "records written", func() bool {
+			return s.writer.Produce(s.t.Context(), []*broker.Batch{b})[0].Err == nil
+		})
+		s.written[p] = broker.NextSequence(s.written[p], b.Len())
+	}
+}
+
+func (s *stage) with(change ...func(*react.ConsumerConfig)) *react.Consumer {
+	s.t.Helper()
+	return s.consumer(append([]func(*react.ConsumerConfig){func(c *react.ConsumerConfig) {
+		c.Service, c.Source, c.Topics, c.Partitions, c.Metrics, c.BatchSize = s.group, s.dial(), []string{s.topic}, partitions, nil, 20
+	}}, change...)...)
+}
+
+// run starts a consumer and returns what stops it and waits for its end.
+func (s *stage) run(ctx context.Context, c *react.Consumer) (stop func()) {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-ended:
+			if err != nil {
+				s.t.Errorf("run: %v", err)
+			}
+		case <-time.After(wait):
+			s.t.Error("a cancelled consumer did not return")
+		}
+	})
+	s.t.Cleanup(stop)
+	return stop
+}
+
+func (s *stage) awaitEffects(n int) {
+	s.t.Helper()
+	await.True(s.t, wait, fmt.Sprintf("%d effects", n), func() bool {
+		return selected[int](s.rig, `select count(*) from effect`)[0] >= n
+	})
+}
+
+// burst returns records from to upto of some keys, key by key in order.
+func burst(keys int, from, upto int64) []broker.Record {
+	var records []broker.Record
+	for n := from; n <= upto; n++ {
+		for k := range keys {
+			records = append(records, record(did{ID: fmt.Sprintf("key-%d", k), N: n}, n))
+		}
+	}
+	return records
+}
+
+func TestRun_MembersComeAndGoUnderLoad_AppliesOnceInOrder(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.write(burst(12, 1, 10)...)
+	stopFirst := s.run(t.Context(), s.with())
+	s.awaitEffects(12)
+	s.run(t.Context(), s.with())
+	for n := int64(11); n < 40; n += 10 {
+		s.write(burst(12, n, n+9)...)
+		s.write(burst(12, n, n+9)...) // Kafka delivers twice
+	}
+	s.awaitEffects(12 * 20)
+	stopFirst()
+	s.write(burst(12, 41, 50)...)
+	s.awaitEffects(12 * 50)
+	for k := range 12 {
+		s.requireDense(fmt.Sprintf("key-%d", k), 50)
+	}
+	requireEqual(t, "parked", len(s.parked()), 0)
+}
+
+func TestRun_GroupOffsetsResetByHand_ChangeNothing(t *testing.T) {
+	t.Parallel()
+	for name, offset := range map[string]int64{"to the start": 0, "far ahead": 1_000_000} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t)
+			s.write(burst(8, 1, 5)...)
+			stop := s.run(t.Context(), s.with())
+			s.awaitEffects(8 * 5)
+			stop()
+			s.resetOffsets(offset)
+			s.write(burst(8, 6, 10)...)
+			s.run(t.Context(), s.with())
+			s.awaitEffects(8 * 10)
+			for k := range 8 {
+				s.requireDense(fmt.Sprintf("key-%d", k), 10)
+			}
+		})
+	}
+}
+
+// resetOffsets does what an operator does with the group tool while nobody runs.
+func (s *stage) resetOffsets(offset int64) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), wait)
+	defer cancel()
+	done := false
+	err := s.dial().Group(ctx, broker.GroupConfig{ID: s.group, Topics: []string{s.topic}}, func(_ context.Context, a *broker.Assignment) error {
+		defer cancel()
+		next := map[int]int64{}
+		for n := range partitions {
+			next[n] = offset
+		}
+		done = true
+		return a.Commit(map[string]map[int]int64{s.topic: next})
+	})
+	if err != nil || !done {
+		s.t.Fatalf("reset offsets: %v", err)
+	}
+}
+
+func TestRun_DiesBetweenCommitAndOffsetCommit_AppliesOnce(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	set, err := failpoint.Parse("inbox.after_offset_commit=error@1;inbox.after_commit=error@2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write(burst(8, 1, 5)...)
+	s.run(failpoint.With(t.Context(), set), s.with())
+	await.True(t, wait, "the failpoint", func() bool { return set.Hits()["inbox.after_offset_commit"] > 0 })
+	s.write(burst(8, 6, 10)...)
+	s.awaitEffects(8 * 10)
+	for k := range 8 {
+		s.requireDense(fmt.Sprintf("key-%d", k), 10)
+	}
+}
+
+func TestRun_OffsetOutsideTheLog_StopsThePartitionAndSaysSo(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.write(burst(12, 1, 1)...)
+	stop := s.run(t.Context(), s.with())
+	s.awaitEffects(12)
+	stop()
+	s.exec(`update inbox_offset set next_offset = 1000 where partition = 0`)
+	c := s.with()
+	s.run(t.Context(), c)
+	await.True(t, wait, "readiness says why", func() bool {
+		err := c.Ready(t.Context())
+		return err != nil && strings.Contains(err.Error(), s.topic+"/0") && strings.Contains(err.Error(), "offset 1000 is due")
+	})
+	s.write(burst(12, 2, 2)...)
+	stopped := 0
+	for k := range 12 {
+		if broker.Partition(fmt.Appendf(nil, "key-%d", k), partitions) == 0 {
+			stopped++
+		}
+	}
+	if stopped == 0 {
+		t.Fatal("no key of the test lies in partition 0")
+	}
+	s.awaitEffects(24 - stopped)
+	requireEqual(t, "stored offset", selected[int64](s.rig, `select next_offset from inbox_offset where partition = 0`), []int64{1000})
+}
+
+func TestRun_DatabaseFault_WaitsAndParksNothing(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	c := s.with()
+	s.run(t.Context(), c)
+	s.write(burst(4, 1, 1)...)
+	s.awaitEffects(4)
+	s.exec(`alter table inbox rename to inbox_away`)
+	s.write(burst(4, 2, 2)...)
+	await.True(t, wait, "readiness says so", func() bool { return c.Ready(t.Context()) != nil })
+	s.exec(`alter table inbox_away rename to inbox`)
+	s.awaitEffects(8)
+	await.True(t, wait, "ready again", func() bool { return c.Ready(t.Context()) == nil })
+	requireEqual(t, "parked", len(s.parked()), 0)
+}
+
+func TestRun_HandlerHangs_WatchdogEndsTheGenerationAndNothingIsAppliedTwice(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	var hung atomic.Bool
+	release := make(chan struct{})
+	s.write(burst(4, 1, 3)...)
+	c := s.with(func(c *react.ConsumerConfig) {
+		c.Watchdog = 300 * time.Millisecond
+		c.Reactions = []react.Reaction{react.On(func(ctx context.Context, tx *sqlx.Tx, e did) ([]event.Numbered, error) {
+			if hung.CompareAndSwap(false, true) {
+				<-release // whatever the context says
+			}
+			return s.react(ctx, tx, e)
+		}, told{})}
+	})
+	s.run(t.Context(), c)
+	await.True(t, wait, "readiness says why the generation ended", func() bool {
+		err := c.Ready(t.Context())
+		return err != nil && strings.Contains(err.Error(), "no progress")
+	})
+	close(release)
+	s.awaitEffects(12)
+	for k := range 4 {
+		s.requireDense(fmt.Sprintf("key-%d", k), 3)
+	}
+}
+
+func TestRun_OtherPartitionCount_Refuses(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	c := s.with(func(c *react.ConsumerConfig) { c.Partitions = partitions + 1 })
+	s.run(t.Context(), c)
+	await.True(t, wait, "readiness says why", func() bool {
+		err := c.Ready(t.Context())
+		return err != nil && strings.Contains(err.Error(), "has 4 partitions, this build is for 5")
+	})
+}
+
+func TestDeliver_ZombiesWithTheSameRecords_ApplyOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	var records []broker.Record
+	for n := range int64(50) {
+		records = append(records, r.record("a", n+1, ""), r.record("b", n+1, ""))
+	}
+	errs := make(chan error, 4)
+	for i := range 4 {
+		c := r.restarted(3 + i)
+		go func() { errs <- c.Deliver(t.Context(), records...) }()
+	}
+	var all error
+	for range 4 {
+		all = errors.Join(all, <-errs)
+	}
+	if all != nil {
+		t.Fatal(all)
+	}
+	r.requireDense("a", 50)
+	r.requireDense("b", 50)
+}
