@@ -55,7 +55,7 @@ const relayJobEnv = "PAVANE_E2E_RELAY"
 func runRelay(job relayJob) error {
 	ctx, stop := lifecycle.Signals(context.Background())
 	defer stop()
-	db, err := postgres.Open(postgres.Config{URL: job.Database, MaxConns: 3, ReadBuffer: 256 << 10})
+	db, err := postgres.Open(relay.Pool(job.Database))
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -34,7 +35,7 @@ order by sequence, record_offset limit 1`
 where topic = $1 and partition = $2 and record_offset = $3`
 
 	countSQL = `select (select count(*) from (select distinct p.source, p.key from parked p where p.cause not in ('retry', 'follows')) k),
-  (select count(*) from parked p where p.cause = 'retry')`
+  (select extract(epoch from min(p.retry_at) - clock_timestamp())::float8 from parked p where p.cause = 'retry')`
 )
 
 // Runnable finds the ids of the partitions whose lowest parked record may be
@@ -94,10 +95,15 @@ func (s *Store) Hold(ctx context.Context, tx *sqlx.Tx, p Parked) error {
 }
 
 // Count returns how many keys wait for an operator or a missing record, and how
-// many records wait for their next attempt.
-func (s *Store) Count(ctx context.Context, tx *sqlx.Tx) (keys, retries int, err error) {
-	if err := tx.QueryRowContext(ctx, countSQL).Scan(&keys, &retries); err != nil {
+// long it is until the next attempt at a record whose handler failed; idle when
+// there is none.
+func (s *Store) Count(ctx context.Context, tx *sqlx.Tx, idle time.Duration) (keys int, next time.Duration, err error) {
+	var seconds sql.Null[float64]
+	if err := tx.QueryRowContext(ctx, countSQL).Scan(&keys, &seconds); err != nil {
 		return 0, 0, fmt.Errorf("inbox: count parked keys: %w", err)
 	}
-	return keys, retries, nil
+	if !seconds.Valid {
+		return keys, idle, nil
+	}
+	return keys, min(idle, time.Duration(seconds.V*float64(time.Second))), nil
 }

@@ -38,6 +38,8 @@ type Config struct {
 	ReadBuffer int
 	// Name shows in pg_stat_activity; empty means "pavane".
 	Name string
+	// Settings are run-time parameters for each connection, such as work_mem.
+	Settings map[string]string
 }
 
 func (c *Config) setDefaults() {
@@ -83,6 +85,9 @@ func Open(cfg Config) (*DB, error) {
 	setDefault(pc.Runtime, "statement_timeout", milliseconds(cfg.StatementTimeout))
 	setDefault(pc.Runtime, "lock_timeout", milliseconds(cfg.StatementTimeout))
 	setDefault(pc.Runtime, "idle_in_transaction_session_timeout", milliseconds(2*cfg.NetworkTimeout))
+	for key, value := range cfg.Settings {
+		setDefault(pc.Runtime, key, value)
+	}
 	connector, err := pq.NewConnectorConfig(pc)
 	if err != nil {
 		return nil, fmt.Errorf("database URL: %w", err)

@@ -136,12 +136,27 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 // then it returns nil. Faults of database and broker are retried for ever.
 func (c *Consumer) Run(ctx context.Context) error {
 	var zombies sync.WaitGroup
-	defer zombies.Wait()
+	defer waitFor(&zombies, grace)
 	return c.cfg.Source.Group(ctx, broker.GroupConfig{ID: c.cfg.Service, Topics: c.cfg.Topics}, func(ctx context.Context, a *broker.Assignment) error {
 		err := c.generation(ctx, &zombies, a.Partitions, a.Commit)
 		c.report(func(s *status) { s.ended = err })
 		return err
 	})
+}
+
+// waitFor gives what is left of ended generations a last moment.
+func waitFor(zombies *sync.WaitGroup, limit time.Duration) {
+	gone := make(chan struct{})
+	go func() {
+		zombies.Wait()
+		close(gone)
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-gone:
+	case <-timer.C:
+	}
 }
 
 // Ready returns why the consumer does not consume, or nil. It is cheap.
@@ -186,9 +201,6 @@ func (c *Consumer) opened(ctx context.Context) (*inbox.Store, error) {
 	c.store = store
 	return store, nil
 }
-
-// place names a partition in messages and maps.
-func place(topic string, partition int32) string { return fmt.Sprintf("%s/%d", topic, partition) }
 
 // brief keeps the reason of a parked record of a bearable length.
 func brief(err error) string {

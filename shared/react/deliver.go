@@ -25,8 +25,8 @@ func (c *Consumer) Deliver(ctx context.Context, records ...broker.Record) error 
 			g.owned = append(g.owned, inbox.Offset{Topic: topic, Partition: int32(n)})
 		}
 	}
-	err = c.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) (err error) {
-		g.owned, err = store.Begin(ctx, tx, g.owned)
+	err = c.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		_, err := store.Begin(ctx, tx, g.owned)
 		return err
 	})
 	if err != nil {

@@ -146,13 +146,15 @@ func (g *generation) begin(ctx context.Context) error {
 	if g.store, err = g.c.opened(ctx); err != nil {
 		return unavailable(err)
 	}
-	err = g.c.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		g.owned, err = g.store.Begin(ctx, tx, g.owned)
+	var stored []inbox.Offset
+	err = g.c.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) (err error) {
+		stored, err = g.store.Begin(ctx, tx, g.owned)
 		return err
 	})
 	if err != nil {
 		return unavailable(err)
 	}
+	g.owned = stored
 	for _, o := range g.owned {
 		g.next[partition{o.Topic, o.Partition}] = o.Next
 	}
@@ -224,7 +226,7 @@ func (g *generation) halt(ctx context.Context, at []broker.Position) []broker.Po
 		}
 		g.c.cfg.Logger.ErrorContext(ctx, "partition is stopped", slog.Any("error", why))
 		g.c.report(func(s *status) {
-			s.halted[p.Topic+"/"+strconv.Itoa(int(p.Partition))] = why
+			s.halted[fmt.Sprintf("%s/%d", p.Topic, p.Partition)] = why
 			g.c.metrics.halted.Set(float64(len(s.halted)))
 		})
 		return true
@@ -288,8 +290,12 @@ func (g *generation) committed(ends []inbox.Offset, p *pass) {
 	m.applied.Add(float64(p.applied))
 	m.duplicates.Add(float64(p.duplicates))
 	m.gaps.Add(float64(p.gaps))
-	if p.gaps > 0 {
-		g.c.cfg.Logger.Error("records are missing before others of their key; the keys wait", slog.Int("keys", p.gaps))
+	for _, row := range p.parked {
+		if row.Cause == inbox.Missing || row.Cause == inbox.Undecodable || row.Cause == inbox.UnknownVersion {
+			g.c.cfg.Logger.Error("record is parked", slog.String("cause", string(row.Cause)), slog.String("source", row.Source),
+				slog.String("key", row.Key), slog.Int64("sequence", row.Sequence), slog.String("reason", row.Reason),
+				slog.String("record", broker.Position{Topic: row.Topic, Partition: row.Partition, Offset: row.Offset}.String()))
+		}
 	}
 	if p.settle || len(p.parked) > 0 {
 		g.settleAt = time.Time{}

@@ -22,15 +22,16 @@ const (
 // had some, and sets when it is to be called again.
 func (g *generation) settle(ctx context.Context) (found int, err error) {
 	var (
-		due           []inbox.Parked
-		keys, retries int
+		due  []inbox.Parked
+		keys int
+		next time.Duration
 	)
 	err = g.insist(ctx, func() error {
 		err := g.c.cfg.DB.Read(ctx, func(ctx context.Context, tx *sqlx.Tx) (err error) {
 			if due, err = g.store.Runnable(ctx, tx, g.owned, settleKeys); err != nil {
 				return err
 			}
-			keys, retries, err = g.store.Count(ctx, tx)
+			keys, next, err = g.store.Count(ctx, tx, settleEvery)
 			return err
 		})
 		if err != nil {
@@ -50,14 +51,12 @@ func (g *generation) settle(ctx context.Context) (found int, err error) {
 		}
 	}
 	g.c.metrics.parked.Set(float64(keys))
-	switch {
-	case len(due) > 0:
-		g.settleAt = time.Now() // there may be more
-	case retries > 0:
-		g.settleAt = time.Now().Add(g.c.cfg.RetryDelay)
-	default:
-		g.settleAt = time.Now().Add(settleEvery)
+	if len(due) > 0 {
+		next = 0 // there may be more
+	} else {
+		next = max(next, g.c.cfg.RetryDelay) // a due one may be another member's
 	}
+	g.settleAt = time.Now().Add(next)
 	return len(due), nil
 }
 

@@ -54,7 +54,12 @@ const (
   last_of_set, producer_id, producer_epoch, first_sequences, counts, acked_at is not null,
   (extract(epoch from clock_timestamp() - planned_at) * 1e6)::bigint
 from relay_journal `
-	planSQL = `insert into relay_journal (chunk, prev, prev_id, prev_xid, target, target_id, target_xid, after_id, upto_id, row_count,
+	// planSQL and ackSQL are single statements and not transactions of several:
+	// a relay that is stopped in mid-transaction would hold its lock on the
+	// chunk's number against all others. Both are safe to run twice.
+	planSQL = `with acked as (
+  update relay_journal set acked_at = clock_timestamp(), offsets = $17 where chunk = $16 and acked_at is null and $17::jsonb is not null)
+insert into relay_journal (chunk, prev, prev_id, prev_xid, target, target_id, target_xid, after_id, upto_id, row_count,
   last_of_set, producer_id, producer_epoch, first_sequences, counts)
 values ($1, $2, $3, $4, $5, $6, coalesce($7::xid8, pg_current_xact_id()), $8, $9, $10, $11, $12, $13, $14, $15)
 on conflict (chunk) do nothing returning target_xid::text`
@@ -129,47 +134,36 @@ func (c *chunk) insert(ctx context.Context, db *postgres.DB, before *chunk, offs
 	if err != nil {
 		return false, err
 	}
+	var acked []byte
+	if offsets != nil {
+		if acked, err = json.Marshal(offsets); err != nil {
+			return false, err
+		}
+	}
 	var drawn *string // a set's first chunk draws the xid of its target
 	if c.target.xid != "" {
 		drawn = &c.target.xid
 	}
-	planned, xid := true, ""
-	err = db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		if offsets != nil {
-			if err := ackIn(ctx, tx, before.number, offsets); err != nil {
-				return err
-			}
-		}
-		err := tx.QueryRowContext(ctx, planSQL, c.number, c.prev.snapshot, c.prev.id, c.prev.xid, c.target.snapshot, c.target.id, drawn,
-			c.after, c.upto, c.rows, c.last, c.producer.ID, c.producer.Epoch, first, counts).Scan(&xid)
-		if errors.Is(err, sql.ErrNoRows) {
-			planned = false
-			return nil
-		}
-		return err
-	})
+	err = db.SQL().QueryRowContext(ctx, planSQL, c.number, c.prev.snapshot, c.prev.id, c.prev.xid, c.target.snapshot, c.target.id, drawn,
+		c.after, c.upto, c.rows, c.last, c.producer.ID, c.producer.Epoch, first, counts, before.number, acked).Scan(&c.target.xid)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
 	if err != nil {
 		return false, fmt.Errorf("relay journal: plan chunk %d: %w", c.number, err)
 	}
-	c.target.xid = xid
-	return planned, nil
+	return true, nil
 }
 
 func (c *chunk) ack(ctx context.Context, db *postgres.DB, offsets map[string]int64) error {
-	err := db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error { return ackIn(ctx, tx, c.number, offsets) })
+	b, err := json.Marshal(offsets)
+	if err == nil {
+		_, err = db.SQL().ExecContext(ctx, ackSQL, c.number, b)
+	}
 	if err != nil {
 		return fmt.Errorf("relay journal: acknowledge chunk %d: %w", c.number, err)
 	}
 	return nil
-}
-
-func ackIn(ctx context.Context, tx *sqlx.Tx, number int64, offsets map[string]int64) error {
-	b, err := json.Marshal(offsets)
-	if err != nil {
-		return err
-	}
-	_, err = tx.ExecContext(ctx, ackSQL, number, b)
-	return err
 }
 
 // renew gives an open chunk the next epoch of its producer, counted from 0, and

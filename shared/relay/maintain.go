@@ -23,8 +23,7 @@ const (
 from (
   select o.created_at from outbox o where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8
   union all
-  select o.created_at from outbox o where o.id > $4::bigint and (o.xid = any(array(select pg_snapshot_xip($1::pg_snapshot)))
-    or (o.xid >= pg_snapshot_xmax($1::pg_snapshot) and o.xid <= $3::xid8))
+  select o.created_at from ` + undecided + ` join outbox o on o.xid = x.xid and o.id > $4::bigint
 ) b`
 	identitySQL = `select system_identifier::text, pg_snapshot_xmax(pg_current_snapshot())::text::numeric < pg_snapshot_xmax($1::pg_snapshot)::text::numeric
 from pg_control_system()`

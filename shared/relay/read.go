@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"pavane/shared/broker"
@@ -27,16 +28,16 @@ func (s *rowSet) moved(head *chunk) bool { return s.headChunk != head.number }
 // The rows between two positions come from two places: those of transactions
 // later than the position's xid by id, from the position's id on; and those of
 // the few transactions that were open or not yet begun when the snapshot was
-// taken, by xid. Both are read from an index, so the cost follows the new rows.
+// taken, one by one by xid. Each is a bounded walk along an index, so the cost
+// follows the rows that are new, whatever the table holds.
 const (
-	columns = `select o.id, o.topic, o.key, o.headers, o.payload, (extract(epoch from o.created_at) * 1000)::bigint`
-	later   = columns + `
-  from outbox o where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8`
-	open = columns + `
-  from outbox o where o.id > $4::bigint and (o.xid = any(array(select pg_snapshot_xip($1::pg_snapshot)))
-    or (o.xid >= pg_snapshot_xmax($1::pg_snapshot) and o.xid <= $3::xid8))`
-	inTarget = ` and pg_visible_in_snapshot(o.xid, $6::pg_snapshot)`
-	inOrder  = ` order by o.id limit $5`
+	columns = `select o.id, o.topic, o.key, o.headers, o.payload, (extract(epoch from o.created_at) * 1000)::bigint as ms from outbox o`
+	inOrder = ` order by o.id limit $5`
+
+	// undecided are the transactions up to the position's xid that its snapshot
+	// does not show.
+	undecided = `(select pg_snapshot_xip($1::pg_snapshot) as xid
+    union all select i::text::xid8 from generate_series(pg_snapshot_xmax($1::pg_snapshot)::text::bigint, $3::xid8::text::bigint) i) x`
 
 	// nextSQL reads a new set: all that this statement sees and prev did not.
 	// Its first row describes the statement itself. The sequence is read here,
@@ -46,65 +47,86 @@ const (
   from outbox_id_seq s
 union all
 select r.id, r.topic, r.key, r.headers, r.payload, r.ms from (
-  (` + later + inOrder + `) union all (` + open + inOrder + `)
-  order by 1 limit $5) r (id, topic, key, headers, payload, ms)`
+  (` + columns + ` where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + inOrder + `)
+  union all
+  select o.id, o.topic, o.key, o.headers, o.payload, o.ms from ` + undecided + ` cross join lateral (
+    ` + columns + ` where o.xid = x.xid and o.id > $4::bigint` + inOrder + `) o
+  order by 1 limit $5) r`
 
-	// setSQL reads on in a set that is fixed by its target.
-	setSQL = `select 0::bigint, json_build_object('head', (select coalesce(max(j.chunk), 0) from relay_journal j))::text,
+	// setSQL reads on in a set that is fixed by its target, $6.
+	inTarget = ` and pg_visible_in_snapshot(o.xid, $6::pg_snapshot)`
+	setSQL   = `select 0::bigint, json_build_object('head', (select coalesce(max(j.chunk), 0) from relay_journal j))::text,
     ''::text, ''::bytea, ''::bytea, 0::bigint
 union all
 select r.id, r.topic, r.key, r.headers, r.payload, r.ms from (
-  (` + later + inTarget + inOrder + `) union all (` + open + inTarget + inOrder + `)
-  order by 1 limit $5) r (id, topic, key, headers, payload, ms)`
+  (` + columns + ` where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + inTarget + inOrder + `)
+  union all
+  select o.id, o.topic, o.key, o.headers, o.payload, o.ms from ` + undecided + ` cross join lateral (
+    ` + columns + ` where o.xid = x.xid and o.id > $4::bigint` + inTarget + inOrder + `) o
+  order by 1 limit $5) r`
 )
 
 // reader turns rows into batches and keeps the batches' memory between chunks.
 type reader struct {
-	db         *sql.DB
+	next, set  *sql.Stmt
 	partitions int
 	maxBytes   int
-	maxRows    int
 	free       []*broker.Batch
 	inUse      []*broker.Batch
 }
 
-func newReader(cfg Config) reader {
-	return reader{db: cfg.DB.SQL(), partitions: cfg.Partitions, maxBytes: cfg.ChunkBytes, maxRows: cfg.ChunkRows}
+// newReader prepares the queries: prepared, a look costs one round trip.
+func newReader(ctx context.Context, cfg Config) (*reader, error) {
+	r := &reader{partitions: cfg.Partitions, maxBytes: cfg.ChunkBytes}
+	var err error
+	if r.next, err = cfg.DB.SQL().PrepareContext(ctx, nextSQL); err != nil {
+		return nil, fmt.Errorf("outbox: prepare: %w", err)
+	}
+	if r.set, err = cfg.DB.SQL().PrepareContext(ctx, setSQL); err != nil {
+		return nil, errors.Join(fmt.Errorf("outbox: prepare: %w", err), r.next.Close())
+	}
+	return r, nil
 }
 
-// next reads what comes after the head: the rest of its set, else a new set.
-func (r *reader) next(ctx context.Context, head *chunk, limit int) (*rowSet, error) {
+func (r *reader) close() {
+	// A statement that the server still holds ends with its connection.
+	_ = r.next.Close()
+	_ = r.set.Close()
+}
+
+// after reads what comes after the head: the rest of its set, else a new set.
+func (r *reader) after(ctx context.Context, head *chunk, limit int) (*rowSet, error) {
 	if !head.last {
 		s := &rowSet{prev: head.prev, target: head.target, after: head.upto}
-		if err := r.read(ctx, s, setSQL, limit, 0); err != nil || s.rows > 0 {
+		if err := r.read(ctx, s, r.set, limit, 0); err != nil || s.rows > 0 {
 			return s, err
 		}
 	}
 	s := &rowSet{prev: head.target}
-	return s, r.read(ctx, s, nextSQL, limit, 0)
+	return s, r.read(ctx, s, r.next, limit, 0)
 }
 
 // chunk reads the rows of a planned chunk again, the same ones in the same
 // order.
 func (r *reader) chunk(ctx context.Context, c *chunk) (*rowSet, error) {
 	s := &rowSet{prev: c.prev, target: c.target, after: c.after}
-	return s, r.read(ctx, s, setSQL, c.rows, c.upto)
+	return s, r.read(ctx, s, r.set, c.rows, c.upto)
 }
 
 // read fills s with at most limit rows. A chunk read again ends with the row
 // upto; a new one, upto being 0, also where a partition's batch is full.
-func (r *reader) read(ctx context.Context, s *rowSet, query string, limit int, upto int64) error {
+func (r *reader) read(ctx context.Context, s *rowSet, query *sql.Stmt, limit int, upto int64) error {
 	r.free, r.inUse = append(r.free, r.inUse...), nil
 	args := []any{s.prev.snapshot, s.prev.id, s.prev.xid, s.after, limit}
-	if query == setSQL {
+	if query == r.set {
 		args = append(args, s.target.snapshot)
 	}
-	rows, err := r.db.QueryContext(ctx, query, args...)
+	rows, err := query.QueryContext(ctx, args...)
 	if err != nil {
 		return fmt.Errorf("outbox: read: %w", err)
 	}
 	defer rows.Close()
-	fill := filler{reader: r, set: s, batches: make(map[string][]*broker.Batch, 1), limit: limit, upto: upto}
+	fill := filler{reader: r, found: s, batches: make(map[string][]*broker.Batch, 1), limit: limit, upto: upto}
 	for rows.Next() && !fill.done {
 		if err := fill.scan(rows); err != nil {
 			return fmt.Errorf("outbox: read: %w", err)
@@ -122,7 +144,7 @@ func (r *reader) read(ctx context.Context, s *rowSet, query string, limit int, u
 // filler sorts the rows of one query into batches.
 type filler struct {
 	*reader
-	set     *rowSet
+	found   *rowSet
 	batches map[string][]*broker.Batch // per topic, by partition
 	limit   int
 	upto    int64
@@ -141,17 +163,17 @@ func (f *filler) scan(rows *sql.Rows) error {
 		f.began = true
 		return f.describe()
 	}
-	if f.id <= f.set.upto {
-		return fmt.Errorf("row %d after row %d; rows must come in the order of their ids", f.id, f.set.upto)
+	if f.id <= f.found.upto {
+		return fmt.Errorf("row %d after row %d; rows must come in the order of their ids", f.id, f.found.upto)
 	}
 	b := f.batch()
 	if f.upto == 0 && b.Len() > 0 && b.Size()+len(f.headers)+len(f.payload)+len(f.key)+rowOverhead > f.maxBytes {
-		f.set.full, f.done = true, true
+		f.found.full, f.done = true, true
 		return nil
 	}
 	b.Add(f.ms, f.key, f.payload, f.headers)
-	f.set.upto = f.id
-	f.set.rows++
+	f.found.upto = f.id
+	f.found.rows++
 	return nil
 }
 
@@ -171,9 +193,9 @@ func (f *filler) describe() error {
 	if err := json.Unmarshal(f.topic, &d); err != nil {
 		return fmt.Errorf("description: %w", err)
 	}
-	f.set.headChunk = d.Head
+	f.found.headChunk = d.Head
 	if d.Snapshot != "" {
-		f.set.target = position{snapshot: d.Snapshot, id: d.LastID}
+		f.found.target = position{snapshot: d.Snapshot, id: d.LastID}
 	}
 	return nil
 }
@@ -190,7 +212,7 @@ func (f *filler) batch() *broker.Batch {
 		b := f.take()
 		b.Reset(string(f.topic), p)
 		byPartition[p] = b
-		f.set.batches = append(f.set.batches, b)
+		f.found.batches = append(f.found.batches, b)
 	}
 	return byPartition[p]
 }

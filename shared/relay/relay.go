@@ -27,10 +27,21 @@ type Publisher interface {
 	Produce(ctx context.Context, batches []*broker.Batch) []broker.Result
 }
 
+// Pool returns how to open the pool of a relay on the database at url: three
+// connections, a read buffer for many rows, and plans that walk the indexes
+// whatever the statistics say. After a burst these are wrong for a while, and
+// a scan of the whole table would cost more with each row it holds.
+func Pool(url string) postgres.Config {
+	return postgres.Config{
+		URL: url, MaxConns: 3, ReadBuffer: 256 << 10, Name: "pavane-relay",
+		Settings: map[string]string{"enable_seqscan": "off", "plan_cache_mode": "force_generic_plan", "jit": "off"},
+	}
+}
+
 // Config says which outbox goes where. DB, Publisher and Partitions are
 // required.
 type Config struct {
-	DB        *postgres.DB // a small pool of the relay's own: 3 connections, a large read buffer
+	DB        *postgres.DB // opened with [Pool]
 	Publisher Publisher
 	// Partitions is the number of partitions of every topic. It decides where a
 	// key goes and never changes for a topic.
@@ -96,7 +107,7 @@ type Relay struct {
 	// does not say so yet; they go there with the next plan.
 	unacked map[string]int64
 
-	reader  reader
+	reader  *reader
 	limit   int // rows to read next; grows while there is a backlog
 	retries backoff
 }
@@ -106,7 +117,7 @@ func New(cfg Config) (*Relay, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	return &Relay{cfg: cfg, metrics: newMetrics(cfg.Metrics, cfg.DB), reader: newReader(cfg), limit: firstLimit}, nil
+	return &Relay{cfg: cfg, metrics: newMetrics(cfg.Metrics, cfg.DB), limit: firstLimit}, nil
 }
 
 // firstLimit keeps the first chunk small, so that the first record is in the
@@ -120,6 +131,7 @@ const (
 // time only: Run waits and goes on. It returns an error only for a state in
 // which going on would break a promise, such as a restored database.
 func (r *Relay) Run(ctx context.Context) error {
+	defer r.release()
 	if err := r.untilDone(ctx, "check", r.check); err != nil {
 		return stopped(ctx, err)
 	}
@@ -150,6 +162,7 @@ func (r *Relay) Run(ctx context.Context) error {
 // Flush publishes what is committed now and returns; services call it when
 // they stop.
 func (r *Relay) Flush(ctx context.Context) error {
+	defer r.release()
 	for {
 		rows, err := r.cycle(ctx)
 		if err != nil || rows == 0 {
@@ -215,8 +228,22 @@ func (r *Relay) rest(ctx context.Context, rows int, started time.Time) error {
 // loaded is the number of rows in a chunk from which on the relay paces itself.
 const loaded = 8
 
+// release lets go of the prepared statements.
+func (r *Relay) release() {
+	if r.reader != nil {
+		r.reader.close()
+		r.reader = nil
+	}
+}
+
 // cycle publishes one chunk, if there is one, and returns its rows.
 func (r *Relay) cycle(ctx context.Context) (int, error) {
+	if r.reader == nil {
+		var err error
+		if r.reader, err = newReader(ctx, r.cfg); err != nil {
+			return 0, err
+		}
+	}
 	if r.head == nil {
 		head, err := loadHead(ctx, r.cfg.DB)
 		if err != nil {
@@ -250,7 +277,7 @@ func (r *Relay) resend(ctx context.Context) (int, error) {
 
 // publishNext looks for new rows, plans them as the next chunk and sends it.
 func (r *Relay) publishNext(ctx context.Context) (int, error) {
-	found, err := r.reader.next(ctx, r.head, r.limit)
+	found, err := r.reader.after(ctx, r.head, r.limit)
 	if err != nil {
 		return 0, err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"pavane/internal/await"
+	"pavane/migrations"
 	"pavane/shared/broker"
 	"pavane/shared/brokertest"
 	"pavane/shared/event"
@@ -41,6 +42,7 @@ func (f fact) Key() string { return f.ID }
 type bench struct {
 	t      *testing.T
 	db     *postgres.DB
+	pool   *postgres.DB // the relays' own
 	client *broker.Client
 	topic  string
 	out    *outbox.Outbox
@@ -51,7 +53,13 @@ func setup(t *testing.T) *bench {
 	t.Parallel()
 	ctx := t.Context()
 	addr := brokertest.Start(t)
-	b := &bench{t: t, db: pgtest.WithKit(t), topic: brokertest.Topic(t, addr, partitions)}
+	url := pgtest.URL(t)
+	b := &bench{t: t, db: pgtest.Open(t, url), topic: brokertest.Topic(t, addr, partitions)}
+	pgtest.Migrate(t, b.db, migrations.Kit())
+	pool, err := postgres.Open(relay.Pool(url))
+	must(t, err)
+	t.Cleanup(func() { pool.Close() })
+	b.pool = pool
 	b.exec(`create table counter (key text primary key, version bigint not null)`)
 	client, err := broker.Dial(broker.Config{Brokers: strings.Split(addr, ","), Topics: []string{b.topic}})
 	must(t, err)
@@ -83,7 +91,7 @@ func (b *bench) relay(publisher relay.Publisher, change ...func(*relay.Config)) 
 	if publisher == nil {
 		publisher = b.client
 	}
-	cfg := relay.Config{DB: b.db, Publisher: publisher, Partitions: partitions, Wake: b.out.Wake(), Overdue: 50 * time.Millisecond}
+	cfg := relay.Config{DB: b.pool, Publisher: publisher, Partitions: partitions, Wake: b.out.Wake(), Overdue: 50 * time.Millisecond}
 	for _, f := range change {
 		f(&cfg)
 	}

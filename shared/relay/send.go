@@ -100,7 +100,11 @@ func (r *Relay) heal(ctx context.Context, b *broker.Batch, done map[string]int64
 	tp := name(b)
 	r.cfg.Logger.Warn("the log lacks records that were acknowledged; putting them back from the outbox", "partition", tp, "cause", cause.Error())
 	from := r.head.number
-	healer := newReader(r.cfg)
+	healer, err := newReader(ctx, r.cfg)
+	if err != nil {
+		return err
+	}
+	defer healer.close()
 	for number := r.head.number - 1; ; number-- {
 		c, err := loadChunk(ctx, r.cfg.DB, "where chunk = $1", number)
 		if err != nil {
@@ -112,7 +116,7 @@ func (r *Relay) heal(ctx context.Context, b *broker.Batch, done map[string]int64
 		if c.counts[tp] == 0 {
 			continue
 		}
-		err = r.putBack(ctx, &healer, c, tp)
+		err = r.putBack(ctx, healer, c, tp)
 		if err == nil {
 			from = number + 1
 			break
@@ -126,7 +130,7 @@ func (r *Relay) heal(ctx context.Context, b *broker.Batch, done map[string]int64
 		if err != nil {
 			return err
 		}
-		if err := r.putBack(ctx, &healer, c, tp); err != nil {
+		if err := r.putBack(ctx, healer, c, tp); err != nil {
 			return err
 		}
 	}

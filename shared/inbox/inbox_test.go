@@ -1,0 +1,118 @@
+package inbox_test
+
+import (
+	"context"
+	"math"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/jmoiron/sqlx"
+	"pgregory.net/rapid"
+
+	"pavane/shared/inbox"
+	"pavane/shared/pgtest"
+	"pavane/shared/postgres"
+)
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+
+func TestPlace_TellsDuplicateNextAndGap(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		last, seq int64
+		want      inbox.Place
+	}{
+		{0, 1, inbox.Next}, {0, 2, inbox.Gap}, {1, 1, inbox.Duplicate}, {5, 1, inbox.Duplicate}, {5, 6, inbox.Next},
+		{5, 7, inbox.Gap}, {5, math.MaxInt64, inbox.Gap}, {math.MaxInt64, math.MaxInt64, inbox.Duplicate},
+	} {
+		if got := (inbox.State{Last: c.last}).Place(c.seq); got != c.want {
+			t.Errorf("number %d after %d: %d, want %d", c.seq, c.last, got, c.want)
+		}
+	}
+}
+
+func TestValid_IsWhatTheTablesHold(t *testing.T) {
+	t.Parallel()
+	db := pgtest.WithKit(t)
+	store := open(t, db)
+	rapid.Check(t, func(rt *rapid.T) {
+		id := inbox.ID{
+			Source: rapid.OneOf(rapid.String(), rapid.Just("/order-svc")).Draw(rt, "source"),
+			Key:    string(rapid.SliceOfN(rapid.Byte(), 0, 2100).Draw(rt, "key")),
+		}
+		if rapid.Bool().Draw(rt, "long") {
+			id.Key = strings.Repeat(rapid.StringMatching(`[a-z]{3}`).Draw(rt, "word"), rapid.IntRange(600, 700).Draw(rt, "times"))
+		}
+		if !id.Valid() {
+			return
+		}
+		in(t, db, func(ctx context.Context, tx *sqlx.Tx) error {
+			return store.Save(ctx, tx, nil, map[inbox.ID]int64{id: 1})
+		})
+	})
+}
+
+func TestPark_HoldsAnyBytes(t *testing.T) {
+	t.Parallel()
+	db := pgtest.WithKit(t)
+	store := open(t, db)
+	offset := int64(0)
+	rapid.Check(t, func(rt *rapid.T) {
+		raw := rapid.SliceOfN(rapid.Byte(), 0, 3000)
+		offset++
+		p := inbox.Parked{
+			ID:    inbox.ID{Source: string(raw.Draw(rt, "source")), Key: string(raw.Draw(rt, "key"))},
+			Topic: "t", Offset: offset, Kind: string(raw.Draw(rt, "kind")), Reason: string(raw.Draw(rt, "reason")),
+			Cause: inbox.Undecodable, Payload: raw.Draw(rt, "payload"),
+		}
+		in(t, db, func(ctx context.Context, tx *sqlx.Tx) error { return store.Park(ctx, tx, []inbox.Parked{p}) })
+	})
+}
+
+func TestSave_NeverGoesBack(t *testing.T) {
+	t.Parallel()
+	db := pgtest.WithKit(t)
+	store := open(t, db)
+	id, at := inbox.ID{Source: "/s", Key: "k"}, inbox.Offset{Topic: "t", Partition: 1, Next: 7}
+	in(t, db, func(ctx context.Context, tx *sqlx.Tx) error {
+		_, err := store.Begin(ctx, tx, []inbox.Offset{at})
+		return err
+	})
+	for _, n := range []int64{9, 3} {
+		at.Next = n
+		in(t, db, func(ctx context.Context, tx *sqlx.Tx) error {
+			return store.Save(ctx, tx, []inbox.Offset{at}, map[inbox.ID]int64{id: n})
+		})
+	}
+	in(t, db, func(ctx context.Context, tx *sqlx.Tx) error {
+		offsets, err := store.Begin(ctx, tx, []inbox.Offset{at})
+		if err != nil {
+			return err
+		}
+		states, err := store.Load(ctx, tx, []inbox.ID{{Source: "/s", Key: "unknown"}, id})
+		if err != nil {
+			return err
+		}
+		if offsets[0].Next != 9 || states[0].Last != 0 || states[1].Last != 9 {
+			t.Errorf("offset %d, last numbers %d and %d; want 9, 0 and 9", offsets[0].Next, states[0].Last, states[1].Last)
+		}
+		return nil
+	})
+}
+
+func open(t *testing.T, db *postgres.DB) *inbox.Store {
+	t.Helper()
+	store, err := inbox.Open(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
+func in(t *testing.T, db *postgres.DB, f func(ctx context.Context, tx *sqlx.Tx) error) {
+	t.Helper()
+	if err := db.InTx(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+}
