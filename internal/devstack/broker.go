@@ -1,12 +1,21 @@
 package devstack
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
+
+// adminPatience bounds one administrative request to the broker in this process.
+const adminPatience = 10 * time.Second
 
 // minSession is the shortest session timeout that a consumer group may ask for. Short, so that tests need not
 // wait long for a dead member.
@@ -29,44 +38,98 @@ type BrokerConfig struct {
 // durability: one node, no replication.
 type Broker struct {
 	cluster *kfake.Cluster
+	addr    string
 	lock    *fileLock
 }
 
-// StartBroker starts a broker on loopback and returns when it accepts connections. Topics are not made on
-// demand. It fails when another live process uses the directory.
+// StartBroker starts a broker on loopback and returns when it takes requests. Topics are not made on demand. What a
+// crash of the last one in this directory left is recovered, producers' sequence numbers included. It fails when
+// another live process uses the directory.
 func StartBroker(cfg BrokerConfig) (*Broker, error) {
 	b := &Broker{}
+	if err := b.start(cfg); err != nil {
+		if b.cluster != nil {
+			b.cluster.Close()
+		}
+		b.lock.unlock()
+		return nil, fmt.Errorf("start broker in %q: %w", cfg.Dir, err)
+	}
+	return b, nil
+}
+
+// start goes through the steps; what it has taken before a fault is given back by the caller.
+func (b *Broker) start(cfg BrokerConfig) (err error) {
 	port, err := FreePort(cfg.Port)
 	if err != nil {
-		return nil, fmt.Errorf("start broker: %w", err)
+		return err
 	}
 	opts := []kfake.Opt{
 		kfake.NumBrokers(1), kfake.Ports(port), kfake.ClusterID("pavane-embedded"), kfake.GroupMinSessionTimeout(minSession),
-	}
-	for topic, partitions := range cfg.Topics {
-		opts = append(opts, kfake.SeedTopics(int32(partitions), topic))
 	}
 	if cfg.SyncWrites {
 		opts = append(opts, kfake.SyncWrites())
 	}
 	if cfg.Dir != "" {
-		if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-			return nil, fmt.Errorf("start broker: make directory: %w", err)
-		}
-		if b.lock, err = tryLock(cfg.Dir); err != nil {
-			return nil, fmt.Errorf("start broker: %w", err)
+		if err := b.takeDir(cfg.Dir); err != nil {
+			return err
 		}
 		opts = append(opts, kfake.DataDir(cfg.Dir))
 	}
 	if b.cluster, err = kfake.NewCluster(opts...); err != nil {
-		b.lock.unlock()
-		return nil, fmt.Errorf("start broker in %q on port %d: %w", cfg.Dir, port, err)
+		return err
 	}
-	return b, nil
+	b.addr = b.cluster.ListenAddrs()[0]
+	if cfg.Dir != "" {
+		if err := os.Remove(filepath.Join(cfg.Dir, sequenceFile)); err != nil {
+			return fmt.Errorf("forget old sequence numbers: %w", err)
+		}
+	}
+	return b.createTopics(cfg.Topics)
+}
+
+// takeDir makes and locks the broker's directory and brings what a crash left there into order.
+func (b *Broker) takeDir(dir string) (err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	if b.lock, err = tryLock(dir); err != nil {
+		return err
+	}
+	return wrap(restoreSequences(dir), "recover sequence numbers")
+}
+
+// createTopics makes the topics that do not exist yet.
+func (b *Broker) createTopics(topics map[string]int) error {
+	if len(topics) == 0 {
+		return nil
+	}
+	req := kmsg.NewPtrCreateTopicsRequest()
+	for name, partitions := range topics {
+		topic := kmsg.NewCreateTopicsRequestTopic()
+		topic.Topic, topic.NumPartitions, topic.ReplicationFactor = name, int32(partitions), 1
+		req.Topics = append(req.Topics, topic)
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.addr))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), adminPatience)
+	defer cancel()
+	resp, err := req.RequestWith(ctx, client)
+	if err != nil {
+		return fmt.Errorf("create topics: %w", err)
+	}
+	for _, t := range resp.Topics {
+		if err := kerr.ErrorForCode(t.ErrorCode); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+			return fmt.Errorf("create topic %s: %w", t.Topic, err)
+		}
+	}
+	return nil
 }
 
 // Addr returns the broker's host:port.
-func (b *Broker) Addr() string { return b.cluster.ListenAddrs()[0] }
+func (b *Broker) Addr() string { return b.addr }
 
 // Cluster returns the broker itself, whose hooks let a test watch, delay and fail single requests.
 func (b *Broker) Cluster() *kfake.Cluster { return b.cluster }

@@ -1,7 +1,6 @@
 package devstack
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -50,6 +49,8 @@ type PostgresConfig struct {
 	BinDir string
 	// CacheDir is where a fetched Postgres is kept; empty means CacheDir().
 	CacheDir string
+	// Mirror is the Maven repository that Postgres is fetched from; empty means Maven Central.
+	Mirror string
 	// Progress is told about steps that take long; may be nil.
 	Progress func(string)
 }
@@ -57,13 +58,11 @@ type PostgresConfig struct {
 // Postgres is a running server, a direct child of this process. Its methods may be called from several
 // goroutines, one at a time for Stop, Kill and Restart.
 type Postgres struct {
-	cfg       PostgresConfig
-	as        *account
-	bin       string
-	dir       string
-	temporary bool
-	password  string
-	lock      *fileLock
+	cfg      PostgresConfig
+	as       *account
+	bin      string
+	dir      *workDir
+	password string
 
 	mu   sync.Mutex // guards port and proc
 	port int
@@ -74,32 +73,19 @@ type Postgres struct {
 // the first start and ends a server that a crashed starter left in it. It fails when another live
 // process uses the directory, or when ctx ends first.
 func StartPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
-	p := &Postgres{cfg: cfg, as: serverAccount(), bin: cfg.BinDir}
+	p := &Postgres{cfg: cfg, as: serverAccount()}
 	if err := p.start(ctx); err != nil {
-		if p.temporary {
-			_ = os.RemoveAll(p.dir)
-		}
-		p.lock.unlock()
-		return nil, fmt.Errorf("start Postgres: %w", err)
+		return nil, fmt.Errorf("start Postgres: %w", errors.Join(err, p.dir.release()))
 	}
 	return p, nil
 }
 
 // start goes through the steps; what it has taken before a fault is given back by the caller.
 func (p *Postgres) start(ctx context.Context) (err error) {
-	if p.bin == "" {
-		cache := p.cfg.CacheDir
-		if cache == "" {
-			cache = CacheDir()
-		}
-		if p.bin, err = postgresBinaries(ctx, p.as, cache, p.cfg.Progress); err != nil {
-			return err
-		}
-	}
-	if err := p.takeDir(); err != nil {
+	if p.bin, err = p.cfg.binaries(ctx, p.as); err != nil {
 		return err
 	}
-	if err := p.reapLeftover(ctx); err != nil {
+	if p.dir, err = takeWorkDir(ctx, p.as, p.cfg.Dir, "postgres", p.cfg.Progress); err != nil {
 		return err
 	}
 	if err := p.initialise(ctx); err != nil {
@@ -108,74 +94,32 @@ func (p *Postgres) start(ctx context.Context) (err error) {
 	return p.launch(ctx, p.cfg.Port)
 }
 
-// takeDir makes the server's directory and locks it. It is open for walking (0711) because the data
-// directory inside may belong to another user; the data directory itself is closed (0700).
-func (p *Postgres) takeDir(ctx context.Context) (err error) {
-	if p.cfg.Dir == "" {
-		p.temporary = true
-		if p.dir, p.lock, err = takeTempDir(ctx, "postgres-"); err != nil {
-			return err
-		}
-	} else {
-		if p.dir, err = p.as.reachable(p.cfg.Dir); err != nil {
-			return err
-		}
-		if p.lock, err = takeDir(p.dir); err != nil {
-			return err
-		}
-	}
-	if err := os.MkdirAll(p.dir, 0o711); err != nil {
-		return fmt.Errorf("make directory: %w", err)
-	}
-	if err := os.Chmod(p.dir, 0o711); err != nil {
-		return fmt.Errorf("open directory for the server's user: %w", err)
-	}
-	if !p.as.reaches(p.dir) {
-		return fmt.Errorf("user %d, as which the server must run, cannot walk to %s; set TMPDIR to a place that it can", p.as.uid, p.dir)
-	}
-	p.lock, err = tryLock(p.dir)
-	return err
-}
+func (p *Postgres) dataDir() string { return filepath.Join(p.dir.path, "data") }
+func (p *Postgres) logFile() string { return filepath.Join(p.dir.path, "postgres.log") }
 
-func (p *Postgres) dataDir() string { return filepath.Join(p.dir, "data") }
-func (p *Postgres) logFile() string { return filepath.Join(p.dir, "postgres.log") }
-
-// reapLeftover ends the server that a killed starter left in our directory. We hold the directory's lock, so
-// nobody needs it any more.
-func (p *Postgres) reapLeftover(ctx context.Context) error {
-	pid, _ := p.pidFile()
-	if pid == 0 || !alive(pid) || !runsIn(pid, p.dataDir()) {
-		return nil
-	}
-	report(p.cfg.Progress, "stopping a Postgres left behind by an earlier run (pid %d)", pid)
-	return reap(ctx, pid, syscall.SIGINT)
-}
-
-// pidFile reads postmaster.pid: the server's process id (0 when there is none) and whether it says that the
-// server accepts connections.
-func (p *Postgres) pidFile() (pid int, ready bool) {
+// ready says whether postmaster.pid is of process pid and its status line says that it accepts connections.
+func (p *Postgres) ready(pid int) bool {
 	b, err := os.ReadFile(filepath.Join(p.dataDir(), "postmaster.pid"))
 	if err != nil {
-		return 0, false
+		return false
 	}
 	lines := strings.Split(string(b), "\n")
-	pid, _ = strconv.Atoi(strings.TrimSpace(lines[0]))
-	return pid, len(lines) > 7 && strings.TrimSpace(lines[7]) == "ready"
+	return len(lines) > 7 && lines[0] == strconv.Itoa(pid) && strings.TrimSpace(lines[7]) == "ready"
 }
 
 // initialise makes the data directory once. It is built beside its place and moved there by a rename, so that
 // a killed initdb leaves nothing that looks usable.
 func (p *Postgres) initialise(ctx context.Context) error {
-	secret := filepath.Join(p.dir, "password")
+	secret := filepath.Join(p.dir.path, "password")
 	if _, err := os.Stat(filepath.Join(p.dataDir(), "PG_VERSION")); err == nil {
 		b, err := os.ReadFile(secret)
 		if err != nil {
-			return fmt.Errorf("read the server's password (remove %s to begin anew): %w", p.dir, err)
+			return fmt.Errorf("read the server's password (remove %s to begin anew): %w", p.dir.path, err)
 		}
 		p.password = string(b)
 		return nil
 	}
-	report(p.cfg.Progress, "initialising Postgres in %s", p.dir)
+	report(p.cfg.Progress, "initialising Postgres in %s", p.dir.path)
 	fresh := p.dataDir() + ".new"
 	if err := os.RemoveAll(fresh); err != nil {
 		return fmt.Errorf("remove half initialised data: %w", err)
@@ -202,24 +146,10 @@ func (p *Postgres) initialise(ctx context.Context) error {
 // initdb runs the program of that name. No sync: it would take longer than all the rest, and there is
 // nothing yet that a power cut could lose.
 func (p *Postgres) initdb(ctx context.Context, data, secret string) error {
-	var out bytes.Buffer
 	cmd := exec.Command(filepath.Join(p.bin, "initdb"), "-D", data, "-U", superuser,
 		"--auth=scram-sha-256", "--pwfile="+secret, "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions")
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.dir, serverEnv(), &out, &out
-	proc, err := startProcess(cmd, p.as, syscall.SIGKILL)
-	if err != nil {
-		return err
-	}
-	select {
-	case <-proc.done:
-	case <-ctx.Done():
-		proc.kill()
-		return fmt.Errorf("initdb: %w", context.Cause(ctx))
-	}
-	if proc.err != nil {
-		return fmt.Errorf("initdb in %s: %w: %s", data, proc.err, strings.TrimSpace(out.String()))
-	}
-	return nil
+	cmd.Dir, cmd.Env = p.dir.path, serverEnv()
+	return wrap(runOut(ctx, cmd, p.as), "initdb in %s", data)
 }
 
 // serverEnv is our environment without what would steer the server (PGDATA, PGPORT, …) and with messages in
@@ -298,7 +228,7 @@ func (p *Postgres) launchOnce(ctx context.Context, port int) (*process, error) {
 		args = append(args, "-c", name+"="+settings[name])
 	}
 	cmd := exec.Command(filepath.Join(p.bin, "postgres"), args...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.dir, serverEnv(), log, log
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.dir.path, serverEnv(), log, log
 	proc, err := startProcess(cmd, p.as, syscall.SIGINT)
 	if err != nil {
 		return nil, err
@@ -313,21 +243,11 @@ func (p *Postgres) launchOnce(ctx context.Context, port int) (*process, error) {
 			proc.kill()
 			return nil, fmt.Errorf("wait for the server to be ready: %w", context.Cause(ctx))
 		case <-tick.C:
-			if pid, ready := p.pidFile(); ready && pid == proc.pid() {
+			if p.ready(proc.pid()) {
 				return proc, nil
 			}
 		}
 	}
-}
-
-// tail returns the end of what a log file gained since it was from bytes long.
-func tail(path string, from int64) string {
-	b, err := os.ReadFile(path)
-	if err != nil || int64(len(b)) < from {
-		return "no log"
-	}
-	b = b[from:]
-	return strings.TrimSpace(string(b[max(0, len(b)-logTail):]))
 }
 
 // URL returns the address of a database for the superuser, as a postgres:// URL without TLS. It changes only
@@ -343,7 +263,7 @@ func (p *Postgres) URL(db string) string {
 }
 
 // Dir returns where the server's files are: the wanted directory, or the one that stands in for it.
-func (p *Postgres) Dir() string { return p.dir }
+func (p *Postgres) Dir() string { return p.dir.path }
 
 // Pid returns the process id of the server's main process.
 func (p *Postgres) Pid() int {
@@ -379,29 +299,16 @@ func (p *Postgres) CreateDatabase(ctx context.Context, name string) error {
 // quoteIdent makes name safe as an SQL identifier.
 func quoteIdent(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
-// wrap adds what was done to err, and keeps nil.
-func wrap(err error, format string, args ...any) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf(format+": %w", append(args, err)...)
-}
-
 // Stop shuts the server down, cutting its connections, and kills it when ctx ends first. Temporary files are
 // removed, a kept directory can be started again. The second call does nothing.
 func (p *Postgres) Stop(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	sig := syscall.SIGINT // fast: roll back, write everything, end
-	if p.temporary {
+	if p.dir.temporary {
 		sig = syscall.SIGQUIT // at once: nothing has to be kept
 	}
-	err := p.proc.stop(ctx, sig)
-	if p.temporary {
-		err = errors.Join(err, os.RemoveAll(p.dir))
-	}
-	p.lock.unlock()
-	return wrap(err, "stop Postgres")
+	return wrap(errors.Join(p.proc.stop(ctx, sig), p.dir.release()), "stop Postgres")
 }
 
 // Kill ends the server's main process as a crash does (SIGKILL); its children follow by themselves. Restart

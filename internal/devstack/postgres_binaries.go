@@ -28,17 +28,24 @@ const fetchedPostgres = embedded.V17
 // versionNumber finds the major version in "postgres (PostgreSQL) 17.5 (Debian 17.5-1)".
 var versionNumber = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
 
-// postgresBinaries returns a directory with initdb and postgres that the account can run: the machine's own
-// when it has one, else a fetched one below cache.
-func postgresBinaries(ctx context.Context, as *account, cache string, progress func(string)) (string, error) {
+// binaries returns a directory with initdb and postgres that the account can run: the configured one, else the
+// machine's own, else a fetched one in the cache.
+func (c PostgresConfig) binaries(ctx context.Context, as *account) (string, error) {
+	if c.BinDir != "" {
+		return c.BinDir, nil
+	}
 	if dir := machinePostgres(ctx, as); dir != "" {
 		return dir, nil
+	}
+	cache := c.CacheDir
+	if cache == "" {
+		cache = CacheDir()
 	}
 	cache, err := as.reachable(cache)
 	if err != nil {
 		return "", err
 	}
-	return fetchPostgres(ctx, filepath.Join(cache, "postgres"), progress)
+	return c.fetch(ctx, filepath.Join(cache, "postgres"))
 }
 
 // machinePostgres looks at the usual places: first what PATH and pg_config name, since somebody chose it,
@@ -103,10 +110,10 @@ func usable(ctx context.Context, as *account, dir string) int {
 	return v
 }
 
-// fetchPostgres returns the bin directory of the fetched Postgres below dir, fetching and unpacking it when it is
+// fetch returns the bin directory of the fetched Postgres below dir, fetching and unpacking it when it is
 // not there yet. Processes that want it at the same time wait for the first. It appears by one rename, so a half
 // unpacked one is never seen.
-func fetchPostgres(ctx context.Context, dir string, progress func(string)) (string, error) {
+func (c PostgresConfig) fetch(ctx context.Context, dir string) (string, error) {
 	home := filepath.Join(dir, fmt.Sprintf("%s-%s-%s", fetchedPostgres, runtime.GOOS, runtime.GOARCH))
 	bin := filepath.Join(home, "bin")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -120,14 +127,14 @@ func fetchPostgres(ctx context.Context, dir string, progress func(string)) (stri
 	if _, err := os.Stat(filepath.Join(bin, "postgres")); err == nil {
 		return bin, nil
 	}
-	report(progress, "fetching Postgres %s (about 15 MB, once)", fetchedPostgres)
+	report(c.Progress, "fetching Postgres %s (about 15 MB, once)", fetchedPostgres)
 	tmp, err := os.MkdirTemp(dir, "unpack-")
 	if err != nil {
 		return "", fmt.Errorf("make cache for Postgres: %w", err)
 	}
 	defer os.RemoveAll(tmp)
 	unpacked := filepath.Join(tmp, "postgres")
-	if err := unpackPostgres(ctx, dir, unpacked, filepath.Join(tmp, "run")); err != nil {
+	if err := c.unpack(ctx, dir, unpacked, filepath.Join(tmp, "run")); err != nil {
 		return "", fmt.Errorf("fetch Postgres %s: %w; install PostgreSQL %d or newer, or check the network", fetchedPostgres, err, oldestPostgres)
 	}
 	if err := openDirs(unpacked); err != nil {
@@ -139,17 +146,20 @@ func fetchPostgres(ctx context.Context, dir string, progress func(string)) (stri
 	return bin, nil
 }
 
-// unpackPostgres lets the library fetch into cache and unpack into dst. The library has one call, Start, that
+// unpack lets the library fetch into cache and unpack into dst. The library has one call, Start, that
 // also runs initdb and starts a daemon; both are unwanted (it refuses root, and the daemon would outlive us).
 // An encoding that does not exist makes it end right after unpacking.
-func unpackPostgres(ctx context.Context, cache, dst, run string) error {
+func (c PostgresConfig) unpack(ctx context.Context, cache, dst, run string) error {
 	port, err := FreePort(0)
 	if err != nil {
 		return err
 	}
-	server := embedded.NewDatabase(embedded.DefaultConfig().
-		Version(fetchedPostgres).Port(uint32(port)).CachePath(cache).BinariesPath(dst).
-		RuntimePath(run).Encoding("none-unpack-only").Logger(io.Discard))
+	config := embedded.DefaultConfig().Version(fetchedPostgres).Port(uint32(port)).CachePath(cache).
+		BinariesPath(dst).RuntimePath(run).Encoding("none-unpack-only").Logger(io.Discard)
+	if c.Mirror != "" {
+		config = config.BinaryRepositoryURL(strings.TrimSuffix(c.Mirror, "/"))
+	}
+	server := embedded.NewDatabase(config)
 	ended := make(chan error, 1)
 	go func() { ended <- server.Start() }()
 	select {

@@ -55,7 +55,10 @@ func (p *process) pid() int { return p.cmd.Process.Pid }
 
 // stop sends sig and waits for the end; when ctx ends first, it kills. It returns only when the child is gone.
 func (p *process) stop(ctx context.Context, sig syscall.Signal) error {
-	_ = p.cmd.Process.Signal(sig)
+	if p.cmd.Process.Signal(sig) != nil { // ended already
+		<-p.done
+		return nil
+	}
 	select {
 	case <-p.done:
 		return nil
@@ -70,6 +73,26 @@ func (p *process) stop(ctx context.Context, sig syscall.Signal) error {
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.done
+}
+
+// runOut runs cmd as the account to its end and puts what it said into the error.
+func runOut(ctx context.Context, cmd *exec.Cmd, as *account) error {
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	proc, err := startProcess(cmd, as, syscall.SIGKILL)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-proc.done:
+	case <-ctx.Done():
+		proc.kill()
+		return context.Cause(ctx)
+	}
+	if proc.err != nil {
+		return fmt.Errorf("%w: %s", proc.err, strings.TrimSpace(out.String()))
+	}
+	return nil
 }
 
 // reap ends the process pid, which an earlier life of ours left behind: sig first, SIGKILL after a while.

@@ -51,6 +51,9 @@ create table relay_journal (
   -- there, and how many it has; partitions without rows carry on their number.
   first_sequences jsonb       not null,
   counts          jsonb       not null,
+  -- The timestamp of the chunk's records. Kafka forgets a producer by the
+  -- timestamps of its records, so an old row must not bring an old one along.
+  stamp_ms        bigint      not null,
   planned_at      timestamptz not null default clock_timestamp(),
   acked_at        timestamptz,
   -- Per "topic/partition": the offset of the chunk's first record.

@@ -1,7 +1,7 @@
 package contract
 
 // OrderPlaced says that a customer ordered. Order-svc publishes it; inventory
-// reserves the items, payment remembers the amount, notification the address.
+// reserves the items, payment remembers the amount.
 type OrderPlaced struct {
 	OrderID       string `json:"order_id"`
 	CustomerID    string `json:"customer_id"`

@@ -24,7 +24,9 @@ func BenchmarkDeliver(b *testing.B) {
 		handle react.Handler[did]
 	}{
 		{"kit", func(context.Context, *sqlx.Tx, did) ([]event.Numbered, error) { return nil, nil }},
-		{"row", func(ctx context.Context, tx *sqlx.Tx, e did) ([]event.Numbered, error) { return nil, insert(ctx, tx, e) }},
+		{"row", func(ctx context.Context, tx *sqlx.Tx, e did) ([]event.Numbered, error) {
+			return nil, insert(ctx, tx, e)
+		}},
 		{"row+event", func(ctx context.Context, tx *sqlx.Tx, e did) ([]event.Numbered, error) {
 			return event.Number(e.N, told{ID: e.ID, N: e.N}), insert(ctx, tx, e)
 		}},

@@ -229,6 +229,23 @@ func TestRun_OffsetOutsideTheLog_StopsThePartitionAndSaysSo(t *testing.T) {
 	requireEqual(t, "stored offset", selected[int64](s.rig, `select next_offset from inbox_offset where partition = 0`), []int64{1000})
 }
 
+func TestRun_StoredOffsetSetBack_ReadsAgainAndAppliesOnce(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.write(burst(8, 1, 5)...)
+	s.run(t.Context(), s.with())
+	s.awaitEffects(8 * 5)
+	s.exec(`update inbox_offset set next_offset = 0`)
+	s.exec(`update inbox set last_seq = 4`) // as if the last effects had been undone on purpose
+	s.exec(`delete from effect where n = 5`)
+	s.exec(`delete from outbox where sequence = 5`)
+	s.write(burst(8, 6, 6)...)
+	s.awaitEffects(8 * 6)
+	for k := range 8 {
+		s.requireDense(fmt.Sprintf("key-%d", k), 6)
+	}
+}
+
 func TestRun_DatabaseFault_WaitsAndParksNothing(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)

@@ -22,15 +22,26 @@ func TestConsumer_RecordsTwice_AppliesOnce(t *testing.T) {
 	r.requireDense("b", 1)
 	requireEqual(t, "duplicates", r.metric("pavane_inbox_duplicates_total"), 4)
 	requireEqual(t, "applied", r.metric("pavane_inbox_applied_total"), 3)
+	requireEqual(t, "gaps", r.metric("pavane_inbox_gaps_total"), 0)
 	requireEqual(t, "parked", len(r.parked()), 0)
+}
+
+// Two instances that handle batches of different partitions meet at rows their
+// keys share; one order everywhere keeps them from deadlocking.
+func TestConsumer_KeysOfABatch_AreHandledInOneOrder(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.deliver(r.consumer(), r.record("c", 1, ""), r.record("a", 1, ""), r.record("b", 1, ""), r.record("a", 2, ""))
+	requireEqual(t, "order", selected[string](r, `select key || n from effect order by place`), []string{"a1", "a2", "b1", "c1"})
 }
 
 func TestConsumer_OldOffsetsAgain_AreDropped(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	first, second := r.record("a", 1, ""), r.record("a", 2, "")
-	r.deliver(r.consumer(), first, second)
-	r.deliver(r.consumer(func(c *react.ConsumerConfig) { c.Metrics = nil }), first, second)
+	c := r.consumer()
+	r.deliver(c, first, second)
+	r.deliver(c, first, second)
 	r.requireDense("a", 2)
 	requireEqual(t, "duplicates by number", r.metric("pavane_inbox_duplicates_total"), 0)
 }
@@ -85,6 +96,22 @@ func TestConsumer_PoisonRecord_ParksOnlyItsKeyWithFollowers(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestConsumer_ParkedRecordComesAgain_WaitsForTheOperatorToo(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	c := r.consumer()
+	r.deliver(c, r.record("a", 1, "permanent"), r.record("a", 2, ""))
+	r.deliver(c, r.record("a", 1, ""), r.record("a", 2, ""))
+	requireEqual(t, "effects", r.effects("a"), []int64{})
+	id := inbox.ID{Source: source, Key: "a"}
+	if err := inbox.Discard(t.Context(), r.db, id, 1, "test", "to see"); err != nil {
+		t.Fatal(err)
+	}
+	r.deliver(c)
+	requireEqual(t, "effects", r.effects("a"), []int64{2})
+	requireEqual(t, "parked", len(r.parked()), 0)
 }
 
 func TestConsumer_HandlerFailsThenSucceeds_AppliesInOrderOnce(t *testing.T) {

@@ -29,6 +29,7 @@ type chunk struct {
 	producer broker.Producer
 	first    map[string]int32 // per "topic/partition": sequence number of the first record
 	counts   map[string]int   // per "topic/partition": records of this chunk
+	stamp    int64            // timestamp of the records, milliseconds since 1970
 	acked    bool
 
 	age  time.Duration // since it was planned, by the database's clock
@@ -51,7 +52,7 @@ var origin = position{snapshot: "3:3:", id: 0, xid: "0"}
 
 const (
 	headSQL = `select chunk, prev::text, prev_id, prev_xid::text, target::text, target_id, target_xid::text, after_id, upto_id, row_count,
-  last_of_set, producer_id, producer_epoch, first_sequences, counts, acked_at is not null,
+  last_of_set, producer_id, producer_epoch, first_sequences, counts, stamp_ms, acked_at is not null,
   (extract(epoch from clock_timestamp() - planned_at) * 1e6)::bigint
 from relay_journal `
 	// planSQL and ackSQL are single statements and not transactions of several:
@@ -60,8 +61,8 @@ from relay_journal `
 	planSQL = `with acked as (
   update relay_journal set acked_at = clock_timestamp(), offsets = $17 where chunk = $16 and acked_at is null and $17::jsonb is not null)
 insert into relay_journal (chunk, prev, prev_id, prev_xid, target, target_id, target_xid, after_id, upto_id, row_count,
-  last_of_set, producer_id, producer_epoch, first_sequences, counts)
-values ($1, $2, $3, $4, $5, $6, coalesce($7::xid8, pg_current_xact_id()), $8, $9, $10, $11, $12, $13, $14, $15)
+  last_of_set, producer_id, producer_epoch, first_sequences, counts, stamp_ms)
+values ($1, $2, $3, $4, $5, $6, coalesce($7::xid8, pg_current_xact_id()), $8, $9, $10, $11, $12, $13, $14, $15, $18)
 on conflict (chunk) do nothing returning target_xid::text`
 	ackSQL = `update relay_journal set acked_at = clock_timestamp(), offsets = $2 where chunk = $1 and acked_at is null`
 	// renewSQL moves an open chunk to a new producer epoch; whoever reads the
@@ -83,7 +84,7 @@ func loadChunk(ctx context.Context, db *postgres.DB, which string, args ...any) 
 	)
 	err := db.SQL().QueryRowContext(ctx, headSQL+which, args...).Scan(&c.number, &c.prev.snapshot, &c.prev.id, &c.prev.xid,
 		&c.target.snapshot, &c.target.id, &c.target.xid, &c.after, &c.upto, &c.rows, &c.last,
-		&c.producer.ID, &c.producer.Epoch, &first, &counts, &c.acked, &micros)
+		&c.producer.ID, &c.producer.Epoch, &first, &counts, &c.stamp, &c.acked, &micros)
 	if errors.Is(err, sql.ErrNoRows) {
 		return &chunk{target: origin, last: true, acked: true}, nil
 	}
@@ -101,7 +102,7 @@ func loadChunk(ctx context.Context, db *postgres.DB, which string, args ...any) 
 func (c *chunk) next(found *rowSet, p broker.Producer) *chunk {
 	n := &chunk{
 		number: c.number + 1, prev: found.prev, target: found.target, after: found.after, upto: found.upto, rows: found.rows,
-		last: !found.full, producer: p, first: make(map[string]int32, len(c.first)), counts: make(map[string]int, len(found.batches)),
+		last: !found.full, producer: p, stamp: found.stamp, first: make(map[string]int32, len(c.first)), counts: make(map[string]int, len(found.batches)),
 	}
 	maps.Copy(n.first, c.first)
 	for tp, count := range c.counts {
@@ -145,7 +146,7 @@ func (c *chunk) insert(ctx context.Context, db *postgres.DB, before *chunk, offs
 		drawn = &c.target.xid
 	}
 	err = db.SQL().QueryRowContext(ctx, planSQL, c.number, c.prev.snapshot, c.prev.id, c.prev.xid, c.target.snapshot, c.target.id, drawn,
-		c.after, c.upto, c.rows, c.last, c.producer.ID, c.producer.Epoch, first, counts, before.number, acked).Scan(&c.target.xid)
+		c.after, c.upto, c.rows, c.last, c.producer.ID, c.producer.Epoch, first, counts, before.number, acked, c.stamp).Scan(&c.target.xid)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}

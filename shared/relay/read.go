@@ -19,6 +19,7 @@ type rowSet struct {
 	rows         int
 	full         bool // cut short by a limit: the set has more rows
 	headChunk    int64
+	stamp        int64 // timestamp of the records, milliseconds since 1970
 	batches      []*broker.Batch
 }
 
@@ -31,8 +32,9 @@ func (s *rowSet) moved(head *chunk) bool { return s.headChunk != head.number }
 // taken, one by one by xid. Each is a bounded walk along an index, so the cost
 // follows the rows that are new, whatever the table holds.
 const (
-	columns = `select o.id, o.topic, o.key, o.headers, o.payload, (extract(epoch from o.created_at) * 1000)::bigint as ms from outbox o`
+	columns = `select o.id, o.topic, o.key, o.headers, o.payload from outbox o`
 	inOrder = ` order by o.id limit $5`
+	now     = `(extract(epoch from clock_timestamp()) * 1000)::bigint`
 
 	// undecided are the transactions up to the position's xid that its snapshot
 	// does not show.
@@ -43,25 +45,25 @@ const (
 	// Its first row describes the statement itself. The sequence is read here,
 	// before the plan draws its xid.
 	nextSQL = `select 0::bigint, json_build_object('snapshot', pg_current_snapshot()::text, 'last_id', s.last_value,
-    'head', (select coalesce(max(j.chunk), 0) from relay_journal j))::text, ''::text, ''::bytea, ''::bytea, 0::bigint
+    'head', (select coalesce(max(j.chunk), 0) from relay_journal j), 'stamp', ` + now + `)::text, ''::text, ''::bytea, ''::bytea
   from outbox_id_seq s
 union all
-select r.id, r.topic, r.key, r.headers, r.payload, r.ms from (
+select r.id, r.topic, r.key, r.headers, r.payload from (
   (` + columns + ` where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + inOrder + `)
   union all
-  select o.id, o.topic, o.key, o.headers, o.payload, o.ms from ` + undecided + ` cross join lateral (
+  select o.id, o.topic, o.key, o.headers, o.payload from ` + undecided + ` cross join lateral (
     ` + columns + ` where o.xid = x.xid and o.id > $4::bigint` + inOrder + `) o
   order by 1 limit $5) r`
 
 	// setSQL reads on in a set that is fixed by its target, $6.
 	inTarget = ` and pg_visible_in_snapshot(o.xid, $6::pg_snapshot)`
-	setSQL   = `select 0::bigint, json_build_object('head', (select coalesce(max(j.chunk), 0) from relay_journal j))::text,
-    ''::text, ''::bytea, ''::bytea, 0::bigint
+	setSQL   = `select 0::bigint, json_build_object('head', (select coalesce(max(j.chunk), 0) from relay_journal j), 'stamp', ` + now + `)::text,
+    ''::text, ''::bytea, ''::bytea
 union all
-select r.id, r.topic, r.key, r.headers, r.payload, r.ms from (
+select r.id, r.topic, r.key, r.headers, r.payload from (
   (` + columns + ` where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + inTarget + inOrder + `)
   union all
-  select o.id, o.topic, o.key, o.headers, o.payload, o.ms from ` + undecided + ` cross join lateral (
+  select o.id, o.topic, o.key, o.headers, o.payload from ` + undecided + ` cross join lateral (
     ` + columns + ` where o.xid = x.xid and o.id > $4::bigint` + inTarget + inOrder + `) o
   order by 1 limit $5) r`
 )
@@ -109,7 +111,7 @@ func (r *reader) after(ctx context.Context, head *chunk, limit int) (*rowSet, er
 // chunk reads the rows of a planned chunk again, the same ones in the same
 // order.
 func (r *reader) chunk(ctx context.Context, c *chunk) (*rowSet, error) {
-	s := &rowSet{prev: c.prev, target: c.target, after: c.after}
+	s := &rowSet{prev: c.prev, target: c.target, after: c.after, stamp: c.stamp}
 	return s, r.read(ctx, s, r.set, c.rows, c.upto)
 }
 
@@ -151,12 +153,12 @@ type filler struct {
 	began   bool
 	done    bool
 
-	id, ms                       int64
+	id                           int64
 	topic, key, headers, payload sql.RawBytes
 }
 
 func (f *filler) scan(rows *sql.Rows) error {
-	if err := rows.Scan(&f.id, &f.topic, &f.key, &f.headers, &f.payload, &f.ms); err != nil {
+	if err := rows.Scan(&f.id, &f.topic, &f.key, &f.headers, &f.payload); err != nil {
 		return err
 	}
 	if !f.began {
@@ -171,7 +173,7 @@ func (f *filler) scan(rows *sql.Rows) error {
 		f.found.full, f.done = true, true
 		return nil
 	}
-	b.Add(f.ms, f.key, f.payload, f.headers)
+	b.Add(f.found.stamp, f.key, f.payload, f.headers)
 	f.found.upto = f.id
 	f.found.rows++
 	return nil
@@ -186,6 +188,7 @@ func (f *filler) describe() error {
 		Snapshot string `json:"snapshot"`
 		LastID   int64  `json:"last_id"`
 		Head     int64  `json:"head"`
+		Stamp    int64  `json:"stamp"`
 	}
 	if f.id != 0 {
 		return fmt.Errorf("row %d came before the description", f.id)
@@ -194,6 +197,9 @@ func (f *filler) describe() error {
 		return fmt.Errorf("description: %w", err)
 	}
 	f.found.headChunk = d.Head
+	if f.found.stamp == 0 { // a chunk read again keeps its stamp
+		f.found.stamp = d.Stamp
+	}
 	if d.Snapshot != "" {
 		f.found.target = position{snapshot: d.Snapshot, id: d.LastID}
 	}

@@ -417,3 +417,23 @@ func TestLoadBacklog_CountsWhatTheLogLacks(t *testing.T) {
 	b.write("key", 2)
 	require(2)
 }
+
+func TestRelay_OldRow_IsStampedWithTheTimeOfItsPlan(t *testing.T) {
+	// Kafka forgets a producer whose last records look older than
+	// producer.id.expiration.ms, and then takes a copy for new.
+	b := setup(t)
+	b.write("key", 1)
+	b.exec(`update outbox set created_at = created_at - interval '20 hours'`) // within retention, in another partition
+	before := time.Now().Add(-time.Second)
+	set, err := failpoint.Parse("relay.after_ack=error")
+	must(t, err)
+	if err := b.relay(nil).Flush(failpoint.With(t.Context(), set)); err == nil {
+		t.Fatal("the relay did not die after its send")
+	}
+	first := b.await(1)[0].Time
+	if first.Before(before) {
+		t.Errorf("record is stamped %v, before the test began", first)
+	}
+	must(t, b.relay(nil).Flush(t.Context()))
+	b.requireExact()
+}

@@ -41,9 +41,7 @@ type Spec struct {
 
 // Pools of one service. The relay has its own, so that neither starves the other.
 const (
-	serviceConns    = 10
-	relayConns      = 3
-	relayReadBuffer = 256 << 10
+	serviceConns = 10
 )
 
 // Service is the process being built. It is not safe for concurrent use until Run.

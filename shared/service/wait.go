@@ -15,6 +15,7 @@ import (
 	"pavane/shared/migrate"
 	"pavane/shared/outbox"
 	"pavane/shared/postgres"
+	"pavane/shared/relay"
 )
 
 const (
@@ -66,9 +67,9 @@ func (s *Service) openDatabase(ctx context.Context) error {
 	if s.db, err = postgres.Open(postgres.Config{URL: s.cfg.Database, Name: s.spec.Name, MaxConns: serviceConns}); err != nil {
 		return err
 	}
-	s.relayDB, err = postgres.Open(postgres.Config{
-		URL: s.cfg.Database, Name: s.spec.Name + "-relay", MaxConns: relayConns, ReadBuffer: relayReadBuffer,
-	})
+	pool := relay.Pool(s.cfg.Database)
+	pool.Name = s.spec.Name + "-relay"
+	s.relayDB, err = postgres.Open(pool)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pavane/internal/audit"
+)
+
+// shown is how many differences are printed.
+const shown = 20
+
+func auditCommand() *cobra.Command {
+	var t target
+	var settle time.Duration
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "audit",
+		Short: "Compare all databases with the log and name every difference",
+		Long: `Reads each service's database and the whole log, and checks: ` + promises() + `
+
+Exits with status 1 when there is a difference.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := t.resolve(false, true, true); err != nil {
+				return err
+			}
+			src := audit.Source{Postgres: t.postgres, Kafka: t.kafka, Namespace: t.namespace, Progress: func(format string, args ...any) {
+				fmt.Fprintf(c.ErrOrStderr(), format+"\n", args...)
+			}}
+			v, err := audit.Run(c.Context(), src, settle)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				enc := json.NewEncoder(c.OutOrStdout())
+				enc.SetIndent("", "  ")
+				if err := enc.Encode(v); err != nil {
+					return fmt.Errorf("write the verdict: %w", err)
+				}
+			} else {
+				printVerdict(c.OutOrStdout(), v)
+			}
+			if !v.Clean {
+				return errVerdict
+			}
+			return nil
+		},
+	}
+	t.flags(c)
+	c.Flags().DurationVar(&settle, "settle", 10*time.Second, "how long events may be on their way: differences are looked at again, and what is younger is not judged")
+	c.Flags().BoolVar(&asJSON, "json", false, "print the verdict as JSON")
+	return c
+}
+
+func promises() string {
+	text := ""
+	for _, c := range audit.Checks() {
+		text += fmt.Sprintf("\n  %-14s %s", c.Name, c.Promise)
+	}
+	return text
+}
+
+func printVerdict(w io.Writer, v audit.Verdict) {
+	for i, d := range v.Differences {
+		if i == shown {
+			fmt.Fprintf(w, "… and %d more\n", len(v.Differences)-shown)
+			break
+		}
+		fmt.Fprintf(w, "%-14s %s\n", d.Check, d.Text)
+	}
+	verdict := "clean"
+	if !v.Clean {
+		verdict = fmt.Sprintf("%d differences", len(v.Differences))
+	}
+	fmt.Fprintf(w, "audit: %s: %d orders, %d events committed, %d records in the log, %d checks, %.1f s\n",
+		verdict, v.Orders, v.Events, v.Records, len(audit.Checks()), v.Seconds)
+	if v.Settling != "" {
+		fmt.Fprintf(w, "audit: the system is at work; what is younger than %s was not judged\n", v.Settling)
+	}
+}

@@ -1,0 +1,241 @@
+// Package smoke owns one run through every path of the saga: each path is placed
+// through the gateway, driven to where it must go, and timed. Where a path needs
+// a service to be late, the run holds a lock that its consumer needs; nothing is
+// left to luck.
+package smoke
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"pavane/cmd/pavane/internal/client"
+	"pavane/cmd/pavane/internal/stack"
+	"pavane/shared/event"
+)
+
+// pathTime is how long one path may take.
+const pathTime = 12 * time.Second
+
+// effectTime is how long all effects of one order may take.
+const effectTime = 4 * time.Second
+
+// fulfilled is an order that went well.
+const fulfilled = "confirmed captured shipped"
+
+// Deadline is what the stack must be started with as PAVANE_ORDER_DEADLINE: long
+// enough for every other path, short enough to wait for.
+const Deadline = 3 * time.Second
+
+// Result is what became of one path.
+type Result struct {
+	Path     string
+	Expected string
+	Got      string
+	OK       bool
+	Took     time.Duration
+}
+
+// runner drives the paths.
+type runner struct {
+	gateway *client.Client
+	server  string // URL of Postgres
+}
+
+// path is one way through the saga. do returns what it came to, which must be
+// equal to expected.
+type path struct {
+	name, expected string
+	do             func(ctx context.Context, want string) (string, error)
+}
+
+// Run runs every path once, one after the other, and tells each result as it
+// comes. It returns whether all came to what was expected.
+func Run(ctx context.Context, state stack.State, told func(Result)) bool {
+	r := &runner{gateway: client.New(state.Gateway), server: state.Postgres}
+	all := true
+	for _, p := range r.paths() {
+		begin := time.Now()
+		limited, cancel := context.WithTimeout(ctx, pathTime)
+		got, err := p.do(limited, p.expected)
+		cancel()
+		if err != nil {
+			got = strings.TrimSpace(got + " " + err.Error())
+		}
+		res := Result{Path: p.name, Expected: p.expected, Got: got, OK: err == nil && got == p.expected, Took: time.Since(begin)}
+		all = all && res.OK
+		told(res)
+	}
+	return all
+}
+
+const (
+	wealthy = "cust-01"
+	poor    = "cust-20"   // has an empty wallet
+	soldOut = "gift-card" // has no stock
+)
+
+func (r *runner) paths() []path {
+	tea := client.Item{SKU: "tea-green", Quantity: 2}
+	return []path{
+		{"confirmed", fulfilled, func(ctx context.Context, want string) (string, error) {
+			return r.end(ctx, want, wealthy, tea, client.Item{SKU: "honey", Quantity: 1})
+		}},
+		{"out of stock", "cancelled out_of_stock", func(ctx context.Context, want string) (string, error) {
+			return r.end(ctx, want, wealthy, tea, client.Item{SKU: soldOut, Quantity: 1})
+		}},
+		{"payment declined", "cancelled payment_declined released", func(ctx context.Context, want string) (string, error) {
+			return r.end(ctx, want, poor, tea)
+		}},
+		{"cancelled before reservation", "cancelled customer", func(ctx context.Context, want string) (string, error) {
+			return r.cancelledWhile(ctx, want, "", "inventory", "payments")
+		}},
+		{"cancelled before authorisation", "cancelled customer released", func(ctx context.Context, want string) (string, error) {
+			return r.cancelledWhile(ctx, want, "inventory.reserved", "payments")
+		}},
+		{"cancelled after authorisation", "cancelled customer voided released", func(ctx context.Context, want string) (string, error) {
+			return r.cancelledWhile(ctx, want, "payment.authorized", "orders")
+		}},
+		{"cancelled after confirmation", "409, then " + fulfilled, r.cancelledLate},
+		{"deadline", "cancelled deadline released", r.overdue},
+		{"same key twice", "the same order, replayed", r.replayed},
+		{"same key, other body", "422", r.reused},
+		{"bad input", "4xx each, no row anywhere", r.refused},
+	}
+}
+
+// end places an order and waits for its end with all its effects.
+func (r *runner) end(ctx context.Context, want, customer string, items ...client.Item) (string, error) {
+	id, err := r.gateway.Place(ctx, event.NewID(), client.Body(customer, items...))
+	if err != nil {
+		return "", err
+	}
+	return r.settled(ctx, id, want)
+}
+
+// settled waits until the order is as wanted, and says how it is. Effects that
+// come and should not are found by the audit.
+func (r *runner) settled(ctx context.Context, id, want string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, effectTime)
+	defer cancel()
+	o, err := r.gateway.Await(ctx, id, func(o client.Order) bool { return words(o) == want })
+	return words(o), err
+}
+
+// words is "cancelled customer voided released".
+func words(o client.Order) string {
+	text := o.State
+	for _, w := range []struct {
+		word string
+		is   bool
+	}{
+		{o.Reason, o.Reason != ""}, {"captured", o.Effects.Captured}, {"shipped", o.Effects.Shipped},
+		{"voided", o.Effects.Voided}, {"released", o.Effects.Released},
+	} {
+		if w.is {
+			text += " " + w.word
+		}
+	}
+	return text
+}
+
+// cancelledWhile cancels an order while the consumers of some services are held
+// back, after the event kind has been published, or at once when it is empty.
+func (r *runner) cancelledWhile(ctx context.Context, want, kind string, databases ...string) (string, error) {
+	release, err := r.hold(ctx, databases...)
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	id, err := r.gateway.Place(ctx, event.NewID(), client.Body(wealthy, client.Item{SKU: "mug-red", Quantity: 1}))
+	if err != nil {
+		return "", err
+	}
+	if kind != "" {
+		if err := r.published(ctx, id, kind); err != nil {
+			return "", err
+		}
+	}
+	a, err := r.gateway.Do(ctx, http.MethodPost, "/v1/orders/"+id+"/cancel", nil)
+	if err != nil {
+		return "", err
+	}
+	if a.Status != http.StatusOK {
+		return "cancel: " + a.Text(), nil
+	}
+	release()
+	return r.settled(ctx, id, want)
+}
+
+func (r *runner) cancelledLate(ctx context.Context, _ string) (string, error) {
+	id, err := r.gateway.Place(ctx, event.NewID(), client.Body(wealthy, client.Item{SKU: "mug-blue", Quantity: 1}))
+	if err != nil {
+		return "", err
+	}
+	if _, err := r.gateway.Await(ctx, id, client.Decided); err != nil {
+		return "", err
+	}
+	a, err := r.gateway.Do(ctx, http.MethodPost, "/v1/orders/"+id+"/cancel", nil)
+	if err != nil {
+		return "", err
+	}
+	end, err := r.settled(ctx, id, fulfilled)
+	return fmt.Sprintf("%d, then %s", a.Status, end), err
+}
+
+// overdue keeps payments back until the deadline has cancelled the order.
+func (r *runner) overdue(ctx context.Context, want string) (string, error) {
+	release, err := r.hold(ctx, "payments")
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	id, err := r.gateway.Place(ctx, event.NewID(), client.Body(wealthy, client.Item{SKU: "tray", Quantity: 1}))
+	if err != nil {
+		return "", err
+	}
+	if o, err := r.gateway.Await(ctx, id, client.Decided); err != nil {
+		return words(o), err
+	}
+	release()
+	return r.settled(ctx, id, want)
+}
+
+func (r *runner) replayed(ctx context.Context, want string) (string, error) {
+	key, body := event.NewID(), client.Body(wealthy, client.Item{SKU: "tin", Quantity: 1})
+	first, err := r.gateway.Place(ctx, key, body)
+	if err != nil {
+		return "", err
+	}
+	a, err := r.gateway.Do(ctx, http.MethodPost, "/v1/orders", body, "Idempotency-Key", key)
+	switch {
+	case err != nil:
+		return "", err
+	case a.OrderID() != first:
+		return "another order: " + a.Text(), nil
+	case a.Header.Get("Idempotency-Replayed") != "true":
+		return "the same order, not marked as replayed", nil
+	}
+	if _, err := r.settled(ctx, first, fulfilled); err != nil {
+		return "", err
+	}
+	return want, nil
+}
+
+func (r *runner) reused(ctx context.Context, _ string) (string, error) {
+	key := event.NewID()
+	id, err := r.gateway.Place(ctx, key, client.Body(wealthy, client.Item{SKU: "tin", Quantity: 1}))
+	if err != nil {
+		return "", err
+	}
+	a, err := r.gateway.Do(ctx, http.MethodPost, "/v1/orders", client.Body(wealthy, client.Item{SKU: "tin", Quantity: 2}), "Idempotency-Key", key)
+	if err != nil {
+		return "", err
+	}
+	if _, err := r.settled(ctx, id, fulfilled); err != nil {
+		return "", err
+	}
+	return fmt.Sprint(a.Status), nil
+}

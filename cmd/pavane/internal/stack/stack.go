@@ -1,0 +1,325 @@
+// Package stack owns the demo as a whole: it starts Postgres, the broker, a mail
+// sink and the five services as processes on loopback, keeps the services
+// running, and stops everything in order.
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"pavane/cmd/pavane/internal/mailsink"
+	"pavane/internal/devstack"
+	"pavane/shared/postgres"
+)
+
+// services are the processes of the demo in the order of their start. The
+// gateway is the last, so that it has somebody to ask.
+func services() []service {
+	return []service{
+		{"order-svc", "orders"}, {"payment-svc", "payments"}, {"inventory-svc", "inventory"},
+		{"notification-svc", "notifications"}, {gateway, ""},
+	}
+}
+
+const gateway = "gateway-svc"
+
+type service struct{ name, database string }
+
+// Database names the database of a service.
+type Database struct{ Service, Name string }
+
+// Databases lists the services that have one.
+func Databases() []Database {
+	var all []Database
+	for _, svc := range services() {
+		if svc.database != "" {
+			all = append(all, Database{svc.name, svc.database})
+		}
+	}
+	return all
+}
+
+// stopServices is how long the services may take to stop before they are killed.
+const stopServices = 8 * time.Second
+
+// Config says how the stack runs. Dir is required.
+type Config struct {
+	Dir         string // data, logs and state
+	Postgres    string // URL of a server to use, with a user that may create databases; empty: an embedded one
+	Kafka       string // host:port list of a Kafka to use; empty: an embedded broker
+	Namespace   string // before the names of topics and groups
+	GatewayPort int    // wanted; a taken one is stepped over
+	Env         []string
+	Throwaway   bool // the data need not survive a power cut
+
+	Progress func(format string, args ...any) // told about each step
+	OnExit   func(Exit)                       // told when a service died and was started again
+}
+
+// Stack is a running demo.
+type Stack struct {
+	cfg      Config
+	lock     *os.File
+	postgres *devstack.Postgres // nil: somebody else's
+	broker   *devstack.Broker   // nil: somebody else's
+	Mail     *mailsink.Sink     // what the customers got
+
+	mu       sync.Mutex
+	state    State
+	children []*child
+}
+
+// Start starts everything and returns when the gateway's process runs. On an
+// error it has stopped what it had started.
+func Start(ctx context.Context, cfg Config) (*Stack, error) {
+	s := &Stack{cfg: cfg, state: State{
+		Pid: os.Getpid(), Namespace: cfg.Namespace, Started: time.Now(), Services: map[string]Process{},
+	}}
+	var err error
+	if s.lock, err = lock(cfg.Dir); err != nil {
+		return nil, err
+	}
+	if err := s.start(ctx); err != nil {
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*stopServices)
+		defer cancel()
+		return nil, errors.Join(err, s.Stop(stopping))
+	}
+	return s, nil
+}
+
+func (s *Stack) start(ctx context.Context) error {
+	if old, err := readState(s.cfg.Dir); err == nil {
+		n, err := reap(old)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			s.cfg.Progress("ended %d processes that an earlier run left behind", n)
+		}
+	}
+	if err := checkBinaries(); err != nil {
+		return err
+	}
+	for _, step := range []func(context.Context) error{s.startServers, s.createDatabases, s.startServices} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startServers starts Postgres, the broker and the mail sink, or takes the given
+// ones.
+func (s *Stack) startServers(ctx context.Context) (err error) {
+	if s.Mail, err = mailsink.Start(); err != nil {
+		return err
+	}
+	if s.cfg.Kafka == "" {
+		s.broker, err = devstack.StartBroker(devstack.BrokerConfig{Dir: filepath.Join(s.cfg.Dir, "broker")})
+		if err != nil {
+			return err
+		}
+		s.cfg.Kafka = s.broker.Addr()
+		s.cfg.Progress("broker (embedded, Kafka protocol) at %s", s.cfg.Kafka)
+	}
+	if s.cfg.Postgres == "" {
+		s.postgres, err = devstack.StartPostgres(ctx, devstack.PostgresConfig{
+			Dir: filepath.Join(s.cfg.Dir, "postgres"), NoSync: s.cfg.Throwaway,
+			Progress: func(what string) { s.cfg.Progress("%s", what) },
+		})
+		if err != nil {
+			return err
+		}
+		s.cfg.Postgres = s.postgres.URL("postgres")
+		s.cfg.Progress("Postgres (embedded) at %s", hostOf(s.cfg.Postgres))
+	}
+	s.state.Postgres, s.state.Kafka = s.cfg.Postgres, strings.Split(s.cfg.Kafka, ",")
+	return nil
+}
+
+// createDatabases makes one database per service where it is missing.
+func (s *Stack) createDatabases(ctx context.Context) error {
+	db, err := postgres.Open(postgres.Config{URL: s.cfg.Postgres, MaxConns: 1})
+	if err != nil {
+		return err
+	}
+	defer db.Close() //nolint:errcheck // nothing is left to be done on it
+	for _, svc := range services() {
+		if svc.database == "" {
+			continue
+		}
+		var there bool
+		if err := db.SQL().QueryRowContext(ctx, databaseExistsSQL, svc.database).Scan(&there); err != nil {
+			return fmt.Errorf("look for database %s: %w", svc.database, err)
+		}
+		if there {
+			continue
+		}
+		if _, err := db.SQL().ExecContext(ctx, "create database "+svc.database); err != nil {
+			return fmt.Errorf("create database %s: %w", svc.database, err)
+		}
+	}
+	return nil
+}
+
+const databaseExistsSQL = `select exists (select from pg_database where datname = $1)`
+
+// startServices starts the five processes.
+func (s *Stack) startServices(context.Context) error {
+	port, err := devstack.FreePort(s.cfg.GatewayPort)
+	if err != nil {
+		return err
+	}
+	if s.cfg.GatewayPort != 0 && port != s.cfg.GatewayPort {
+		s.cfg.Progress("port %d is taken; the gateway takes %d", s.cfg.GatewayPort, port)
+	}
+	s.state.Gateway = "http://" + loopback(port)
+	gossip := make([]string, len(services()))
+	for i := range services() {
+		p, err := devstack.FreePort(0)
+		if err != nil {
+			return err
+		}
+		gossip[i] = loopback(p)
+	}
+	dir, err := binDir()
+	if err != nil {
+		return err
+	}
+	for i, svc := range services() {
+		c := &child{
+			name: svc.name, binary: filepath.Join(dir, svc.name), log: filepath.Join(s.cfg.Dir, "logs", svc.name+".log"),
+			env: s.env(svc, port, gossip[i], gossip), onExit: s.cfg.OnExit,
+			onPid: func(p Process) { s.note(svc.name, p) },
+		}
+		s.children = append(s.children, c)
+		if err := c.start(); err != nil {
+			return err
+		}
+	}
+	s.cfg.Progress("five services started; their logs are in %s", filepath.Join(s.cfg.Dir, "logs"))
+	return nil
+}
+
+// note keeps the file with the pids up to date.
+func (s *Stack) note(name string, p Process) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state.Services[name] = p
+	if err := s.state.write(s.cfg.Dir); err != nil {
+		s.cfg.Progress("%v", err)
+	}
+}
+
+// env is what a service is told. Memory is capped so that the whole demo stays
+// small; the collector works a little more for it.
+func (s *Stack) env(svc service, gatewayPort int, gossip string, join []string) []string {
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool { // these steer the tool and tests, not a service
+		return strings.HasPrefix(v, "PAVANE_POSTGRES=") || strings.HasPrefix(v, "PAVANE_KAFKA=") || strings.HasPrefix(v, "PAVANE_DIR=")
+	})
+	env = append(env,
+		"GOMEMLIMIT=48MiB", "GOGC=50",
+		"PAVANE_BROKERS="+s.cfg.Kafka, "PAVANE_CREATE_TOPICS=true", "PAVANE_NAMESPACE="+s.cfg.Namespace,
+		"PAVANE_REGISTRY_BIND="+gossip, "PAVANE_REGISTRY_JOIN="+strings.Join(join, ","),
+		"PAVANE_HTTP_ADDR="+loopback(0), "PAVANE_SEED=demo", "PAVANE_SMTP_ADDR="+s.Mail.Addr(),
+	)
+	if svc.name == gateway {
+		env = append(env, "PAVANE_HTTP_ADDR="+loopback(gatewayPort))
+	}
+	if svc.database != "" {
+		env = append(env, "PAVANE_DATABASE="+DatabaseURL(s.cfg.Postgres, svc.database))
+	}
+	return append(env, s.cfg.Env...)
+}
+
+// State is what the stack has written to its state file.
+func (s *Stack) State() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state
+}
+
+// Stop stops the gateway, the other services, and the servers, in this order.
+// What does not stop in time is killed.
+func (s *Stack) Stop(ctx context.Context) error {
+	soft, cancel := context.WithTimeout(ctx, stopServices)
+	defer cancel()
+	for _, c := range s.children {
+		if c.name == gateway {
+			c.stop(soft)
+		}
+	}
+	var wg sync.WaitGroup
+	for _, c := range s.children {
+		wg.Go(func() { c.stop(soft) })
+	}
+	wg.Wait()
+	var err error
+	if s.postgres != nil {
+		err = s.postgres.Stop(ctx)
+	}
+	if s.broker != nil {
+		s.broker.Close()
+	}
+	if s.Mail != nil {
+		s.Mail.Close()
+	}
+	os.Remove(stateFile(s.cfg.Dir)) //nolint:errcheck // the next start looks whether its processes live
+	s.lock.Close()                  //nolint:errcheck // it was only held
+	return err
+}
+
+// DatabaseURL is the URL of one database of a server.
+func DatabaseURL(server, database string) string {
+	u, err := url.Parse(server)
+	if err != nil {
+		return server // opening it says what is wrong
+	}
+	u.Path = "/" + database
+	return u.String()
+}
+
+func hostOf(server string) string {
+	u, err := url.Parse(server)
+	if err != nil {
+		return "?"
+	}
+	return u.Host
+}
+
+func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+// binDir is where the services' binaries are: beside this one.
+func binDir() (string, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find the services' binaries: %w", err)
+	}
+	if real, err := filepath.EvalSymlinks(exe); err == nil {
+		exe = real
+	}
+	return filepath.Dir(exe), nil
+}
+
+func checkBinaries() error {
+	dir, err := binDir()
+	if err != nil {
+		return err
+	}
+	for _, svc := range services() {
+		if _, err := os.Stat(filepath.Join(dir, svc.name)); err != nil {
+			return fmt.Errorf("%s is not beside pavane in %s: run `make build` and start bin/pavane", svc.name, dir)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,90 @@
+// Command pavane runs the demo, checks that a system keeps its promises, and
+// shows what an operator wants to know.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"pavane/cmd/pavane/internal/stack"
+	"pavane/shared/lifecycle"
+)
+
+// errVerdict ends the process with status 1 after everything was said.
+var errVerdict = errors.New("")
+
+func main() {
+	ctx, stop := lifecycle.Signals(context.Background())
+	err := root().ExecuteContext(ctx)
+	stop()
+	if err != nil {
+		if !errors.Is(err, errVerdict) {
+			fmt.Fprintf(os.Stderr, "pavane: %v\n", err)
+		}
+		os.Exit(1)
+	}
+}
+
+func root() *cobra.Command {
+	c := &cobra.Command{
+		Use:           "pavane",
+		Short:         "A choreographed saga over Kafka with a transactional outbox",
+		Version:       version(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	c.AddCommand(upCommand(), auditCommand(), sagaCommand(), outboxCommand(), parkedCommand())
+	return c
+}
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+// target is where a command looks: at the running demo, or at what the flags say.
+type target struct {
+	dir, gateway, postgres string
+	kafka                  []string
+	namespace              string
+}
+
+// flags adds the flags of a target to a command.
+func (t *target) flags(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&t.dir, "dir", stack.DefaultDir(), "directory of the running `pavane up` to look at")
+	f.StringVar(&t.gateway, "gateway", "", "URL of the gateway, in place of the demo's")
+	f.StringVar(&t.postgres, "postgres", "", "URL of the Postgres server with a user that may read all databases, in place of the demo's")
+	f.StringSliceVar(&t.kafka, "kafka", nil, "host:port of some brokers, in place of the demo's")
+	f.StringVar(&t.namespace, "namespace", "", "what the names of topics begin with")
+}
+
+// resolve fills in what no flag gave from the state of the running demo. Without
+// one every part that the command needs must come from flags.
+func (t *target) resolve(needGateway, needPostgres, needKafka bool) error {
+	missing := needGateway && t.gateway == "" || needPostgres && t.postgres == "" || needKafka && len(t.kafka) == 0
+	if !missing {
+		return nil
+	}
+	s, err := stack.Load(t.dir)
+	if err != nil {
+		return err
+	}
+	if t.gateway == "" {
+		t.gateway = s.Gateway
+	}
+	if t.postgres == "" {
+		t.postgres = s.Postgres
+	}
+	if len(t.kafka) == 0 {
+		t.kafka, t.namespace = s.Kafka, s.Namespace
+	}
+	return nil
+}

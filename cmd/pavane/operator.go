@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pavane/cmd/pavane/internal/stack"
+	"pavane/shared/inbox"
+	"pavane/shared/postgres"
+	"pavane/shared/relay"
+)
+
+// listed is how many parked keys of a service are shown.
+const listed = 100
+
+// perDatabase opens each service's database in turn and has f look at it.
+func perDatabase(ctx context.Context, server string, f func(ctx context.Context, service string, db *postgres.DB) error) error {
+	for _, svc := range stack.Databases() {
+		db, err := postgres.Open(postgres.Config{URL: stack.DatabaseURL(server, svc.Name), MaxConns: 1, Name: "pavane-tool"})
+		if err != nil {
+			return err
+		}
+		err = f(ctx, svc.Service, db)
+		db.Close() //nolint:errcheck // it was only read
+		if err != nil {
+			return fmt.Errorf("%s: database %s: %w", svc.Service, svc.Name, err)
+		}
+	}
+	return nil
+}
+
+func outboxCommand() *cobra.Command {
+	var t target
+	c := &cobra.Command{Use: "outbox", Short: "Look at the outboxes"}
+	status := &cobra.Command{
+		Use:   "status",
+		Short: "Show what waits to be published, and how far each relay is",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := t.resolve(false, true, false); err != nil {
+				return err
+			}
+			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "service\twaiting\toldest\tchunk\trows in it\tplanned\tin the log\trefused keys")
+			err := perDatabase(c.Context(), t.postgres, func(ctx context.Context, service string, db *postgres.DB) error {
+				line, err := outboxLine(ctx, db)
+				fmt.Fprintf(w, "%s\t%s\n", service, line)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			return w.Flush()
+		},
+	}
+	t.flags(status)
+	c.AddCommand(status)
+	return c
+}
+
+const headSQL = `select j.chunk, j.row_count, j.planned_at, j.acked_at is not null, (select count(*) from relay_parked)
+from relay_journal j order by j.chunk desc limit 1`
+
+func outboxLine(ctx context.Context, db *postgres.DB) (string, error) {
+	b, err := relay.LoadBacklog(ctx, db)
+	if err != nil {
+		return "", err
+	}
+	line := fmt.Sprintf("%d\t%s", b.Rows, b.Oldest.Round(time.Millisecond))
+	rows, err := db.SQL().QueryContext(ctx, headSQL)
+	if err != nil {
+		return "", fmt.Errorf("read the journal: %w", err)
+	}
+	defer rows.Close() //nolint:errcheck // rows.Err says it
+	if !rows.Next() {
+		return line + "\t-\t-\t-\t-\t-", rows.Err()
+	}
+	var chunk, count, refused int64
+	var planned time.Time
+	var acked bool
+	if err := rows.Scan(&chunk, &count, &planned, &acked, &refused); err != nil {
+		return "", fmt.Errorf("read the journal: %w", err)
+	}
+	in := "not yet"
+	if acked {
+		in = "yes"
+	}
+	return fmt.Sprintf("%s\t%d\t%d\t%s\t%s\t%d", line, chunk, count, planned.Local().Format(time.DateTime), in, refused), rows.Err()
+}
+
+func parkedCommand() *cobra.Command {
+	var t target
+	c := &cobra.Command{Use: "parked", Short: "Look at the records that wait for somebody"}
+	list := &cobra.Command{
+		Use:   "list",
+		Short: "List the keys that wait, in which service, since when and why",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := t.resolve(false, true, false); err != nil {
+				return err
+			}
+			total := 0
+			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
+			err := perDatabase(c.Context(), t.postgres, func(ctx context.Context, service string, db *postgres.DB) error {
+				groups, err := inbox.List(ctx, db, listed)
+				for _, g := range groups {
+					if total++; total == 1 {
+						fmt.Fprintln(w, "service\tkey\tfrom\tapplied\tstuck at\twaiting\tcause\tsince\treason")
+					}
+					fmt.Fprintf(w, "%s\t%s\t%s\t#%d\t#%d %s\t%d\t%s\t%s\t%s\n", service, g.Key, g.Source, g.Last, g.Sequence, g.Kind,
+						g.Records, g.Cause, g.Since.Local().Format(time.DateTime), g.Reason)
+				}
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			if total == 0 {
+				fmt.Fprintln(w, "nothing is parked")
+			}
+			return w.Flush()
+		},
+	}
+	t.flags(list)
+	c.AddCommand(list)
+	return c
+}

@@ -1,0 +1,267 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pavane/cmd/pavane/internal/client"
+	"pavane/cmd/pavane/internal/smoke"
+	"pavane/cmd/pavane/internal/stack"
+	"pavane/shared/event"
+)
+
+const (
+	startTime = 60 * time.Second // for everything to be ready; the first start may have to fetch Postgres before
+	stopTime  = 10 * time.Second
+	quietTime = 3 * time.Second // after which a step that takes long says so
+	orderTime = 15 * time.Second
+)
+
+type upOptions struct {
+	dir, postgres, kafka string
+	port                 int
+	noOpen, smoke        bool
+}
+
+func upCommand() *cobra.Command {
+	var o upOptions
+	c := &cobra.Command{
+		Use:   "up",
+		Short: "Run the whole demo on this machine until Ctrl-C",
+		Long: `Starts an embedded Postgres, an embedded broker that speaks the Kafka protocol
+(one node in this process, no replication: a stand-in for trying things out), a
+mail server that keeps what it gets, and the five services as processes, all on
+loopback. Then it places a few orders and shows how they end.
+
+Kill any of the services with kill -9: it is started again and its sagas go on.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			p := newPrinter(c.OutOrStdout())
+			if o.smoke {
+				return runSmoke(c.Context(), o, p)
+			}
+			return runUp(c.Context(), o, p)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.dir, "dir", stack.DefaultDir(), "where data, logs and state are kept")
+	f.StringVar(&o.postgres, "postgres", "", "URL of a Postgres to use, with a user that may create databases; empty: an embedded one")
+	f.StringVar(&o.kafka, "kafka", "", "host:port list of a Kafka to use; empty: an embedded broker")
+	f.IntVar(&o.port, "port", 8080, "port of the gateway; a taken one is stepped over")
+	f.BoolVar(&o.noOpen, "no-open", false, "do not open the page in a browser")
+	f.BoolVar(&o.smoke, "smoke", false, "run every path of the saga once on fresh data, audit, and end with the verdict")
+	return c
+}
+
+// printer writes lines with the time since the start, one at a time, and a sign
+// of life when nothing was written for a while.
+type printer struct {
+	mu    sync.Mutex
+	out   io.Writer
+	begin time.Time
+	last  time.Time
+}
+
+func newPrinter(out io.Writer) *printer {
+	return &printer{out: out, begin: time.Now(), last: time.Now()}
+}
+
+func (p *printer) say(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last = time.Now()
+	fmt.Fprintf(p.out, "%6.1fs  %s\n", time.Since(p.begin).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// alive says "still …" while a step takes long, until stop is called.
+func (p *printer) alive(what string) (stop func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				p.mu.Lock()
+				quiet := time.Since(p.last) >= quietTime
+				p.mu.Unlock()
+				if quiet {
+					p.say("still %s …", what)
+				}
+			}
+		}
+	})
+	return func() { close(done); wg.Wait() }
+}
+
+// start starts the stack and waits until the gateway can place orders.
+func start(ctx context.Context, o upOptions, cfg stack.Config, p *printer) (*stack.Stack, error) {
+	defer p.alive("starting")()
+	cfg.Postgres, cfg.Kafka, cfg.Progress = o.postgres, o.kafka, p.say
+	s, err := stack.Start(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	if err := s.Ready(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w; the logs are in %s", err, filepath.Join(cfg.Dir, "logs")), stop(s))
+	}
+	p.say("ready: %s", s.State().Gateway)
+	return s, nil
+}
+
+func stop(s *stack.Stack) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	return s.Stop(ctx)
+}
+
+func runUp(ctx context.Context, o upOptions, p *printer) error {
+	exits := make(chan stack.Exit, 16)
+	s, err := start(ctx, o, stack.Config{Dir: o.dir, GatewayPort: o.port, OnExit: func(e stack.Exit) {
+		p.say("%s (process %d) ended: %s; started again as process %d", e.Service, e.Pid, e.How, e.NewPid)
+		select {
+		case exits <- e:
+		default: // many at once: one probe tells enough
+		}
+	}}, p)
+	if err != nil {
+		return unlessStopped(ctx, err)
+	}
+	state := s.State()
+	gateway := client.New(state.Gateway)
+	if err := showcase(ctx, gateway, p); err != nil {
+		p.say("%v", err)
+	}
+	p.say("page: %s/   try: kill -9 %d (payment-svc), pavane saga show ORDER, pavane audit", state.Gateway, state.Services["payment-svc"].Pid)
+	if !o.noOpen {
+		open(ctx, state.Gateway+"/")
+	}
+	watch(ctx, s, gateway, exits, p)
+	p.say("stopping")
+	if err := stop(s); err != nil {
+		return err
+	}
+	p.say("stopped")
+	return nil
+}
+
+func unlessStopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// showcase places an order of each fate and tells how it ended.
+func showcase(ctx context.Context, gateway *client.Client, p *printer) error {
+	tea := client.Item{SKU: "tea-green", Quantity: 2}
+	for _, order := range []struct {
+		what, customer string
+		items          []client.Item
+	}{
+		{"two packets of tea", "cust-01", []client.Item{tea}},
+		{"something out of stock", "cust-02", []client.Item{tea, {SKU: "gift-card", Quantity: 1}}},
+		{"tea for an empty wallet", "cust-20", []client.Item{tea}},
+	} {
+		begin := time.Now()
+		id, o, err := placeAndWait(ctx, gateway, client.Body(order.customer, order.items...))
+		if err != nil {
+			return err
+		}
+		p.say("order %s (%s): %s %s after %d ms", id, order.what, o.State, o.Reason, time.Since(begin).Milliseconds())
+	}
+	return nil
+}
+
+func placeAndWait(ctx context.Context, gateway *client.Client, body []byte) (string, client.Order, error) {
+	ctx, cancel := context.WithTimeout(ctx, orderTime)
+	defer cancel()
+	key := event.NewID()
+	for {
+		id, err := gateway.Place(ctx, key, body)
+		if err == nil {
+			o, err := gateway.Await(ctx, id, client.Decided)
+			return id, o, err
+		}
+		select { // with the same key, a second try is safe
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return "", client.Order{}, err
+		}
+	}
+}
+
+// watch tells every few seconds how things are, and after the death of a service
+// how long it took until an order went through again.
+func watch(ctx context.Context, s *stack.Stack, gateway *client.Client, exits <-chan stack.Exit, p *printer) {
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	before := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-exits:
+			id, o, err := placeAndWait(ctx, gateway, client.Body("cust-03", client.Item{SKU: "honey", Quantity: 1}))
+			if err != nil {
+				p.say("after the end of %s: %v", e.Service, err)
+				continue
+			}
+			p.say("the saga went on: order %s %s %.1f s after the end of %s", id, o.State, time.Since(e.At).Seconds(), e.Service)
+		case <-tick.C:
+			line, err := s.Summary(ctx)
+			if err == nil && line != before {
+				p.say("%s", line)
+				before = line
+			}
+		}
+	}
+}
+
+// open shows the page in a browser where there is one.
+func open(ctx context.Context, url string) {
+	if os.Getenv("CI") != "" {
+		return
+	}
+	command := "xdg-open"
+	switch {
+	case runtime.GOOS == "darwin":
+		command = "open"
+	case os.Getenv("DISPLAY") == "" && os.Getenv("WAYLAND_DISPLAY") == "":
+		return
+	}
+	if path, err := exec.LookPath(command); err == nil {
+		cmd := exec.CommandContext(ctx, path, url)
+		if cmd.Start() == nil {
+			go cmd.Wait() //nolint:errcheck // whether a browser came up is for the person to see
+		}
+	}
+}
+
+// smokeNamespace begins the names of topics on somebody else's Kafka, where an
+// earlier run has left its own.
+func smokeNamespace(kafka string) string {
+	if kafka == "" {
+		return ""
+	}
+	return "smoke-" + event.NewID()[:13] + "."
+}
+
+func smokeEnv() []string {
+	return []string{"PAVANE_ORDER_DEADLINE=" + smoke.Deadline.String()}
+}

@@ -1,0 +1,178 @@
+// Package gateway owns the public HTTP surface: it finds the services through
+// the registry, sends each request to one that lives, joins what several know,
+// and streams the events of the log.
+//
+// It holds no state of its own. Whatever it answers can be asked again of any
+// other gateway.
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"pavane/shared/event"
+	"pavane/shared/httpapi"
+	"pavane/shared/registry"
+)
+
+// The services behind the gateway.
+const (
+	orderSvc        = "order-svc"
+	paymentSvc      = "payment-svc"
+	inventorySvc    = "inventory-svc"
+	notificationSvc = "notification-svc"
+)
+
+// storytellers are the services that hold a part of an order's story.
+func storytellers() []string {
+	return []string{orderSvc, paymentSvc, inventorySvc, notificationSvc}
+}
+
+// maxBody is the size in bytes from which on a request body is refused. The
+// largest order has 100 lines of less than 150 bytes.
+const maxBody = 64 << 10
+
+// Config is what a gateway works with.
+type Config struct {
+	Registry registry.Registry // where the services are
+	Log      Log               // the events, for the streams
+	Topics   event.Topics      // whose topics the streams read
+	Logger   *slog.Logger
+
+	// Stopping is closed when the process begins to stop: requests that wait for
+	// an order are then answered with what is known. Nil: never.
+	Stopping <-chan struct{}
+	// AsyncAPI is served at /asyncapi.json; nil: there is no such route.
+	AsyncAPI []byte
+	// Heartbeat is the pause after which a silent stream sends a comment, so that
+	// nobody on the way takes it for dead; 0 means 15 s.
+	Heartbeat time.Duration
+	// Buffer is how many events a client of a stream may lag behind; 0 means 512.
+	Buffer int
+}
+
+// Gateway answers the requests.
+type Gateway struct {
+	config   Config
+	upstream *upstream
+	tail     *tail
+}
+
+// New returns a gateway. Close ends what it started.
+func New(c Config) *Gateway {
+	if c.Heartbeat == 0 {
+		c.Heartbeat = 15 * time.Second
+	}
+	if c.Buffer == 0 {
+		c.Buffer = 512
+	}
+	topics := make([]string, 0, len(c.Topics))
+	for _, topic := range c.Topics {
+		topics = append(topics, topic)
+	}
+	slices.Sort(topics)
+	return &Gateway{config: c, upstream: newUpstream(c.Registry), tail: newTail(c.Log, topics, c.Buffer, c.Logger)}
+}
+
+// Close ends the reading of the log and idle connections to the services. The
+// HTTP server must have stopped.
+func (g *Gateway) Close() {
+	g.tail.close()
+	g.upstream.client.CloseIdleConnections()
+}
+
+// Register binds all routes. What shall hold for each public request, such as
+// who may make it and how often, belongs in front of s as one chain of
+// middleware: the streams and the page are no huma operations.
+func (g *Gateway) Register(s *httpapi.Server) {
+	g.registerOrders(s)
+	g.registerViews(s)
+	g.registerStreams(s)
+	s.Handle("GET /{$}", page())
+	if g.config.AsyncAPI != nil {
+		s.Handle("GET /asyncapi.json", document("application/json", g.config.AsyncAPI))
+	}
+}
+
+func (g *Gateway) registerOrders(s *httpapi.Server) {
+	httpapi.Register(s, huma.Operation{
+		OperationID: "place-order", Method: http.MethodPost, Path: "/v1/orders", DefaultStatus: http.StatusAccepted,
+		MaxBodyBytes: maxBody, Summary: "Place an order",
+		Description: "With `Prefer: wait=N` the answer waits up to N seconds (1 to 30) for the decision: 201 when the order is " +
+			"confirmed, 409 with the reason when it is cancelled. Undecided by then, or without Prefer, it is 202: look at " +
+			"Location after Retry-After. With an Idempotency-Key the request may be sent again at any time and answers for the same order.",
+		Errors: []int{400, 409, 413, 415, 422, 502, 503},
+	}, g.place)
+	httpapi.Register(s, huma.Operation{
+		OperationID: "cancel-order", Method: http.MethodPost, Path: "/v1/orders/{id}/cancel", MaxBodyBytes: maxBody,
+		Summary:     "Cancel an order",
+		Description: "An order that is cancelled already is answered as it is. A confirmed one is a 409.",
+		Errors:      []int{404, 409, 502, 503},
+	}, g.cancel)
+	httpapi.Register(s, huma.Operation{
+		OperationID: "get-order", Method: http.MethodGet, Path: "/v1/orders/{id}", Summary: "Show an order",
+		Description: "Its ETag is the order's version. `view=full` asks payment, inventory and notification too and names " +
+			"under `missing` those that did not answer.",
+		Errors: []int{404, 422, 502, 503},
+	}, g.show)
+	httpapi.Register(s, huma.Operation{
+		OperationID: "list-orders", Method: http.MethodGet, Path: "/v1/orders", Summary: "List orders, the newest first",
+		Errors: []int{422, 502, 503},
+	}, g.list)
+}
+
+func (g *Gateway) registerViews(s *httpapi.Server) {
+	httpapi.Register(s, huma.Operation{
+		OperationID: "list-products", Method: http.MethodGet, Path: "/v1/products", Summary: "List products with price and stock",
+		Description: "While inventory does not answer, stock is null and `missing` says so.",
+		Errors:      []int{502, 503},
+	}, g.products)
+	httpapi.Register(s, huma.Operation{
+		OperationID: "get-order-story", Method: http.MethodGet, Path: "/v1/orders/{id}/story", Summary: "Tell what happened to an order",
+		Description: "Joins what every service holds: its events, what it has applied of the others', what it has parked. " +
+			"Events come after those that caused them.",
+		Errors: []int{404},
+	}, g.story)
+	httpapi.Register(s, huma.Operation{
+		OperationID: "list-members", Method: http.MethodGet, Path: "/v1/members", Summary: "List the instances that the registry knows",
+	}, g.members)
+}
+
+// document serves bytes that do not change.
+func document(contentType string, b []byte) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", contentType)
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Write(b) //nolint:errcheck // the client is gone
+	})
+}
+
+type membersOutput struct {
+	Body struct {
+		Members []member `json:"members" nullable:"false"`
+	}
+}
+
+type member struct {
+	Service string    `json:"service"`
+	ID      string    `json:"id"`
+	Addr    string    `json:"addr"`
+	Version string    `json:"version,omitempty"`
+	Started time.Time `json:"started"`
+}
+
+func (g *Gateway) members(context.Context, *struct{}) (*membersOutput, error) {
+	out := &membersOutput{}
+	out.Body.Members = []member{}
+	for _, service := range append([]string{"gateway-svc"}, storytellers()...) {
+		for _, i := range g.config.Registry.Lookup(service) {
+			out.Body.Members = append(out.Body.Members, member{Service: i.Service, ID: i.ID, Addr: i.Addr, Version: i.Version, Started: i.Started.UTC()})
+		}
+	}
+	return out, nil
+}

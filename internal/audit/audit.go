@@ -1,0 +1,55 @@
+package audit
+
+import (
+	"context"
+	"time"
+)
+
+// between is the pause before the system is looked at again.
+const between = 300 * time.Millisecond
+
+// Verdict is what an audit came to.
+type Verdict struct {
+	Clean       bool         `json:"clean"`
+	Differences []Difference `json:"differences"`
+	Orders      int          `json:"orders"`
+	Events      int          `json:"events"`  // committed in all outboxes
+	Records     int          `json:"records"` // in the log
+	Settling    string       `json:"not_judged_younger_than,omitempty"`
+	Seconds     float64      `json:"seconds"`
+}
+
+// Run audits the system. A clean look is final. Differences may only mean that
+// something is on its way, so it looks again for as long as settle; then what is
+// younger than settle is left out and the rest stands.
+func Run(ctx context.Context, src Source, settle time.Duration) (Verdict, error) {
+	begin := time.Now()
+	for {
+		looked := time.Now()
+		d, err := Load(ctx, src)
+		if err != nil {
+			return Verdict{}, err
+		}
+		found, last := All(d), looked.Sub(begin) >= settle
+		v := Verdict{Orders: len(d.Orders), Records: len(d.Log)}
+		for _, s := range d.Services {
+			v.Events += len(s.Rows)
+		}
+		if len(found) > 0 && last && settle > 0 {
+			d.Grace, v.Settling = settle, settle.String()
+			found = All(d)
+		}
+		if len(found) == 0 || last {
+			v.Clean, v.Differences, v.Seconds = len(found) == 0, found, time.Since(begin).Seconds()
+			return v, nil
+		}
+		if src.Progress != nil {
+			src.Progress("%d differences; looking again, they may be on their way (%s)", len(found), found[0].Text)
+		}
+		select {
+		case <-time.After(between):
+		case <-ctx.Done():
+			return Verdict{}, ctx.Err()
+		}
+	}
+}

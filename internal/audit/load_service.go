@@ -1,0 +1,117 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+)
+
+const (
+	outboxSQL  = `select id, topic, key, sequence, event_id, type, headers, payload, created_at from outbox order by id`
+	inboxSQL   = `select source, key, last_seq from inbox`
+	offsetsSQL = `select topic, partition, next_offset from inbox_offset`
+	parkedSQL  = `select source, key, sequence, type, reason from parked order by source, key, sequence limit 100`
+	refusedSQL = `select key from relay_parked order by key limit 100`
+
+	// The outbox was made on the day of its first migration; when its oldest
+	// daily partition is younger, older ones were dropped.
+	keptFromSQL = `select coalesce(
+  (select to_date(right(min(c.relname), 8), 'YYYYMMDD')::timestamp at time zone 'UTC'
+   from pg_inherits i join pg_class c on c.oid = i.inhrelid
+   where i.inhparent = 'outbox'::regclass and c.relname ~ '^outbox_[0-9]{8}$'
+   having to_date(right(min(c.relname), 8), 'YYYYMMDD') >
+     (select min(tstamp at time zone current_setting('TimeZone') at time zone 'UTC')::date from migrations_kit)),
+  '0001-01-01 00:00:00+00'::timestamptz)`
+)
+
+// each runs a query and calls f for each row, after which the row is gone.
+func each(ctx context.Context, tx *sqlx.Tx, what, query string, f func(rows *sqlx.Rows) error) error {
+	rows, err := tx.QueryxContext(ctx, query)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", what, err)
+	}
+	defer rows.Close() //nolint:errcheck // rows.Err says it
+	for rows.Next() {
+		if err := f(rows); err != nil {
+			return fmt.Errorf("read %s: %w", what, err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read %s: %w", what, err)
+	}
+	return nil
+}
+
+// loadService reads the kit's tables.
+func loadService(ctx context.Context, tx *sqlx.Tx, s *Service) error {
+	if err := tx.GetContext(ctx, &s.KeptFrom, keptFromSQL); err != nil {
+		return fmt.Errorf("read the age of the outbox: %w", err)
+	}
+	if s.KeptFrom.Year() == 1 {
+		s.KeptFrom = time.Time{}
+	}
+	if err := loadOutbox(ctx, tx, s); err != nil {
+		return err
+	}
+	err := each(ctx, tx, "inbox", inboxSQL, func(rows *sqlx.Rows) error {
+		var st Stream
+		var last int64
+		err := rows.Scan(&st.Source, &st.Key, &last)
+		s.Inbox[st] = last
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = each(ctx, tx, "inbox_offset", offsetsSQL, func(rows *sqlx.Rows) error {
+		var p Part
+		var next int64
+		err := rows.Scan(&p.Topic, &p.Partition, &next)
+		s.Offsets[p] = next
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = each(ctx, tx, "parked", parkedSQL, func(rows *sqlx.Rows) error {
+		var p Parked
+		err := rows.Scan(&p.Stream.Source, &p.Stream.Key, &p.Sequence, &p.Kind, &p.Reason)
+		s.Parked = append(s.Parked, p)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return each(ctx, tx, "relay_parked", refusedSQL, func(rows *sqlx.Rows) error {
+		var key string
+		err := rows.Scan(&key)
+		s.Refused = append(s.Refused, key)
+		return err
+	})
+}
+
+func loadOutbox(ctx context.Context, tx *sqlx.Tx, s *Service) error {
+	return each(ctx, tx, "outbox", outboxSQL, func(rows *sqlx.Rows) error {
+		var r Row
+		var headers, payload []byte
+		err := rows.Scan(&r.ID, &r.Topic, &r.Stream.Key, &r.Sequence, &r.EventID, &r.Kind, &headers, &payload, &r.Time)
+		r.Stream.Source = s.Source
+		r.Sum = sum(headers, payload)
+		r.Topic = intern(s.Reads, r.Topic)
+		s.Rows = append(s.Rows, r)
+		return err
+	})
+}
+
+// intern keeps one copy of the few names that come again and again.
+func intern(known []string, name string) string {
+	for _, k := range known {
+		if k == name {
+			return k
+		}
+	}
+	return strings.Clone(name)
+}

@@ -1,0 +1,86 @@
+package devstack
+
+import (
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+)
+
+//go:embed kafka/pom.xml
+var kafkaPom []byte
+
+// javaVersion finds the major version in `openjdk version "17.0.15" 2025-04-15`.
+var javaVersion = regexp.MustCompile(`version "(\d+)`)
+
+// HaveKafka returns nil when this machine can run StartKafka: Java 17 or newer, and the jars fetched already or
+// Maven to fetch them. The error says what is missing.
+func HaveKafka(ctx context.Context) error {
+	out, err := exec.CommandContext(ctx, "java", "-version").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("no Java (%w); install Java %d or newer", err, oldestJava)
+	}
+	m := javaVersion.FindSubmatch(out)
+	if m == nil {
+		return fmt.Errorf("java -version says %q; install Java %d or newer", out, oldestJava)
+	}
+	if v, _ := strconv.Atoi(string(m[1])); v < oldestJava {
+		return fmt.Errorf("found Java %d; install Java %d or newer", v, oldestJava)
+	}
+	if _, err := os.Stat(jarHome(filepath.Join(CacheDir(), "kafka"))); err == nil {
+		return nil
+	}
+	if _, err := exec.LookPath("mvn"); err != nil {
+		return errors.New("no Maven to fetch Kafka with; install Maven (mvn)")
+	}
+	return nil
+}
+
+// jarHome is where the jars of our pom lie below dir. Another pom means other jars.
+func jarHome(dir string) string {
+	sum := sha256.Sum256(kafkaPom)
+	return filepath.Join(dir, "jars-"+hex.EncodeToString(sum[:4]))
+}
+
+// kafkaJars returns the directory with the server's jars below dir, letting Maven fetch them when they are not there
+// yet. Processes that want them at the same time wait for the first; they appear by one rename.
+func kafkaJars(ctx context.Context, dir string, progress func(string)) (string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("make cache for Kafka: %w", err)
+	}
+	lock, err := waitLock(ctx, dir)
+	if err != nil {
+		return "", fmt.Errorf("wait for another process that fetches Kafka: %w", err)
+	}
+	defer lock.unlock()
+	home := jarHome(dir)
+	if _, err := os.Stat(home); err == nil {
+		return home, nil
+	}
+	if err := HaveKafka(ctx); err != nil {
+		return "", err
+	}
+	report(progress, "fetching Apache Kafka with Maven (about 60 MB, once)")
+	tmp, err := os.MkdirTemp(dir, "fetch-")
+	if err != nil {
+		return "", fmt.Errorf("make cache for Kafka: %w", err)
+	}
+	defer os.RemoveAll(tmp)
+	pom, jars := filepath.Join(tmp, "pom.xml"), filepath.Join(tmp, "jars")
+	if err := os.WriteFile(pom, kafkaPom, 0o600); err != nil {
+		return "", fmt.Errorf("write pom.xml: %w", err)
+	}
+	cmd := exec.Command("mvn", "--quiet", "--batch-mode", "--file", pom,
+		"dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory="+jars)
+	if err := runOut(ctx, cmd, nil); err != nil {
+		return "", fmt.Errorf("fetch Kafka with Maven: %w", err)
+	}
+	return home, wrap(os.Rename(jars, home), "put fetched Kafka in place")
+}

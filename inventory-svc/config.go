@@ -1,0 +1,22 @@
+package main
+
+import (
+	"fmt"
+
+	"pavane/shared/service"
+)
+
+// Config is what inventory-svc reads from the environment.
+type Config struct {
+	service.Config
+
+	Seed string `desc:"data to begin with: demo for the demo's goods; empty for none"`
+}
+
+// Validate refuses a seed that does not exist.
+func (c Config) Validate() error {
+	if c.Seed != "" && c.Seed != "demo" {
+		return fmt.Errorf("%s_SEED=%q: set it to demo, or leave it out", service.Prefix, c.Seed)
+	}
+	return nil
+}

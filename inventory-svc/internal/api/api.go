@@ -1,0 +1,94 @@
+// Package api owns the HTTP routes of inventory-svc. They only read; stock
+// changes by events.
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"pavane/inventory-svc/internal/inventory"
+	"pavane/shared/httpapi"
+)
+
+// Stock is what there is of one SKU.
+type Stock struct {
+	SKU       string `json:"sku"`
+	Available int64  `json:"available" doc:"may be reserved"`
+	Reserved  int64  `json:"reserved" doc:"set aside for orders that are not confirmed yet"`
+	Sold      int64  `json:"sold" doc:"left the stock"`
+}
+
+// Item is an amount of one SKU.
+type Item struct {
+	SKU      string `json:"sku"`
+	Quantity int64  `json:"quantity"`
+}
+
+// Reservation is what became of an order's items.
+type Reservation struct {
+	OrderID   string    `json:"order_id"`
+	State     string    `json:"state" enum:"reserved,rejected,shipped,released,refused"`
+	Reason    string    `json:"reason,omitempty" doc:"for people: why it was rejected or refused"`
+	Items     []Item    `json:"items" doc:"empty when the order was off before it was known"`
+	Version   int64     `json:"version" doc:"events published about the order"`
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// StockList is the answer with all SKUs.
+type StockList struct {
+	Body struct {
+		Stock []Stock `json:"stock" doc:"by SKU"`
+	}
+}
+
+// OneReservation is the answer with one reservation.
+type OneReservation struct{ Body Reservation }
+
+type byOrder struct {
+	OrderID string `path:"order" minLength:"1" maxLength:"100" doc:"the order's id"`
+}
+
+// Register binds the routes to server.
+func Register(server *httpapi.Server, s *inventory.Service) {
+	httpapi.Register(server, huma.Operation{
+		OperationID: "list-stock", Method: http.MethodGet, Path: "/v1/stock", Summary: "What there is of each SKU",
+	}, func(ctx context.Context, _ *struct{}) (*StockList, error) { return stock(ctx, s) })
+	httpapi.Register(server, huma.Operation{
+		OperationID: "get-reservation", Method: http.MethodGet, Path: "/v1/reservations/{order}",
+		Summary: "What became of an order's items", Errors: []int{http.StatusNotFound},
+	}, func(ctx context.Context, in *byOrder) (*OneReservation, error) {
+		return reservation(ctx, s, in.OrderID)
+	})
+}
+
+func stock(ctx context.Context, s *inventory.Service) (*StockList, error) {
+	all, err := s.Stock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &StockList{}
+	out.Body.Stock = make([]Stock, len(all))
+	for i, one := range all {
+		out.Body.Stock[i] = Stock(one)
+	}
+	return out, nil
+}
+
+func reservation(ctx context.Context, s *inventory.Service, orderID string) (*OneReservation, error) {
+	r, err := s.Reservation(ctx, orderID)
+	if err != nil {
+		return nil, err
+	}
+	out := &OneReservation{Body: Reservation{
+		OrderID: r.OrderID, State: string(r.State), Reason: r.Reason, Items: make([]Item, len(r.Items)),
+		Version: r.Version, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+	}}
+	for i, item := range r.Items {
+		out.Body.Items[i] = Item(item)
+	}
+	return out, nil
+}

@@ -1,0 +1,222 @@
+package notification
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"pavane/shared/failpoint"
+	"pavane/shared/fault"
+	"pavane/shared/postgres"
+)
+
+const (
+	claimLimit = 20                     // mails per claim, sent over one connection
+	idlePause  = 500 * time.Millisecond // between looks for mails that nobody woke the sender for
+	firstPause = time.Second            // after the first failure; doubles with each
+	maxPause   = 5 * time.Minute
+	sendTime   = 8 * time.Second // to connect, and for each mail
+	stopGrace  = 3 * time.Second // for the mail in hand when the sender stops
+
+	// holdTime is how long a claim lasts. No mail is begun that might not be ended
+	// within it. After a crash, the mails that were in hand wait that long.
+	holdTime = 3 * sendTime
+
+	maxReason = 500 // bytes of a mail server's words that are kept
+)
+
+// Carrier opens connections to a mail server.
+type Carrier interface {
+	// Open connects within the time of ctx. The connection takes any number of
+	// mails, one at a time.
+	Open(ctx context.Context) (Connection, error)
+}
+
+// Connection takes mails.
+type Connection interface {
+	// Send hands the mail over. Nil means that the server took charge of it. A
+	// fault of class Permanent means that it will not take this mail.
+	Send(ctx context.Context, m Mail) error
+	// Close ends the connection.
+	Close()
+}
+
+// Sender hands the pending mails to a mail server, each once per order and kind.
+// Any number of senders may work on one database.
+//
+// One exception cannot be closed: SMTP has no way to ask whether a mail was
+// taken. A crash, or a lost database, after the server's 250 and before the
+// commit that notes it, sends the mail once more; so does an answer that is
+// lost on its way here. The mail then carries the same Message-ID, by which the
+// receiver can drop the second.
+type Sender struct {
+	db      *postgres.DB
+	carrier Carrier
+	logger  *slog.Logger
+	bell    chan struct{}
+}
+
+// NewSender returns a sender; it works while [Sender.Run] runs.
+func NewSender(db *postgres.DB, carrier Carrier, logger *slog.Logger) *Sender {
+	return &Sender{db: db, carrier: carrier, logger: logger, bell: make(chan struct{}, 1)}
+}
+
+// Wake makes the sender look for mails now. It never blocks.
+func (s *Sender) Wake() {
+	select {
+	case s.bell <- struct{}{}:
+	default:
+	}
+}
+
+// Run sends until ctx ends and finishes the mail in hand. It outlives every
+// failure of database and mail server.
+func (s *Sender) Run(ctx context.Context) error {
+	for failures := 0; ctx.Err() == nil; {
+		n, err := s.round(ctx)
+		pause := idlePause
+		switch {
+		case err != nil && ctx.Err() == nil:
+			failures++
+			pause = backoff(failures)
+			s.logger.WarnContext(ctx, "mails wait", "error", err, "retry_in", pause.Round(time.Millisecond))
+		case n == claimLimit:
+			failures, pause = 0, 0
+		case n > 0:
+			failures = 0
+		}
+		s.sleep(ctx, pause, err == nil)
+	}
+	return nil
+}
+
+// sleep waits for the pause or, unless something failed, for the bell.
+func (s *Sender) sleep(ctx context.Context, pause time.Duration, listen bool) {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	bell := s.bell
+	if !listen {
+		bell = nil
+	}
+	select {
+	case <-timer.C:
+	case <-bell:
+	case <-ctx.Done():
+	}
+}
+
+// round claims some mails and delivers them. It returns how many were claimed.
+func (s *Sender) round(ctx context.Context) (int, error) {
+	began := time.Now()
+	mails, err := claim(ctx, s.db, claimLimit, holdTime)
+	if err != nil || len(mails) == 0 {
+		return 0, err
+	}
+	if err := failpoint.Hit(ctx, "mail.after_claim"); err != nil {
+		return 0, err
+	}
+	// What is begun is ended and noted, within limits, also when ctx ends.
+	work, cancel := outlive(ctx, stopGrace)
+	defer cancel()
+	proceed := func() bool { return ctx.Err() == nil && time.Since(began) < holdTime-2*sendTime }
+	return len(mails), s.deliver(work, mails, proceed)
+}
+
+// deliver sends the mails over one connection for as long as proceed allows,
+// and gives back those that it did not send.
+func (s *Sender) deliver(ctx context.Context, mails []claimed, proceed func() bool) error {
+	limited, cancel := context.WithTimeout(ctx, sendTime)
+	conn, err := s.carrier.Open(limited)
+	cancel()
+	if err != nil {
+		return errors.Join(err, s.giveBack(ctx, mails, err))
+	}
+	defer conn.Close()
+	for i, m := range mails {
+		if !proceed() {
+			return s.giveBack(ctx, mails[i:], nil)
+		}
+		err := s.send(ctx, conn, m)
+		switch {
+		case err == nil:
+		case fault.ClassOf(err) == fault.ClassPermanent:
+			s.logger.WarnContext(ctx, "the mail server refuses a mail", "order", m.OrderID, "kind", m.Kind, "attempts", m.Attempts, "error", err)
+			if err := s.giveBack(ctx, mails[i:i+1], err); err != nil {
+				return err
+			}
+		default: // the state of the connection is unknown; the others go over a new one
+			return errors.Join(err, s.giveBack(ctx, mails[i:i+1], err), s.giveBack(ctx, mails[i+1:], nil))
+		}
+	}
+	return nil
+}
+
+// send sends one mail and notes it.
+func (s *Sender) send(ctx context.Context, conn Connection, m claimed) error {
+	limited, cancel := context.WithTimeout(ctx, sendTime)
+	defer cancel()
+	if err := conn.Send(limited, m.Mail); err != nil {
+		return fmt.Errorf("mail %s of order %s: %w", m.Kind, m.OrderID, err)
+	}
+	if err := failpoint.Hit(ctx, "mail.after_send"); err != nil {
+		return err
+	}
+	return markSent(ctx, s.db, m)
+}
+
+// giveBack ends the claims: at once for mails that were not tried (reason nil),
+// else after a pause that grows with the attempts. A mail that the server
+// refuses for good waits the longest pause at once and is tried for ever all the
+// same: the reason may lie in the server's set-up, and nothing is dropped.
+func (s *Sender) giveBack(ctx context.Context, mails []claimed, reason error) error {
+	ctx = context.WithoutCancel(ctx)
+	var errs []error
+	for _, m := range mails {
+		pause, words := time.Duration(0), ""
+		if reason != nil {
+			pause, words = backoff(m.Attempts), clip(reason.Error())
+		}
+		if fault.ClassOf(reason) == fault.ClassPermanent {
+			pause = maxPause
+		}
+		errs = append(errs, putOff(ctx, s.db, m, pause, words))
+	}
+	return errors.Join(errs...)
+}
+
+// backoff is the pause after so many failures in a row, with jitter so that
+// senders do not come back all at once.
+func backoff(failures int) time.Duration {
+	pause := maxPause
+	if failures < 10 {
+		pause = min(maxPause, firstPause<<(max(failures, 1)-1))
+	}
+	return pause/2 + rand.N(pause/2)
+}
+
+// clip makes the words fit for a text column.
+func clip(s string) string {
+	if len(s) > maxReason {
+		s = s[:maxReason]
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "?"), "\x00", "?")
+}
+
+// outlive returns a context that ends some time after ctx does.
+func outlive(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(by)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			cancel()
+		case <-longer.Done():
+		}
+	})
+	return longer, func() { stop(); cancel() }
+}

@@ -1,0 +1,115 @@
+package notification
+
+import (
+	"context"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"pavane/shared/postgres"
+)
+
+// addresseeSQL locks the order's row for the transaction, keeps the address if
+// one is given, and returns the one that is known. Its conflict clause waits for
+// another transaction on the same order, so the second sees what the first did.
+const addresseeSQL = `insert into addressees (order_id, address) values ($1, $2)
+on conflict (order_id) do update set address =
+  case when excluded.address <> '' then excluded.address else addressees.address end
+returning address`
+
+func addressee(ctx context.Context, tx *sqlx.Tx, order, address string) (known string, err error) {
+	err = tx.GetContext(ctx, &known, addresseeSQL, order, address)
+	return known, err
+}
+
+const writeSQL = `insert into mails (order_id, kind, recipient, subject, body, state)
+values ($1, $2, $3, $4, $5, case when $3 = '' then 'held' else 'pending' end)
+on conflict (order_id, kind) do nothing`
+
+func write(ctx context.Context, tx *sqlx.Tx, m Mail) error {
+	_, err := tx.ExecContext(ctx, writeSQL, m.OrderID, m.Kind, m.Recipient, m.Subject, m.Body)
+	return err
+}
+
+const addressSQL = `update mails set recipient = $2, state = 'pending', next_at = clock_timestamp()
+where order_id = $1 and state = 'held'`
+
+// address lets the order's mails go that waited for their address.
+func address(ctx context.Context, tx *sqlx.Tx, order, to string) error {
+	_, err := tx.ExecContext(ctx, addressSQL, order, to)
+	return err
+}
+
+// claimSQL takes up mails for $2 seconds: until then no other sender takes
+// them. Two statements of two senders never wait for each other.
+const claimSQL = `with due as (
+  select order_id, kind from mails
+  where state = 'pending' and next_at <= clock_timestamp()
+  order by next_at limit $1
+  for update skip locked
+)
+update mails m set attempts = m.attempts + 1, next_at = clock_timestamp() + make_interval(secs => $2)
+from due where m.order_id = due.order_id and m.kind = due.kind
+returning m.order_id, m.kind, m.recipient, m.subject, m.body, m.attempts`
+
+// claimed is a mail that this sender alone may send until its claim runs out.
+type claimed struct {
+	Mail
+	Attempts int `db:"attempts"` // with this one
+}
+
+func claim(ctx context.Context, db *postgres.DB, limit int, hold time.Duration) (mails []claimed, err error) {
+	err = db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		mails = nil
+		return tx.SelectContext(ctx, &mails, claimSQL, limit, hold.Seconds())
+	})
+	return mails, err
+}
+
+const sentSQL = `update mails set state = 'sent', sent_at = clock_timestamp(), last_error = ''
+where order_id = $1 and kind = $2 and state = 'pending'`
+
+func markSent(ctx context.Context, db *postgres.DB, m claimed) error {
+	return db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		_, err := tx.ExecContext(ctx, sentSQL, m.OrderID, m.Kind)
+		return err
+	})
+}
+
+const putOffSQL = `update mails set next_at = clock_timestamp() + make_interval(secs => $3), last_error = $4
+where order_id = $1 and kind = $2 and state = 'pending' and attempts = $5`
+
+// putOff ends the claim of a mail that was not sent. The number of attempts
+// tells whether the claim is still this sender's.
+func putOff(ctx context.Context, db *postgres.DB, m claimed, pause time.Duration, reason string) error {
+	return db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		_, err := tx.ExecContext(ctx, putOffSQL, m.OrderID, m.Kind, pause.Seconds(), reason, m.Attempts)
+		return err
+	})
+}
+
+const ofOrderSQL = `select order_id, kind, recipient, subject, state, attempts, created_at, sent_at, last_error
+from mails where order_id = $1 order by created_at, kind`
+
+// Status is what became of a mail.
+type Status struct {
+	OrderID   string     `db:"order_id" json:"order_id"`
+	Kind      Kind       `db:"kind" json:"kind" enum:"confirmed,cancelled,receipt"`
+	Recipient string     `db:"recipient" json:"recipient" doc:"empty while it is not known"`
+	Subject   string     `db:"subject" json:"subject"`
+	State     string     `db:"state" json:"state" enum:"held,pending,sent" doc:"held waits for the address, pending for the mail server"`
+	Attempts  int        `db:"attempts" json:"attempts"`
+	CreatedAt time.Time  `db:"created_at" json:"created_at"`
+	SentAt    *time.Time `db:"sent_at" json:"sent_at,omitempty"`
+	LastError string     `db:"last_error" json:"last_error,omitempty" doc:"of the last attempt that failed"`
+}
+
+// OfOrder returns the mails of an order, oldest first; none for an order that no
+// fact has come for yet.
+func OfOrder(ctx context.Context, db *postgres.DB, order string) (mails []Status, err error) {
+	err = db.Read(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		mails = []Status{}
+		return tx.SelectContext(ctx, &mails, ofOrderSQL, order)
+	})
+	return mails, err
+}

@@ -1,0 +1,383 @@
+package payment_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"reflect"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jmoiron/sqlx"
+
+	"pavane/migrations"
+	"pavane/payment-svc/internal/payment"
+	"pavane/shared/contract"
+	"pavane/shared/event"
+	"pavane/shared/fault"
+	"pavane/shared/pgtest"
+	"pavane/shared/postgres"
+)
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+
+// differencesSQL finds accounts whose balance is not the sum of their entries,
+// transfers that do not sum to zero, held money that no open payment explains,
+// and a whole that is not zero.
+const differencesSQL = `select 'balance of ' || a.account_id from accounts a
+  where a.balance <> (select coalesce(sum(e.amount), 0) from entries e where e.account_id = a.account_id)
+union all select 'transfer ' || t.transfer_id from transfers t
+  where (select coalesce(sum(e.amount), 1) from entries e where e.transfer_id = t.transfer_id) <> 0
+union all select 'held ' || a.account_id from accounts a where a.kind = 'held' and a.balance <>
+  (select coalesce(sum(p.amount), 0) from payments p where p.customer_id = a.customer_id and p.currency = a.currency and p.state = 'authorized')
+union all select 'sum of all balances' where (select coalesce(sum(balance), 0) from accounts) <> 0`
+
+// bench is a service on a schema of its own.
+type bench struct {
+	t  *testing.T
+	db *postgres.DB
+	s  *payment.Service
+	// again counts transactions run once more, because they were in each other's way.
+	again *atomic.Int64
+}
+
+// newBench opens a wallet for each customer, with the amount in it.
+func newBench(t *testing.T, amount int64, customers ...string) bench {
+	t.Helper()
+	db := pgtest.WithKit(t, migrations.Payment())
+	b := bench{t: t, db: db, s: payment.New(db, map[string]payment.Method{"wallet": payment.Wallet{}}), again: new(atomic.Int64)}
+	b.open(amount, customers...)
+	return b
+}
+
+func (b bench) open(amount int64, customers ...string) {
+	b.t.Helper()
+	if err := errors.Join(b.s.OpenWallets(b.t.Context(), "EUR", customers...), b.s.Deposit(b.t.Context(), "test", amount, "EUR", customers...)); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func placed(order, customer string, amount int64) contract.OrderPlaced {
+	return contract.OrderPlaced{OrderID: order, CustomerID: customer, Total: contract.Money{Amount: amount, Currency: "EUR"}, PaymentMethod: "wallet"}
+}
+
+// tell delivers a fact about an order in a transaction of its own.
+func (b bench) tell(f payment.Fact, o contract.OrderPlaced) (events []event.Numbered, err error) {
+	tries := int64(-1)
+	defer func() { b.again.Add(tries) }()
+	err = b.db.InTx(b.t.Context(), func(ctx context.Context, tx *sqlx.Tx) (err error) {
+		tries++
+		switch f {
+		case payment.Placed:
+			events, err = b.s.AuthorizePlaced(ctx, tx, o)
+		case payment.Reserved:
+			events, err = b.s.AuthorizeReserved(ctx, tx, contract.InventoryReserved{OrderID: o.OrderID})
+		case payment.Confirmed:
+			events, err = b.s.Capture(ctx, tx, contract.OrderConfirmed{OrderID: o.OrderID})
+		case payment.Cancelled:
+			events, err = b.s.Void(ctx, tx, contract.OrderCancelled{OrderID: o.OrderID})
+		}
+		return err
+	})
+	return events, err
+}
+
+// must is tell for a delivery that must give exactly these kinds of events.
+func (b bench) must(f payment.Fact, o contract.OrderPlaced, kinds ...string) []event.Numbered {
+	b.t.Helper()
+	events, err := b.tell(f, o)
+	if err != nil {
+		b.t.Fatalf("%s for %s: %v", f, o.OrderID, err)
+	}
+	var got []string
+	for _, e := range events {
+		got = append(got, e.Event.Kind())
+	}
+	if !reflect.DeepEqual(got, kinds) {
+		b.t.Fatalf("%s for %s: told %v; want %v", f, o.OrderID, got, kinds)
+	}
+	return events
+}
+
+// account returns what a customer may spend and what is held.
+func (b bench) account(customer string) [2]int64 {
+	b.t.Helper()
+	accounts, err := b.s.Accounts(b.t.Context(), customer)
+	if err != nil || len(accounts) != 1 {
+		b.t.Fatalf("accounts of %s: %v, %v", customer, accounts, err)
+	}
+	return [2]int64{accounts[0].Available, accounts[0].Held}
+}
+
+func (b bench) state(order string) payment.State {
+	b.t.Helper()
+	p, _, err := b.s.Payment(b.t.Context(), order)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return p.State
+}
+
+func (b bench) sound() {
+	b.t.Helper()
+	var different []string
+	err := b.db.Read(b.t.Context(), func(ctx context.Context, tx *sqlx.Tx) error {
+		return tx.SelectContext(ctx, &different, differencesSQL)
+	})
+	if err != nil || len(different) > 0 {
+		b.t.Errorf("the ledger does not add up: %v (%v)", different, err)
+	}
+}
+
+func TestSaga_EachPath_MovesMoneyOnceAndNumbersItsEvents(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 1000, "c")
+	one := placed("o-capture", "c", 300)
+	b.must(payment.Placed, one)
+	first := b.must(payment.Reserved, one, "payment.authorized.v1")
+	if got := b.account("c"); got != [2]int64{700, 300} {
+		t.Errorf("available and held are %v; want 700, 300", got)
+	}
+	second := b.must(payment.Confirmed, one, "payment.captured.v1")
+	if first[0].Sequence != 1 || second[0].Sequence != 2 {
+		t.Errorf("sequences %d, %d; want 1, 2", first[0].Sequence, second[0].Sequence)
+	}
+	two := placed("o-void", "c", 200)
+	b.must(payment.Reserved, two)
+	b.must(payment.Placed, two, "payment.authorized.v1")
+	b.must(payment.Cancelled, two, "payment.voided.v1")
+	b.must(payment.Cancelled, two)
+	if got := b.account("c"); got != [2]int64{700, 0} {
+		t.Errorf("available and held are %v; want 700, 0", got)
+	}
+	_, transfers, err := b.s.Payment(t.Context(), "o-void")
+	if err != nil || len(transfers) != 2 || transfers[0].Kind != "authorize" || transfers[1].Kind != "void" || transfers[1].Amount != 200 {
+		t.Errorf("transfers %+v, %v; want authorize and void of 200", transfers, err)
+	}
+	b.sound()
+}
+
+func TestAuthorize_MoneyCannotBeHad_DeclinesWithAReasonForPeople(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 300, "c")
+	foreign := placed("o-4", "c", 1)
+	foreign.Total.Currency = "USD"
+	card := placed("o-3", "c", 1)
+	card.PaymentMethod = "card"
+	for want, o := range map[string]contract.OrderPlaced{
+		"the wallet holds 3.00 EUR, the order costs 5.00 EUR": placed("o-1", "c", 500),
+		"customer nobody has no wallet in EUR":                placed("o-2", "nobody", 1),
+		`there is no payment method "card"`:                   card,
+		"customer c has no wallet in USD":                     foreign,
+	} {
+		b.must(payment.Placed, o)
+		events := b.must(payment.Reserved, o, "payment.declined.v1")
+		if got, _ := events[0].Event.(contract.PaymentDeclined); got.Reason != want {
+			t.Errorf("reason %q; want %q", got.Reason, want)
+		}
+		b.must(payment.Cancelled, o)
+	}
+	if got := b.account("c"); got != [2]int64{300, 0} {
+		t.Errorf("available and held are %v; want 300, 0", got)
+	}
+	b.sound()
+}
+
+func TestVoid_BeforeAnythingIsHeld_TombstoneRefusesTheLateAuthorisation(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 1000, "c")
+	o := placed("o-1", "c", 300)
+	b.must(payment.Cancelled, o)
+	b.must(payment.Reserved, o)
+	b.must(payment.Placed, o)
+	if got := b.state("o-1"); got != payment.StateRefused {
+		t.Errorf("state %s; want refused", got)
+	}
+	if got := b.account("c"); got != [2]int64{1000, 0} {
+		t.Errorf("available and held are %v; want 1000, 0", got)
+	}
+}
+
+func TestCapture_NothingHeld_FaultLeavesNoRow(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 1000, "c")
+	if _, err := b.tell(payment.Confirmed, placed("o-1", "c", 1)); fault.ClassOf(err) != fault.ClassPermanent {
+		t.Errorf("got %v; want a permanent fault", err)
+	}
+	if _, _, err := b.s.Payment(t.Context(), "o-1"); fault.ClassOf(err) != fault.ClassNotFound {
+		t.Errorf("got %v; want not found", err)
+	}
+}
+
+// Each order of delivery, with every fact delivered twice, ends the same. A
+// delivery that faults is made again at the end, as a redrive does.
+func TestReactions_EveryPermutationWithDuplicates_EndsTheSame(t *testing.T) {
+	t.Parallel()
+	sets := []struct {
+		last   payment.Fact
+		amount int64
+		ends   []payment.State
+		left   [2]int64
+	}{
+		{payment.Confirmed, 300, []payment.State{payment.StateCaptured}, [2]int64{200, 0}},
+		{payment.Cancelled, 300, []payment.State{payment.StateVoided, payment.StateRefused}, [2]int64{500, 0}},
+		{payment.Cancelled, 900, []payment.State{payment.StateDeclined, payment.StateRefused}, [2]int64{500, 0}},
+	}
+	b := newBench(t, 500)
+	for i, set := range sets {
+		facts := []payment.Fact{payment.Placed, payment.Reserved, set.last, payment.Placed, payment.Reserved, set.last}
+		all := permutations(facts)
+		customers := make([]string, len(all))
+		for j := range all {
+			customers[j] = fmt.Sprintf("c-%d-%d", i, j)
+		}
+		b.open(500, customers...)
+		for j, facts := range all {
+			o := placed("o-"+customers[j], customers[j], set.amount)
+			told := b.deliver(facts, o)
+			for k, e := range told {
+				if e.Sequence != int64(k+1) {
+					t.Errorf("%v: event %d has the sequence %d", facts, k+1, e.Sequence)
+				}
+			}
+			if got, state := b.account(customers[j]), b.state(o.OrderID); got != set.left || len(told) > 2 || !slices.Contains(set.ends, state) {
+				t.Errorf("%v: account %v, state %s, %d events; want %v, one of %v, at most 2", facts, got, state, len(told), set.left, set.ends)
+			}
+		}
+	}
+	b.sound()
+}
+
+func (b bench) deliver(facts []payment.Fact, o contract.OrderPlaced) (told []event.Numbered) {
+	b.t.Helper()
+	for range len(facts) {
+		var again []payment.Fact
+		for _, f := range facts {
+			events, err := b.tell(f, o)
+			switch {
+			case fault.ClassOf(err) == fault.ClassPermanent:
+				again = append(again, f)
+			case err != nil:
+				b.t.Fatalf("%s for %s: %v", f, o.OrderID, err)
+			}
+			told = append(told, events...)
+		}
+		if len(again) == 0 {
+			return told
+		}
+		facts = again
+	}
+	b.t.Errorf("%s: %v still fault", o.OrderID, facts)
+	return told
+}
+
+// permutations returns each distinct order of facts once.
+func permutations(facts []payment.Fact) [][]payment.Fact {
+	if len(facts) == 0 {
+		return [][]payment.Fact{nil}
+	}
+	var all [][]payment.Fact
+	for i, f := range facts {
+		if slices.Contains(facts[:i], f) {
+			continue
+		}
+		for _, p := range permutations(slices.Concat(facts[:i], facts[i+1:])) {
+			all = append(all, append([]payment.Fact{f}, p...))
+		}
+	}
+	return all
+}
+
+// 200 orders of 1.00 on a wallet with 10.00: ten are authorised.
+func TestAuthorize_200OrdersOnOneWallet_NeverOverdraws(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 1000, "c")
+	kinds := b.together(8, 200, func(n int) ([]event.Numbered, error) {
+		o := placed(fmt.Sprintf("o-%d", n), "c", 100)
+		if _, err := b.tell(payment.Placed, o); err != nil {
+			return nil, err
+		}
+		return b.tell(payment.Reserved, o)
+	})
+	if kinds["payment.authorized.v1"] != 10 || kinds["payment.declined.v1"] != 190 {
+		t.Errorf("told %v; want 10 authorised and 190 declined", kinds)
+	}
+	if got := b.account("c"); got != [2]int64{0, 1000} {
+		t.Errorf("available and held are %v; want 0, 1000", got)
+	}
+	b.sound()
+}
+
+// Orders of one customer, their facts in random order and from several
+// goroutines at once: nothing deadlocks and every cent is accounted for.
+func TestReactions_RandomFactsAtOnce_MoneyIsConserved(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 5000, "c")
+	b.together(8, 1000, func(n int) ([]event.Numbered, error) {
+		r := rand.New(rand.NewPCG(11, uint64(n)))
+		i := r.IntN(200)
+		o := placed(fmt.Sprintf("o-%d", i), "c", int64(100+i))
+		events, err := b.tell(payment.Fact(r.IntN(4)), o)
+		if fault.ClassOf(err) == fault.ClassPermanent {
+			err = nil
+		}
+		return events, err
+	})
+	if n := b.again.Load(); n > 0 {
+		t.Errorf("%d transactions had to be run again; some lock is taken out of order", n)
+	}
+	b.sound()
+}
+
+// together calls f for 0 … calls-1 from several goroutines and counts the kinds
+// of the events.
+func (b bench) together(workers, calls int, f func(n int) ([]event.Numbered, error)) map[string]int {
+	b.t.Helper()
+	numbers := make(chan int)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	kinds := map[string]int{}
+	var errs []error
+	for range workers {
+		wg.Go(func() {
+			for n := range numbers {
+				events, err := f(n)
+				mu.Lock()
+				errs = append(errs, err)
+				for _, e := range events {
+					kinds[e.Event.Kind()]++
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for n := range calls {
+		numbers <- n
+	}
+	close(numbers)
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		b.t.Fatal(err)
+	}
+	return kinds
+}
+
+func TestSeedDemo_Again_ChangesNothing(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 0)
+	for range 2 {
+		if err := b.s.SeedDemo(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for customer, want := range map[string][2]int64{"cust-01": {100_000_000, 0}, "cust-19": {100_000_000, 0}, "cust-20": {0, 0}} {
+		if got := b.account(customer); got != want {
+			t.Errorf("%s has %v; want %v", customer, got, want)
+		}
+	}
+	b.sound()
+}

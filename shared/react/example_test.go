@@ -1,0 +1,33 @@
+package react_test
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jmoiron/sqlx"
+
+	"pavane/shared/event"
+	"pavane/shared/react"
+)
+
+// A reaction reads one kind and names every event it may return; the kit
+// appends what it returns in the transaction of its changes.
+func ExampleOn() {
+	reserve := func(ctx context.Context, tx *sqlx.Tx, e did) ([]event.Numbered, error) {
+		if _, err := tx.ExecContext(ctx, `update stock set reserved = reserved + 1 where sku = $1`, e.ID); err != nil {
+			return nil, err
+		}
+		return event.Number(1, told{ID: e.ID, N: 1}), nil
+	}
+	r := react.On(reserve, told{})
+	fmt.Println(r.Kind, "->", r.Emits[0].Kind())
+	// Output: test.did.v1 -> told.it.v1
+}
+
+// A service checks its table of reactions before it starts.
+func ExampleValidate() {
+	ignore := func(context.Context, *sqlx.Tx, did) ([]event.Numbered, error) { return nil, nil }
+	table := []react.Reaction{react.On(ignore), react.Origin("POST /v1/orders", told{})}
+	fmt.Println(react.Validate(table, event.Topics{"test": "tests.events.v1"}))
+	// Output: event kind "told.it.v1": no topic for "told"; add it to the topics of the contract
+}
