@@ -23,7 +23,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	g := gateway.New(gateway.Config{
-		Registry: svc.Registry(), Log: svc.Broker(), Topics: contract.Topics(),
+		Registry: svc.Registry(), Log: svc.Broker(), Topics: svc.Topics(),
 		Logger: svc.Logger(), Stopping: ctx.Done(),
 	})
 	defer g.Close()

@@ -9,13 +9,15 @@ import (
 // saga lists everything inventory-svc does in the order saga.
 func saga(s *inventory.Service) []react.Reaction {
 	return []react.Reaction{
-		// on OrderPlaced: set the items aside, all or none
-		react.On(s.Reserve, contract.InventoryReserved{}, contract.InventoryRejected{}),
-		// on OrderConfirmed: the items leave the stock
-		react.On(s.Ship, contract.InventoryShipped{}),
-		// on PaymentDeclined: give the items back, without waiting for the cancellation
-		react.On(s.ReleaseDeclined, contract.InventoryReleased{}),
-		// on OrderCancelled: give back what is still set aside
-		react.On(s.ReleaseCancelled, contract.InventoryReleased{}),
+		// Set the items aside, all or none.
+		react.On[contract.OrderPlaced](s.Reserve, contract.InventoryReserved{}, contract.InventoryRejected{}),
+
+		// The items leave the stock.
+		react.On[contract.OrderConfirmed](s.Ship, contract.InventoryShipped{}),
+
+		// Give the items back: at once when the payment is declined, without
+		// waiting for the cancellation; else when the order is cancelled.
+		react.On[contract.PaymentDeclined](s.ReleaseDeclined, contract.InventoryReleased{}),
+		react.On[contract.OrderCancelled](s.ReleaseCancelled, contract.InventoryReleased{}),
 	}
 }

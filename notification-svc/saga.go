@@ -2,6 +2,7 @@ package main
 
 import (
 	"pavane/notification-svc/internal/notification"
+	"pavane/shared/contract"
 	"pavane/shared/react"
 )
 
@@ -9,8 +10,8 @@ import (
 // nothing.
 func saga(s *notification.Service) []react.Reaction {
 	return []react.Reaction{
-		react.On(s.Confirmed), // the order stands
-		react.On(s.Cancelled), // the order is off, and why
-		react.On(s.Captured),  // a receipt, as soon as the address is known
+		react.On[contract.OrderConfirmed](s.Confirmed), // the order stands
+		react.On[contract.OrderCancelled](s.Cancelled), // the order is off, and why
+		react.On[contract.PaymentCaptured](s.Captured), // a receipt, as soon as the address is known
 	}
 }

@@ -9,12 +9,14 @@ import (
 // saga lists everything payment-svc does in the order saga.
 func saga(s *payment.Service) []react.Reaction {
 	return []react.Reaction{
-		// on OrderPlaced and InventoryReserved, whichever comes last: hold the amount
-		react.On(s.AuthorizePlaced, contract.PaymentAuthorized{}, contract.PaymentDeclined{}),
-		react.On(s.AuthorizeReserved, contract.PaymentAuthorized{}, contract.PaymentDeclined{}),
-		// on OrderConfirmed: the merchant gets what is held
-		react.On(s.Capture, contract.PaymentCaptured{}),
-		// on OrderCancelled: the customer gets back what is held
-		react.On(s.Void, contract.PaymentVoided{}),
+		// Whichever comes last holds the amount.
+		react.On[contract.OrderPlaced](s.AuthorizePlaced, contract.PaymentAuthorized{}, contract.PaymentDeclined{}),
+		react.On[contract.InventoryReserved](s.AuthorizeReserved, contract.PaymentAuthorized{}, contract.PaymentDeclined{}),
+
+		// The merchant gets what is held.
+		react.On[contract.OrderConfirmed](s.Capture, contract.PaymentCaptured{}),
+
+		// The customer gets back what is held.
+		react.On[contract.OrderCancelled](s.Void, contract.PaymentVoided{}),
 	}
 }

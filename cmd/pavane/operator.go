@@ -45,7 +45,7 @@ func outboxCommand() *cobra.Command {
 				return err
 			}
 			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "service\twaiting\toldest\tchunk\trows in it\tplanned\tin the log\trefused keys")
+			fmt.Fprintln(w, "service\twaiting\toldest\tchunk\trows in it\tplanned\tin the log")
 			err := perDatabase(c.Context(), t.postgres, func(ctx context.Context, service string, db *postgres.DB) error {
 				line, err := outboxLine(ctx, db)
 				fmt.Fprintf(w, "%s\t%s\n", service, line)
@@ -62,7 +62,7 @@ func outboxCommand() *cobra.Command {
 	return c
 }
 
-const headSQL = `select j.chunk, j.row_count, j.planned_at, j.acked_at is not null, (select count(*) from relay_parked)
+const headSQL = `select j.chunk, j.row_count, j.planned_at, j.acked_at is not null
 from relay_journal j order by j.chunk desc limit 1`
 
 func outboxLine(ctx context.Context, db *postgres.DB) (string, error) {
@@ -77,19 +77,19 @@ func outboxLine(ctx context.Context, db *postgres.DB) (string, error) {
 	}
 	defer rows.Close() //nolint:errcheck // rows.Err says it
 	if !rows.Next() {
-		return line + "\t-\t-\t-\t-\t-", rows.Err()
+		return line + "\t-\t-\t-\t-", rows.Err()
 	}
-	var chunk, count, refused int64
+	var chunk, count int64
 	var planned time.Time
 	var acked bool
-	if err := rows.Scan(&chunk, &count, &planned, &acked, &refused); err != nil {
+	if err := rows.Scan(&chunk, &count, &planned, &acked); err != nil {
 		return "", fmt.Errorf("read the journal: %w", err)
 	}
 	in := "not yet"
 	if acked {
 		in = "yes"
 	}
-	return fmt.Sprintf("%s\t%d\t%d\t%s\t%s\t%d", line, chunk, count, planned.Local().Format(time.DateTime), in, refused), rows.Err()
+	return fmt.Sprintf("%s\t%d\t%d\t%s\t%s", line, chunk, count, planned.Local().Format(time.DateTime), in), rows.Err()
 }
 
 func parkedCommand() *cobra.Command {

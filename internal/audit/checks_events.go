@@ -176,8 +176,5 @@ func findParked(d *Data, report reporter) {
 		for _, p := range s.Parked {
 			report("%s has parked %s #%d of %s (%s): %s", s.Name, p.Stream.Key, p.Sequence, p.Stream.Source, p.Kind, p.Reason)
 		}
-		for _, key := range s.Refused {
-			report("%s: Kafka refused a record of %s, so its events wait in relay_parked", s.Name, key)
-		}
 	}
 }

@@ -152,7 +152,6 @@ func TestAudit_EachCorruptionIsNamed(t *testing.T) {
 		{"parked record", "parked", "payment-svc has parked yes #2", func(d *Data) {
 			d.Services[1].Parked = []Parked{{Stream: Stream{"/order-svc", "yes"}, Sequence: 2, Kind: "order.confirmed.v1", Reason: "boom"}}
 		}},
-		{"refused key", "parked", "Kafka refused a record of yes", func(d *Data) { d.Services[0].Refused = []string{"yes"} }},
 		{"endless order", "ended", "order late is still placed, 30s after its deadline", func(d *Data) {
 			d.Orders["late"] = Order{ID: "late", State: placed, Due: d.Now.Add(-30 * time.Second)}
 		}},

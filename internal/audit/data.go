@@ -62,7 +62,6 @@ type Service struct {
 	Inbox    map[Stream]int64 // last applied sequence
 	Offsets  map[Part]int64   // next offset to read
 	Parked   []Parked
-	Refused  []string // keys whose records Kafka refused
 }
 
 // Parked is one record that waits.

@@ -14,7 +14,6 @@ const (
 	inboxSQL   = `select source, key, last_seq from inbox`
 	offsetsSQL = `select topic, partition, next_offset from inbox_offset`
 	parkedSQL  = `select source, key, sequence, type, reason from parked order by source, key, sequence limit 100`
-	refusedSQL = `select key from relay_parked order by key limit 100`
 
 	// The outbox was made on the day of its first migration; when its oldest
 	// daily partition is younger, older ones were dropped.
@@ -76,19 +75,10 @@ func loadService(ctx context.Context, tx *sqlx.Tx, s *Service) error {
 	if err != nil {
 		return err
 	}
-	err = each(ctx, tx, "parked", parkedSQL, func(rows *sqlx.Rows) error {
+	return each(ctx, tx, "parked", parkedSQL, func(rows *sqlx.Rows) error {
 		var p Parked
 		err := rows.Scan(&p.Stream.Source, &p.Stream.Key, &p.Sequence, &p.Kind, &p.Reason)
 		s.Parked = append(s.Parked, p)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return each(ctx, tx, "relay_parked", refusedSQL, func(rows *sqlx.Rows) error {
-		var key string
-		err := rows.Scan(&key)
-		s.Refused = append(s.Refused, key)
 		return err
 	})
 }

@@ -57,8 +57,22 @@ create table relay_journal (
   planned_at      timestamptz not null default clock_timestamp(),
   acked_at        timestamptz,
   -- Per "topic/partition": the offset of the chunk's first record.
-  offsets         jsonb
+  offsets         jsonb,
+  -- Per "topic/partition" whose batch Kafka refused: how many of the chunk's
+  -- leading records there are in the log (done), and how many are sent next
+  -- (size; 0: the rest). Written before a piece is sent, so that whoever sends
+  -- the chunk again cuts it in the same places.
+  progress        jsonb       not null default '{}'
 ) with (fillfactor = 50);
+
+-- Keys with a row that Kafka refuses for itself. The relay leaves out the key's
+-- rows from since_id on; to let the key go on, see docs/operations.md.
+create table relay_parked (
+  key       text        not null primary key,
+  since_id  bigint      not null,
+  reason    text        not null,
+  parked_at timestamptz not null default clock_timestamp()
+);
 
 -- The database cluster whose transaction ids the journal speaks of. A dump
 -- restored elsewhere brings the journal along; the relay then refuses to run.

@@ -262,6 +262,23 @@ func TestRun_DatabaseFault_WaitsAndParksNothing(t *testing.T) {
 	requireEqual(t, "parked", len(s.parked()), 0)
 }
 
+func TestRun_ConnectionsCutUnderLoad_AppliesOnceInOrder(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.run(t.Context(), s.with())
+	for n := int64(0); n < 10; n++ {
+		s.write(burst(8, n*10+1, n*10+10)...)
+		s.awaitEffects(8*int(n)*10 + 1)
+		s.exec(`select pg_terminate_backend(a.pid) from pg_stat_activity a
+where a.application_name = current_setting('application_name') and a.pid <> pg_backend_pid()`)
+	}
+	s.awaitEffects(8 * 100)
+	for k := range 8 {
+		s.requireDense(fmt.Sprintf("key-%d", k), 100)
+	}
+	requireEqual(t, "parked", len(s.parked()), 0)
+}
+
 func TestRun_HandlerHangs_WatchdogEndsTheGenerationAndNothingIsAppliedTwice(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)

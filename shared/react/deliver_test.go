@@ -2,11 +2,16 @@ package react_test
 
 import (
 	"bytes"
+	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
+
+	"github.com/jmoiron/sqlx"
 
 	"pavane/internal/await"
 	"pavane/shared/broker"
+	"pavane/shared/event"
 	"pavane/shared/failpoint"
 	"pavane/shared/inbox"
 	"pavane/shared/react"
@@ -264,9 +269,38 @@ func TestConsumer_FaultAtAnyPoint_AppliesOnce(t *testing.T) {
 	}
 }
 
-func TestConsumer_Serial_AppliesAll(t *testing.T) {
+func TestConsumer_Serial_InstancesTakeTurns(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.deliver(r.consumer(func(c *react.ConsumerConfig) { c.Serial = true }), r.record("a", 1, ""), r.record("a", 2, ""))
-	r.requireDense("a", 2)
+	var inside, most atomic.Int32
+	handler := func(ctx context.Context, tx *sqlx.Tx, e did) ([]event.Numbered, error) {
+		most.Store(max(most.Load(), inside.Add(1)))
+		defer inside.Add(-1)
+		if _, err := tx.ExecContext(ctx, `select pg_sleep(0.002)`); err != nil {
+			return nil, err
+		}
+		return r.react(ctx, tx, e)
+	}
+	const instances = 3
+	ended := make(chan error, instances)
+	for i := range int32(instances) {
+		c := r.consumer(func(c *react.ConsumerConfig) {
+			c.Serial, c.Partitions, c.BatchSize, c.Metrics = true, instances, 5, nil
+			c.Reactions = []react.Reaction{react.On(handler, told{})}
+		})
+		var records []broker.Record
+		for n := range int64(20) {
+			rec := record(did{ID: strings.Repeat("k", int(i)+1), N: n + 1}, n+1)
+			rec.Partition, rec.Offset = i, n
+			records = append(records, rec)
+		}
+		go func() { ended <- c.Deliver(t.Context(), records...) }()
+	}
+	for range instances {
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+	}
+	requireEqual(t, "handlers at once", most.Load(), 1)
+	r.requireDense("kkk", 20)
 }

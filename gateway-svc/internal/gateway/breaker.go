@@ -40,7 +40,7 @@ func (b *breakers) open() []string {
 		switch {
 		case s.failures < breakAfter:
 		case now.Before(s.trial):
-			_ = addr
+			list = append(list, addr)
 		default:
 			s.trial = now.Add(breakTime)
 		}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"pavane/shared/httpapi"
 )
 
 const (
@@ -69,11 +71,11 @@ func (g *Gateway) place(ctx context.Context, in *placeInput) (*placeOutput, erro
 		out.PreferenceApplied = "wait=" + strconv.Itoa(int(wait/time.Second))
 		order = g.await(ctx, order, wait)
 	}
-	return answerOrder(out, order)
+	return answerOrder(ctx, out, order)
 }
 
 // answerOrder maps the state of the order to the answer.
-func answerOrder(out *placeOutput, order doc[Order]) (*placeOutput, error) {
+func answerOrder(ctx context.Context, out *placeOutput, order doc[Order]) (*placeOutput, error) {
 	out.Body, out.ETag = order, etag(order.value)
 	switch order.value.State {
 	case "confirmed":
@@ -82,7 +84,9 @@ func answerOrder(out *placeOutput, order doc[Order]) (*placeOutput, error) {
 		headers := http.Header{"Location": {out.Location}}
 		setIf(headers, "Preference-Applied", out.PreferenceApplied)
 		setIf(headers, "Idempotency-Replayed", out.Replayed)
-		return nil, huma.ErrorWithHeaders(cancelledProblem(order.value), headers)
+		p := cancelledProblem(order.value)
+		p.Instance = "urn:pavane:request:" + httpapi.RequestID(ctx) // httpapi completes only problems of huma's own type
+		return nil, huma.ErrorWithHeaders(p, headers)
 	default:
 		out.Status, out.RetryAfter = http.StatusAccepted, retryAfter
 	}

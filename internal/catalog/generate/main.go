@@ -4,6 +4,8 @@
 // -bin it also asks the built services for their tables with -describe.
 package main
 
+//go:generate go run . -root ../../..
+
 import (
 	"bytes"
 	"context"
@@ -19,8 +21,9 @@ import (
 func main() {
 	check := flag.Bool("check", false, "write nothing; fail when a file is not what would be written")
 	bin := flag.String("bin", "", "`directory` with the built services, to be compared with the source; empty: do not ask them")
+	root := flag.String("root", ".", "`directory` of the repository")
 	flag.Parse()
-	if err := run(context.Background(), ".", *check, *bin); err != nil {
+	if err := run(context.Background(), *root, *check, *bin); err != nil {
 		fmt.Fprintln(os.Stderr, "generate:", err)
 		os.Exit(1)
 	}

@@ -144,10 +144,11 @@ func (c *Client) Get(ctx context.Context, id string) (Order, error) {
 func (c *Client) Await(ctx context.Context, id string, ok func(Order) bool) (Order, error) {
 	var last Order
 	var fault error
+	seen := time.Now()
 	for {
 		o, err := c.Get(ctx, id)
 		if err == nil {
-			last = o
+			last, seen = o, time.Now()
 			if ok(o) {
 				return o, nil
 			}
@@ -158,7 +159,8 @@ func (c *Client) Await(ctx context.Context, id string, ok func(Order) bool) (Ord
 		select {
 		case <-time.After(poll):
 		case <-ctx.Done():
-			return last, errors.Join(fmt.Errorf("order %s is %s %s and did not go on: %w", id, last.State, last.Reason, ctx.Err()), fault)
+			return last, errors.Join(fmt.Errorf("order %s is %s %s and did not go on (seen %s ago): %w", id, last.State, last.Reason,
+				time.Since(seen).Round(time.Millisecond), ctx.Err()), fault)
 		}
 	}
 }

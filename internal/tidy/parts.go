@@ -1,0 +1,82 @@
+package tidy
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"pavane/internal/catalog"
+)
+
+func partRules() []Rule {
+	return []Rule{
+		{"migrations are numbered without a gap", findMigrations},
+		{"a service has main.go and config.go", findServices},
+	}
+}
+
+// findMigrations wants NNNNN_name.sql from 1 on in each folder, each number once.
+func findMigrations(t Tree) []Violation {
+	numbers := map[string][]int{}
+	var found []Violation
+	for _, f := range t.Files {
+		if !match("migrations/*/*", f.Path) {
+			continue
+		}
+		digits, _, _ := strings.Cut(path.Base(f.Path), "_")
+		n, err := strconv.Atoi(digits)
+		if err != nil || len(digits) != 5 || path.Ext(f.Path) != ".sql" {
+			found = append(found, Violation{f.Path, 0, "name a migration NNNNN_what_it_does.sql"})
+			continue
+		}
+		numbers[path.Dir(f.Path)] = append(numbers[path.Dir(f.Path)], n)
+	}
+	for _, dir := range slices.Sorted(maps.Keys(numbers)) {
+		slices.Sort(numbers[dir])
+		for i, n := range numbers[dir] {
+			if n != i+1 {
+				found = append(found, Violation{dir, 0, fmt.Sprintf("migration %d stands where %d is due; number them 1, 2, 3 … without gap or double", n, i+1)})
+				break
+			}
+		}
+	}
+	return found
+}
+
+func findServices(t Tree) []Violation {
+	dirs := map[string]bool{}
+	for _, s := range t.Go {
+		if service, _, _ := strings.Cut(s.Dir, "/"); match("*-svc", service) {
+			dirs[service] = true
+		}
+	}
+	var found []Violation
+	for _, dir := range slices.Sorted(maps.Keys(dirs)) {
+		for _, name := range []string{"main.go", "config.go"} {
+			if !t.has(dir + "/" + name) {
+				found = append(found, Violation{dir, 0, "no " + name + "; every service has the same files"})
+			}
+		}
+	}
+	return found
+}
+
+// Events finds the events of the catalogue that lack something: a golden, a
+// schema, a publisher, a reader, a compensation.
+func (t Tree) Events(c catalog.Catalogue) []Violation {
+	var found []Violation
+	for _, e := range c.Events {
+		for _, name := range []string{"shared/contract/testdata/" + e.Kind + ".json", "shared/contract/schema/" + e.Kind + ".json"} {
+			if !t.has(name) {
+				found = append(found, Violation{name, 0, "missing; " + e.Kind + " needs it"})
+			}
+		}
+	}
+	for _, problem := range c.Check() {
+		found = append(found, Violation{"*/saga.go", 0, problem})
+	}
+	return found
+}
