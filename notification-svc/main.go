@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"pavane/migrations"
 	"pavane/notification-svc/internal/api"
@@ -39,7 +40,9 @@ func run(ctx context.Context) error {
 // and returns what wakes it.
 func startSender(svc *service.Service, cfg notification.SMTPConfig) (wake func(), err error) {
 	if cfg.Addr == "" {
-		svc.Logger().Warn("PAVANE_SMTP_ADDR is empty: no mail is sent, all stay pending")
+		svc.Check("mail", func(context.Context) error {
+			return errors.New("PAVANE_SMTP_ADDR is empty: no mail is sent, all stay pending")
+		})
 		return func() {}, nil
 	}
 	carrier, err := notification.NewSMTP(cfg)

@@ -49,6 +49,9 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	writeText(w, status, b.String()+verdict+"\n")
 }
 
+// AddCheck adds a check to those of the config. It is called before Start.
+func (s *Server) AddCheck(c Check) { s.config.Checks = append(s.config.Checks, c) }
+
 // checks are the configured ones and the one that the server is not stopping.
 func (s *Server) checks() []Check {
 	stopping := Check{Name: "not-stopping", Probe: func(context.Context) error {

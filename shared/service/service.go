@@ -39,10 +39,9 @@ type Spec struct {
 	Migrations fs.FS        // its own tables; nil: it has no database
 }
 
-// Pools of one service. The relay has its own, so that neither starves the other.
-const (
-	serviceConns = 10
-)
+// serviceConns is the size of the service's pool. The relay has its own, so that
+// neither starves the other.
+const serviceConns = 10
 
 // Service is the process being built. It is not safe for concurrent use until Run.
 type Service struct {
@@ -189,6 +188,11 @@ func (s *Service) Setup(name string, step func(ctx context.Context) error) {
 // error of it ends the process.
 func (s *Service) Go(name string, run func(ctx context.Context) error) {
 	s.parts = append(s.parts, lifecycle.Part{Name: name, Run: run})
+}
+
+// Check adds a named check to /readyz. It is called before Run.
+func (s *Service) Check(name string, probe func(ctx context.Context) error) {
+	s.http.AddCheck(httpapi.Check{Name: name, Probe: probe})
 }
 
 // Run runs the service until ctx ends, then stops it within 10 s: readiness

@@ -3,8 +3,11 @@ package gateway
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
+
+	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 )
 
 const (
@@ -14,35 +17,32 @@ const (
 )
 
 // breakers keep calls away from instances that failed several times in a row,
-// for instance by not answering in time. Once in breakTime one call is let
-// through; when it succeeds, all are.
+// for instance by not answering in time. After breakTime calls are let through
+// again; the first outcome decides for all.
 type breakers struct {
 	mu    sync.Mutex
 	state map[string]*breaker // by address; only those that failed last
 }
 
 type breaker struct {
-	failures int
-	last     time.Time // of the last failure
-	trial    time.Time // when the next call may be let through
+	circuitbreaker.CircuitBreaker[any]
+	last time.Time // of the last failure
 }
 
 func newBreakers() *breakers { return &breakers{state: map[string]*breaker{}} }
 
-// open returns the addresses to pass over. An address it leaves out although its
-// breaker is open is on trial: for the next breakTime it will be listed again.
+func newBreaker() *breaker {
+	return &breaker{CircuitBreaker: circuitbreaker.NewBuilder[any]().WithFailureThreshold(breakAfter).WithDelay(breakTime).Build()}
+}
+
+// open returns the addresses to pass over.
 func (b *breakers) open() []string {
-	now := time.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var list []string
 	for addr, s := range b.state {
-		switch {
-		case s.failures < breakAfter:
-		case now.Before(s.trial):
+		if s.RemainingDelay() > 0 {
 			list = append(list, addr)
-		default:
-			s.trial = now.Add(breakTime)
 		}
 	}
 	return list
@@ -54,7 +54,6 @@ func (b *breakers) note(ctx context.Context, addr string, err error, status int)
 	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
 		return
 	}
-	now := time.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err == nil && !passing(status) {
@@ -63,14 +62,11 @@ func (b *breakers) note(ctx context.Context, addr string, err error, status int)
 	}
 	s := b.state[addr]
 	if s == nil {
-		s = &breaker{}
+		s = newBreaker()
 		b.state[addr] = s
 	}
-	s.failures++
-	s.last, s.trial = now, now.Add(breakTime)
-	for a, s := range b.state {
-		if now.Sub(s.last) > forgetTime {
-			delete(b.state, a)
-		}
-	}
+	s.TryAcquirePermit() // an open breaker whose time is over counts this call as its trial
+	s.RecordFailure()
+	s.last = time.Now()
+	maps.DeleteFunc(b.state, func(_ string, s *breaker) bool { return time.Since(s.last) > forgetTime })
 }
