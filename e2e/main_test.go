@@ -1,4 +1,4 @@
-// Package e2e_test owns the tests that run parts of Pavane as processes.
+// Package e2e_test owns the tests that run Pavane's binaries as processes.
 package e2e_test
 
 import (
@@ -22,7 +22,23 @@ func TestMain(m *testing.M) {
 	if job := os.Getenv(relayJobEnv); job != "" {
 		os.Exit(beRelay(job))
 	}
-	os.Exit(pgtest.Main(m))
+	os.Exit(run(m))
+}
+
+// run prepares what the tests share, and takes it away.
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "pavane-e2e-")
+	if err == nil {
+		err = os.Chmod(dir, 0o755) // some tests run as another user
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	shared.dir = dir
+	shared.postgres = os.Getenv("PAVANE_POSTGRES") // pgtest sets it when nobody else has
+	return pgtest.Main(m)
 }
 
 func beRelay(spec string) int {

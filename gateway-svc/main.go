@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 
+	"pavane/docs"
 	"pavane/gateway-svc/internal/gateway"
 	"pavane/shared/config"
 	"pavane/shared/contract"
@@ -24,7 +25,7 @@ func run(ctx context.Context) error {
 	}
 	g := gateway.New(gateway.Config{
 		Registry: svc.Registry(), Log: svc.Broker(), Topics: svc.Topics(),
-		Logger: svc.Logger(), Stopping: ctx.Done(),
+		AsyncAPI: docs.AsyncAPI(), Logger: svc.Logger(), Stopping: ctx.Done(),
 	})
 	defer g.Close()
 	g.Register(svc.HTTP())

@@ -52,7 +52,8 @@ func TestSaga_EveryReaction_EmitsOnlyWhatItDeclares(t *testing.T) {
 		{func(id string, total contract.Money) []event.Event {
 			return []event.Event{
 				contract.PaymentAuthorized{OrderID: id, Amount: total},
-				contract.PaymentCaptured{OrderID: id, Amount: total}, contract.InventoryShipped{OrderID: id},
+				contract.PaymentCaptured{OrderID: id, Amount: total},
+				contract.InventoryShipped{OrderID: id},
 			}
 		}, []string{"order.confirmed.v1"}},
 		{func(id string, _ contract.Money) []event.Event {

@@ -80,6 +80,6 @@ func printVerdict(w io.Writer, v audit.Verdict) {
 	fmt.Fprintf(w, "audit: %s: %d orders, %d events committed, %d records in the log, %d checks, %.1f s\n",
 		verdict, v.Orders, v.Events, v.Records, len(audit.Checks()), v.Seconds)
 	if v.Settling != "" {
-		fmt.Fprintf(w, "audit: the system is at work; what is younger than %s was not judged\n", v.Settling)
+		fmt.Fprintf(w, "audit: what is younger than %s was not judged\n", v.Settling)
 	}
 }

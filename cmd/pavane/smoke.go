@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +27,7 @@ func runSmoke(ctx context.Context, o upOptions, p *printer) (err error) {
 		return fmt.Errorf("smoke: %w", err)
 	}
 	s, err := start(ctx, o, stack.Config{
-		Dir: o.dir, GatewayPort: 0, Env: smokeEnv(), Namespace: smokeNamespace(o.kafka), Throwaway: true,
+		Dir: o.dir, GatewayPort: 0, Env: smokeEnv(), Namespace: cmp.Or(o.namespace, smokeNamespace(o.kafka)), Throwaway: true,
 		OnExit: func(e stack.Exit) { p.say("%s ended: %s", e.Service, e.How) },
 	}, p)
 	if err != nil {

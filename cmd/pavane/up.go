@@ -29,6 +29,7 @@ const (
 
 type upOptions struct {
 	dir, postgres, kafka string
+	namespace            string
 	port                 int
 	noOpen, smoke        bool
 }
@@ -57,6 +58,7 @@ Kill any of the services with kill -9: it is started again and its sagas go on.`
 	f.StringVar(&o.dir, "dir", stack.DefaultDir(), "where data, logs and state are kept")
 	f.StringVar(&o.postgres, "postgres", "", "URL of a Postgres to use, with a user that may create databases; empty: an embedded one")
 	f.StringVar(&o.kafka, "kafka", "", "host:port list of a Kafka to use; empty: an embedded broker")
+	f.StringVar(&o.namespace, "namespace", "", "what the names of topics and groups begin with, so that several systems can share a Kafka")
 	f.IntVar(&o.port, "port", 8080, "port of the gateway; a taken one is stepped over")
 	f.BoolVar(&o.noOpen, "no-open", false, "do not open the page in a browser")
 	f.BoolVar(&o.smoke, "smoke", false, "run every path of the saga once on fresh data, audit, and end with the verdict")
@@ -132,7 +134,7 @@ func stop(s *stack.Stack) error {
 
 func runUp(ctx context.Context, o upOptions, p *printer) error {
 	exits := make(chan stack.Exit, 16)
-	s, err := start(ctx, o, stack.Config{Dir: o.dir, GatewayPort: o.port, OnExit: func(e stack.Exit) {
+	s, err := start(ctx, o, stack.Config{Dir: o.dir, GatewayPort: o.port, Namespace: o.namespace, OnExit: func(e stack.Exit) {
 		p.say("%s (process %d) ended: %s; started again as process %d", e.Service, e.Pid, e.How, e.NewPid)
 		select {
 		case exits <- e:
@@ -217,6 +219,9 @@ func watch(ctx context.Context, s *stack.Stack, gateway *client.Client, exits <-
 		case <-ctx.Done():
 			return
 		case e := <-exits:
+			for len(exits) > 0 { // several died meanwhile; the last one tells how long it takes now
+				e = <-exits
+			}
 			id, o, err := placeAndWait(ctx, gateway, client.Body("cust-03", client.Item{SKU: "honey", Quantity: 1}))
 			if err != nil {
 				p.say("after the end of %s: %v", e.Service, err)

@@ -24,12 +24,14 @@ type Verdict struct {
 // younger than settle is left out and the rest stands.
 func Run(ctx context.Context, src Source, settle time.Duration) (Verdict, error) {
 	begin := time.Now()
+	tell, told := src.Progress, begin
 	for {
 		looked := time.Now()
 		d, err := Load(ctx, src)
 		if err != nil {
 			return Verdict{}, err
 		}
+		src.Progress = nil // the first look has told the sizes
 		found, last := All(d), looked.Sub(begin) >= settle
 		v := Verdict{Orders: len(d.Orders), Records: len(d.Log)}
 		for _, s := range d.Services {
@@ -43,8 +45,9 @@ func Run(ctx context.Context, src Source, settle time.Duration) (Verdict, error)
 			v.Clean, v.Differences, v.Seconds = len(found) == 0, found, time.Since(begin).Seconds()
 			return v, nil
 		}
-		if src.Progress != nil {
-			src.Progress("%d differences; looking again, they may be on their way (%s)", len(found), found[0].Text)
+		if tell != nil && time.Since(told) >= progressEvery {
+			told = time.Now()
+			tell("%d differences; looking again, they may be on their way (%s)", len(found), found[0].Text)
 		}
 		select {
 		case <-time.After(between):

@@ -29,12 +29,18 @@ func sound() *Data {
 			{Name: "notification-svc", Reads: []string{orders, payments}},
 		},
 		Orders: map[string]Order{
-			"yes": {ID: "yes", State: confirmed, Total: 500, Items: map[string]int64{"tea": 2}, Version: 2, Decided: start,
-				Noted: map[string]bool{"captured": true, "shipped": true}},
-			"no": {ID: "no", State: cancelled, Reason: "customer", Total: 300, Items: map[string]int64{"mug": 1}, Version: 2, Decided: start,
-				Noted: map[string]bool{"voided": true, "released": true}},
-			"dry": {ID: "dry", State: cancelled, Reason: "out_of_stock", Total: 100, Items: map[string]int64{"card": 1}, Version: 2, Decided: start,
-				Noted: map[string]bool{}},
+			"yes": {
+				ID: "yes", State: confirmed, Total: 500, Items: map[string]int64{"tea": 2}, Version: 2, Decided: start,
+				Noted: map[string]bool{"captured": true, "shipped": true},
+			},
+			"no": {
+				ID: "no", State: cancelled, Reason: "customer", Total: 300, Items: map[string]int64{"mug": 1}, Version: 2, Decided: start,
+				Noted: map[string]bool{"voided": true, "released": true},
+			},
+			"dry": {
+				ID: "dry", State: cancelled, Reason: "out_of_stock", Total: 100, Items: map[string]int64{"card": 1}, Version: 2, Decided: start,
+				Noted: map[string]bool{},
+			},
 		},
 		Payments: map[string]Payment{
 			"yes": {OrderID: "yes", State: "captured", Version: 2, Moved: map[string]int64{"authorize": 500, "capture": 500}},
@@ -212,7 +218,8 @@ func TestAudit_EachCorruptionIsNamed(t *testing.T) {
 		if !slices.ContainsFunc(tests, func(tc struct {
 			name, check, text string
 			corrupt           func(d *Data)
-		}) bool {
+		},
+		) bool {
 			return tc.check == c.Name
 		}) {
 			t.Errorf("no corruption here makes the check %q fail", c.Name)

@@ -3,6 +3,7 @@ package catalog
 import (
 	"fmt"
 	"io/fs"
+	"strings"
 )
 
 const (
@@ -12,11 +13,15 @@ const (
 )
 
 // Files returns the contents of everything that is generated, by path from the
-// root: whole files, and documents with their generated blocks renewed.
+// root: whole files, and documents with their generated blocks renewed. A saga
+// with problems is not written down: see [Catalogue.Check].
 func Files(root fs.FS) (map[string][]byte, error) {
 	c, err := Read(root)
 	if err != nil {
 		return nil, err
+	}
+	if problems := c.Check(); len(problems) > 0 {
+		return nil, fmt.Errorf("the saga does not hold together:\n  %s", strings.Join(problems, "\n  "))
 	}
 	files := map[string][]byte{}
 	for _, e := range c.Events {

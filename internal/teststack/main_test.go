@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"fmt"
 	"net"
 	"net/url"
 	"os"
@@ -138,6 +137,6 @@ func TestTeststack_NothingToRun_SaysHow(t *testing.T) {
 	cmd.Stderr = nil
 	out, err := cmd.CombinedOutput()
 	if code, _ := exitCode(err); code != failed || !strings.Contains(string(out), "go test ./...") {
-		t.Errorf("exit code %d, said %q", code, fmt.Sprintf("%s", out))
+		t.Errorf("exit code %d, said %q", code, string(out))
 	}
 }

@@ -31,7 +31,7 @@ func findPackageComments(t Tree) []Violation {
 			continue
 		}
 		documented[s.Dir]++
-		kind := "Package " + strings.TrimSuffix(s.AST.Name.Name, "_test") + " "
+		kind := "Package " + s.AST.Name.Name + " "
 		if s.AST.Name.Name == "main" {
 			kind = "Command "
 		}
@@ -77,7 +77,7 @@ func undocumented(d ast.Decl) []*ast.Ident {
 		}
 		var names []*ast.Ident
 		for _, spec := range d.Specs {
-			names = append(names, undocumentedIn(spec, d.Doc != nil && len(d.Specs) == 1)...)
+			names = append(names, undocumentedIn(spec, d.Doc != nil && !d.Lparen.IsValid())...)
 		}
 		return names
 	}

@@ -43,6 +43,7 @@ shared/sagatest        : shared/broker shared/event shared/inbox shared/outbox s
 gateway-svc/internal/* : own/internal/* shared/broker shared/contract shared/event shared/fault shared/httpapi shared/registry
 *-svc/internal/api     : own/internal/* shared/contract shared/event shared/fault shared/httpapi shared/postgres
 *-svc/internal/*       : shared/contract shared/event shared/failpoint shared/fault shared/postgres
+gateway-svc            : own/internal/* docs shared/config shared/contract shared/service
 *-svc                  : own/internal/* migrations shared/config shared/contract shared/fault shared/react shared/service
 
 internal/devstack      :

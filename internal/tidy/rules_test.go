@@ -66,7 +66,7 @@ func docExamples() []example {
 		{pkg, one("x/x.go", "// Owns nothing.\npackage x"), `x/x.go:2: begin the package comment with "Package x "`},
 		{pkg, one("x/main.go", "// Package main is it.\npackage main"), `x/main.go:2: begin the package comment with "Command "`},
 		{pkg, map[string]string{"x/a.go": "// Package x is.\npackage x", "x/b.go": "// Package x is.\npackage x"}, "x: 2 package comments"},
-		{pkg, one("x/x_test.go", "// Package x is tests only.\npackage x_test"), ""},
+		{pkg, one("x/x_test.go", "// Package x_test is tests only.\npackage x_test"), ""},
 		{export, one("x/x.go", "package x\nfunc F() {}"), "x/x.go:2: F has no comment"},
 		{export, one("x/x.go", "package x\n// T is.\ntype T[E any] struct{}\nfunc (t *T[E]) M() {}"), "x/x.go:4: M has no comment"},
 		{export, one("x/x.go", "package x\ntype t struct{}\nfunc (t) M() {}"), ""},
@@ -106,6 +106,7 @@ func codeExamples() []example {
 }
 
 func textExamples() []example {
+	const tests = "documents name tests that exist"
 	const (
 		star, todo    = "statements list their columns", "what is left to do has an issue"
 		paths, hosts  = "no path of the machine it was built on", "no host but public ones that readers need"
@@ -131,6 +132,7 @@ func textExamples() []example {
 		{target, map[string]string{"a.md": "# A\nrun `make test` and make sure", "Makefile": "test: build ## x\n"}, ""},
 		{vars, map[string]string{"a.md": "# A\nset PAVANE_TEA", "x/x.go": "package x // PAVANE_MILK"}, "a.md:2: PAVANE_TEA is read by nobody"},
 		{vars, map[string]string{"a.md": "# A\nset PAVANE_TEA_FILE", "README.md": "# R\n| `PAVANE_TEA` | x |"}, ""},
+		{tests, map[string]string{"a.md": "# A\nsee `TestTea_IsHot` and `TestTea_IsCold`", "x/x_test.go": "package x\nfunc TestTea_IsHot() {}"}, "a.md:2: there is no test TestTea_IsCold"},
 		{links, one("docs/a.md", "# A\n[x](../b.md)"), "docs/a.md:2: link to ../b.md"},
 		{links, map[string]string{"docs/a.md": "# A\n[x](../b/c.md#d) [y](../b) [z](#here)", "b/c.md": "# C"}, ""},
 	}

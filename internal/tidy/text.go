@@ -18,6 +18,7 @@ func textRules() []Rule {
 		{"documents name Makefile targets that exist", findTargets},
 		{"documents name variables that exist", findVariables},
 		{"links in documents lead to files that exist", findLinks},
+		{"documents name tests that exist", findTestNames},
 	}
 }
 
@@ -36,24 +37,16 @@ func (t Tree) texts(extensions ...string) []File {
 	return files
 }
 
-func (t Tree) search(files []File, pattern string, text func(found string) string) []Violation {
-	compiled := regexp.MustCompile(pattern)
-	var found []Violation
-	for _, f := range files {
-		found = append(found, inLines(f, compiled, text)...)
-	}
-	return found
-}
-
 func always(text string) func(string) string { return func(string) string { return text } }
 
 func findSelectStar(t Tree) []Violation {
-	return t.search(t.texts(".go", ".sql"), `(?i)\bselect\s+(\w+\.)?\*`,
+	return search(t.texts(".go", ".sql"), []string{"select", "SELECT", "Select"}, regexp.MustCompile(`(?i)\bselect\s+(\w+\.)?\*`),
 		always("list the columns: a statement must mean the same before and after a migration"))
 }
 
 func findTodos(t Tree) []Violation {
-	return t.search(t.texts(), `\b(TO`+`DO|FIX`+`ME|HA`+`CK)\b(\(#\d+\))?`, func(found string) string {
+	words := []string{"TO" + "DO", "FIX" + "ME", "HA" + "CK"} // in two parts, or this line would be found
+	return search(t.texts(), words, regexp.MustCompile(`\b(`+strings.Join(words, "|")+`)\b(\(#\d+\))?`), func(found string) string {
 		if strings.HasSuffix(found, ")") {
 			return ""
 		}
@@ -62,7 +55,8 @@ func findTodos(t Tree) []Violation {
 }
 
 func findMachinePaths(t Tree) []Violation {
-	return t.search(t.texts(), `(^|[\s"'=:(`+"`"+`])/(work|root|home|Users)/[\w.-]+`,
+	words := []string{"/work/", "/root/", "/home/", "/Users/"}
+	return search(t.texts(), words, regexp.MustCompile(`(^|[\s"'=:(`+"`"+`])(`+strings.Join(words, "|")+`)[\w./-]+`),
 		func(found string) string { return fmt.Sprintf("%q is a path of one machine", strings.TrimSpace(found)) })
 }
 
@@ -72,14 +66,14 @@ func findHosts(t Tree) []Violation {
 		"www.w3.org", "www.rfc-editor.org", "kafka.apache.org", "www.postgresql.org", "cloudevents.io", "www.asyncapi.com",
 		"microservices.io", "cwiki.apache.org",
 	}
-	return t.search(t.texts(), `(?i)https?://[\w.-]+\w`, func(found string) string {
+	private := regexp.MustCompile(`registry|mirror|proxy|nexus|artifactory`)
+	return search(t.texts(), []string{"://"}, regexp.MustCompile(`(?i)https?://[\w.-]+\w`), func(found string) string {
 		_, host, _ := strings.Cut(found, "://")
 		host = strings.ToLower(host)
 		if slices.Contains(public, host) || match("*.example", host) || match("*example.com", host) || match("*.test", host) {
 			return ""
 		}
-		private := regexp.MustCompile(`registry|mirror|proxy|nexus|artifactory`).MatchString(host)
-		if !strings.Contains(host, ".") && !private { // a stand-in of a test, or a name inside a deployment
+		if !strings.Contains(host, ".") && !private.MatchString(host) { // a stand-in of a test, or a name inside a deployment
 			return ""
 		}
 		return fmt.Sprintf("host %s is not among those of internal/tidy/text.go; name only public ones that a reader needs", host)
@@ -126,7 +120,7 @@ func findTargets(t Tree) []Violation {
 		}
 	}
 	// Only what is written as code: in prose "make sure" is no target.
-	return t.search(t.texts(".md"), "(`|^)make [a-z][\\w-]*", func(found string) string {
+	return search(t.texts(".md"), []string{"make "}, regexp.MustCompile("(`|^)make [a-z][\\w-]*"), func(found string) string {
 		_, name, _ := strings.Cut(found, "make ")
 		if targets[name] {
 			return ""
@@ -153,7 +147,7 @@ func findVariables(t Tree) []Violation {
 			}
 		}
 	}
-	return t.search(t.texts(".md"), variable.String(), func(found string) string {
+	return search(t.texts(".md"), []string{"PAVANE_"}, variable, func(found string) string {
 		if known[found] || known[strings.TrimSuffix(found, "_FILE")] {
 			return ""
 		}
@@ -182,4 +176,23 @@ func findLinks(t Tree) []Violation {
 
 func (t Tree) hasDir(name string) bool {
 	return slices.ContainsFunc(t.Files, func(f File) bool { return strings.HasPrefix(f.Path, name+"/") })
+}
+
+func findTestNames(t Tree) []Violation {
+	known := map[string]bool{}
+	for _, s := range t.Go {
+		for _, f := range functions(s) {
+			known[f.Name.Name] = s.Test
+		}
+	}
+	prose := t.texts(".md")
+	for i := range prose {
+		prose[i].Text = withoutCode(prose[i].Text)
+	}
+	return search(prose, []string{"Test", "Fuzz", "Benchmark", "Example"}, regexp.MustCompile(`\b(Test|Fuzz|Benchmark|Example)[A-Z]\w+`), func(found string) string {
+		if known[found] {
+			return ""
+		}
+		return "there is no test " + found
+	})
 }

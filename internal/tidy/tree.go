@@ -151,15 +151,28 @@ func match(pattern, name string) bool {
 	return err == nil && ok
 }
 
-// inLines reports every line of a file that a pattern matches.
-func inLines(f File, pattern *regexp.Regexp, text func(found string) string) []Violation {
+// search reports every place in the files that the pattern matches and about
+// which text has something to say. Only lines that hold one of the words are
+// looked at, because matching is slow; no words mean all lines.
+func search(files []File, words []string, pattern *regexp.Regexp, text func(found string) string) []Violation {
+	holds := func(s string) bool {
+		return len(words) == 0 || slices.ContainsFunc(words, func(w string) bool { return strings.Contains(s, w) })
+	}
 	var found []Violation
-	n := 0
-	for line := range strings.Lines(f.Text) {
-		n++
-		for _, hit := range pattern.FindAllString(line, -1) {
-			if message := text(hit); message != "" {
-				found = append(found, Violation{f.Path, n, message})
+	for _, f := range files {
+		if !holds(f.Text) {
+			continue
+		}
+		n := 0
+		for line := range strings.Lines(f.Text) {
+			n++
+			if !holds(line) {
+				continue
+			}
+			for _, hit := range pattern.FindAllString(line, -1) {
+				if message := text(hit); message != "" {
+					found = append(found, Violation{f.Path, n, message})
+				}
 			}
 		}
 	}

@@ -58,20 +58,23 @@ create table relay_journal (
   acked_at        timestamptz,
   -- Per "topic/partition": the offset of the chunk's first record.
   offsets         jsonb,
-  -- Per "topic/partition" whose batch Kafka refused: how many of the chunk's
-  -- leading records there are in the log (done), and how many are sent next
-  -- (size; 0: the rest). Written before a piece is sent, so that whoever sends
-  -- the chunk again cuts it in the same places.
+  -- Per "topic/partition" whose batch Kafka refused: the sizes of the pieces
+  -- that are in the log, the offset of the first one, and the size of the piece
+  -- that is sent next (0 or absent: the rest). Written before a piece is sent,
+  -- so that whoever sends the chunk again cuts it in the same places.
   progress        jsonb       not null default '{}'
 ) with (fillfactor = 50);
 
 -- Keys with a row that Kafka refuses for itself. The relay leaves out the key's
--- rows from since_id on; to let the key go on, see docs/operations.md.
+-- rows: those of the topic from since_id on, and all that later chunks would hold.
 create table relay_parked (
-  key       text        not null primary key,
-  since_id  bigint      not null,
-  reason    text        not null,
-  parked_at timestamptz not null default clock_timestamp()
+  key       text        not null,
+  topic     text        not null,
+  since_id  bigint      not null, -- the row that was refused
+  chunk     bigint      not null, -- the chunk that held it
+  reason    text        not null, -- Kafka's answer
+  parked_at timestamptz not null default clock_timestamp(),
+  primary key (key, topic)
 );
 
 -- The database cluster whose transaction ids the journal speaks of. A dump

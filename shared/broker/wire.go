@@ -44,9 +44,13 @@ type response struct {
 }
 
 // ApiKey implements protocol.Message.
+//
+//lint:ignore ST1003 the interface names it so
 func (r *response) ApiKey() protocol.ApiKey { return r.key }
 
 // ApiKey implements protocol.Message.
+//
+//lint:ignore ST1003 the interface names it so
 func (r *request) ApiKey() protocol.ApiKey { return r.key }
 
 // Required implements protocol.RawExchanger.

@@ -54,35 +54,6 @@ func load(env lookup, prefix string, cfg any) error {
 	return errors.Join(errs...)
 }
 
-// Unknown lists the environment variables that start with prefix and that none
-// of the given structs reads: most often a misspelt name. The caller decides
-// whether that is worth a warning.
-func Unknown(prefix string, cfgs ...any) ([]string, error) {
-	return unknown(os.Environ(), prefix, cfgs...)
-}
-
-func unknown(environ []string, prefix string, cfgs ...any) ([]string, error) {
-	known := map[string]bool{}
-	for _, cfg := range cfgs {
-		fields, err := fieldsOf(prefix, cfg)
-		if err != nil {
-			return nil, err
-		}
-		for _, f := range fields {
-			known[f.variable] = true
-			known[f.fileVariable()] = f.secret
-		}
-	}
-	var names []string
-	for _, entry := range environ {
-		name, _, _ := strings.Cut(entry, "=")
-		if strings.HasPrefix(name, strings.ToUpper(prefix)+"_") && !known[name] {
-			names = append(names, name)
-		}
-	}
-	return names, nil
-}
-
 // load sets the field from its file, its variable or its default.
 func (f field) load(env lookup) error {
 	text, set := env(f.variable)

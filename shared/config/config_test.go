@@ -241,18 +241,6 @@ func TestTable_DescribesEveryVariableOnce(t *testing.T) {
 	}
 }
 
-func TestUnknown_FindsTheMisspeltVariable(t *testing.T) {
-	t.Parallel()
-	environ := []string{"PAVANE_HTTP_ADR=x", "PAVANE_HTTP_ADDR=x", "PAVANE_API_TOKEN_FILE=/x", "PAVANE_USER_FILE=/x", "HOME=/", "PAVANEX=1"}
-	got, err := unknown(environ, "PAVANE", &settings{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := []string{"PAVANE_HTTP_ADR", "PAVANE_USER_FILE"}; !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
-	}
-}
-
 func write(t *testing.T, content string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "secret")

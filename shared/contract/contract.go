@@ -19,9 +19,17 @@ func Topics() event.Topics {
 // All returns a zero value of every event.
 func All() []event.Event {
 	return []event.Event{
-		OrderPlaced{}, OrderConfirmed{}, OrderCancelled{},
-		InventoryReserved{}, InventoryRejected{}, InventoryShipped{}, InventoryReleased{},
-		PaymentAuthorized{}, PaymentDeclined{}, PaymentCaptured{}, PaymentVoided{},
+		OrderPlaced{},
+		OrderConfirmed{},
+		OrderCancelled{},
+		InventoryReserved{},
+		InventoryRejected{},
+		InventoryShipped{},
+		InventoryReleased{},
+		PaymentAuthorized{},
+		PaymentDeclined{},
+		PaymentCaptured{},
+		PaymentVoided{},
 	}
 }
 

@@ -127,7 +127,7 @@ func (s *Server) recover(a *answer, r *http.Request) {
 		return
 	}
 	if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so
-		panic(p)
+		panic(p) // net/http's own way to abort an answer
 	}
 	s.config.Logger.ErrorContext(r.Context(), "handler panicked", "panic", fmt.Sprint(p),
 		"request_id", RequestID(r.Context()), "method", r.Method, "path", r.URL.Path, "stack", string(debug.Stack()))

@@ -23,8 +23,14 @@ func TestPlace_TellsDuplicateNextAndGap(t *testing.T) {
 		last, seq int64
 		want      inbox.Place
 	}{
-		{0, 1, inbox.Next}, {0, 2, inbox.Gap}, {1, 1, inbox.Duplicate}, {5, 1, inbox.Duplicate}, {5, 6, inbox.Next},
-		{5, 7, inbox.Gap}, {5, math.MaxInt64, inbox.Gap}, {math.MaxInt64, math.MaxInt64, inbox.Duplicate},
+		{0, 1, inbox.Next},
+		{0, 2, inbox.Gap},
+		{1, 1, inbox.Duplicate},
+		{5, 1, inbox.Duplicate},
+		{5, 6, inbox.Next},
+		{5, 7, inbox.Gap},
+		{5, math.MaxInt64, inbox.Gap},
+		{math.MaxInt64, math.MaxInt64, inbox.Duplicate},
 	} {
 		if got := (inbox.State{Last: c.last}).Place(c.seq); got != c.want {
 			t.Errorf("number %d after %d: %d, want %d", c.seq, c.last, got, c.want)

@@ -9,7 +9,11 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 	"time"
+
+	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
 )
 
 // dialer makes connections whose every read and write has a deadline. The
@@ -69,6 +73,13 @@ func (c *deadlineConn) Write(b []byte) (int, error) {
 }
 
 func mentionsSSLMode(url string) bool { return strings.Contains(url, "sslmode=") }
+
+// isCut tells whether the other side has closed the connection, as opposed to
+// silence or an address that does not answer.
+func isCut(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) || errors.Is(err, driver.ErrBadConn) ||
+		errors.Is(err, io.ErrUnexpectedEOF) || pq.As(err, pqerror.AdminShutdown) != nil
+}
 
 func isNetwork(err error) bool {
 	var ne net.Error

@@ -93,7 +93,7 @@ func Open(cfg Config) (*DB, error) {
 		return nil, fmt.Errorf("database URL: %w", err)
 	}
 	connector.Dialer(dialer{limit: cfg.NetworkTimeout, buffer: cfg.ReadBuffer})
-	pool := sql.OpenDB(connector)
+	pool := sql.OpenDB(preparing{connector})
 	pool.SetMaxOpenConns(cfg.MaxConns)
 	pool.SetMaxIdleConns(cfg.MaxConns)
 	pool.SetConnMaxIdleTime(5 * time.Minute)

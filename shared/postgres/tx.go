@@ -55,6 +55,28 @@ func (d *DB) Read(ctx context.Context, f func(ctx context.Context, tx *sqlx.Tx) 
 	return d.transact(ctx, &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead}, f)
 }
 
+// Get reads one row into dest by one query outside any transaction: it is of one
+// moment anyway, and costs a third of [DB.Read]. The query must change nothing,
+// because the driver may run it twice. No row is [sql.ErrNoRows].
+func (d *DB) Get(ctx context.Context, dest any, query string, args ...any) error {
+	return d.reading(ctx, func() error { return d.db.GetContext(ctx, dest, query, args...) })
+}
+
+// Select is [DB.Get] for any number of rows; dest is a pointer to a slice.
+func (d *DB) Select(ctx context.Context, dest any, query string, args ...any) error {
+	return d.reading(ctx, func() error { return d.db.SelectContext(ctx, dest, query, args...) })
+}
+
+// reading runs f again on connections that turn out to be cut.
+func (d *DB) reading(ctx context.Context, f func() error) error {
+	for attempt := 1; ; attempt++ {
+		err := f()
+		if err == nil || attempt == maxAttempts || ctx.Err() != nil || !isCut(err) && !stalePlan(err) {
+			return classify(err)
+		}
+	}
+}
+
 func (d *DB) transact(ctx context.Context, opts *sql.TxOptions, f func(context.Context, *sqlx.Tx) error) error {
 	if _, ok := ctx.Value(txKey{}).(*txState); ok {
 		return errNested
@@ -114,10 +136,10 @@ func unavailable(what string, err error) error {
 	return fault.Unavailable("database: %s: %w", what, err)
 }
 
-// conflicted tells whether another transaction was in the way and this one was
-// surely rolled back.
+// conflicted tells whether another transaction was in the way, perhaps that of a
+// migration, and this one was surely rolled back.
 func conflicted(err error) bool {
-	return pq.As(err, pqerror.TRSerializationFailure, pqerror.TRDeadlockDetected, pqerror.LockNotAvailable) != nil
+	return stalePlan(err) || pq.As(err, pqerror.TRSerializationFailure, pqerror.TRDeadlockDetected, pqerror.LockNotAvailable) != nil
 }
 
 // Retryable tells whether the same unit may succeed when run again: conflicts,

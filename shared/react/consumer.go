@@ -52,6 +52,7 @@ type ConsumerConfig struct {
 	BatchSize   int           // records in one transaction, at most; 0: 500
 	MaxBytes    int           // of one fetch from one broker; 0: 2 MiB
 	MaxWait     time.Duration // of one fetch without records; 0: 500 ms
+	Pace        time.Duration // least time between two small transactions: records that come meanwhile share one; 0: 10 ms
 	MaxAttempts int           // failed attempts of a handler until its key waits for an operator; 0: 20, about 30 s
 	RetryDelay  time.Duration // before the second attempt; doubled each time up to 2 s, half of it at random; 0: 50 ms
 	Watchdog    time.Duration // without progress while records are at hand, until the generation is given up; 0: 60 s
@@ -61,6 +62,7 @@ func (c *ConsumerConfig) setDefaults() {
 	c.BatchSize = orDefault(c.BatchSize, 500)
 	c.MaxBytes = orDefault(c.MaxBytes, 2<<20)
 	c.MaxWait = orDefault(c.MaxWait, 500*time.Millisecond)
+	c.Pace = orDefault(c.Pace, 10*time.Millisecond)
 	c.MaxAttempts = orDefault(c.MaxAttempts, 20)
 	c.RetryDelay = orDefault(c.RetryDelay, 50*time.Millisecond)
 	c.Watchdog = orDefault(c.Watchdog, time.Minute)
@@ -81,7 +83,7 @@ func (c *ConsumerConfig) validate() error {
 		return errors.New("consumer: Service, DB, Outbox and Source are required")
 	case len(c.Topics) == 0 || c.Partitions < 1:
 		return fmt.Errorf("consumer of %s: %d topics, %d partitions; want at least one of each", c.Service, len(c.Topics), c.Partitions)
-	case c.BatchSize < 1 || c.MaxBytes < 1 || c.MaxAttempts < 1 || c.MaxWait < 0 || c.RetryDelay < 0 || c.Watchdog < 0:
+	case c.BatchSize < 1 || c.MaxBytes < 1 || c.MaxAttempts < 1 || c.MaxWait < 0 || c.Pace < 0 || c.RetryDelay < 0 || c.Watchdog < 0:
 		return fmt.Errorf("consumer of %s: a size or duration is below its least value", c.Service)
 	}
 	return nil

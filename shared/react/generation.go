@@ -164,10 +164,17 @@ func (g *generation) begin(ctx context.Context) error {
 // batch is what one fetch brought, and from where it was.
 type batch struct {
 	broker.Fetched
-	at []broker.Position
+	at      []broker.Position
+	came    time.Time
+	applied chan struct{} // closed when it is
 }
 
-// fetch reads one batch ahead of the one that is applied.
+// readAhead is the number of records from which on the next ones are fetched
+// while these are applied. Behind fewer of them it is better to wait: all that
+// comes meanwhile is then one batch, and costs one transaction.
+const readAhead = 50
+
+// fetch brings batches to the one who applies them.
 func (g *generation) fetch(ctx context.Context, out chan<- batch) error {
 	at := make([]broker.Position, len(g.owned))
 	for i, o := range g.owned {
@@ -177,10 +184,8 @@ func (g *generation) fetch(ctx context.Context, out chan<- batch) error {
 	for ctx.Err() == nil {
 		f, err := g.c.cfg.Source.Fetch(ctx, at, g.c.cfg.MaxWait, g.c.cfg.MaxBytes)
 		if !slices.Equal(f.Next, at) && len(f.Next) == len(at) {
-			select {
-			case out <- batch{f, at}:
-			case <-ctx.Done():
-				return ctx.Err()
+			if err := g.deliver(ctx, out, batch{f, at, time.Now(), make(chan struct{})}); err != nil {
+				return err
 			}
 			at = f.Next
 		}
@@ -202,6 +207,24 @@ func (g *generation) fetch(ctx context.Context, out chan<- batch) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// deliver hands a batch over, and returns when the next may be fetched.
+func (g *generation) deliver(ctx context.Context, out chan<- batch, b batch) error {
+	select {
+	case out <- b:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if len(b.Records) >= readAhead {
+		return nil
+	}
+	select {
+	case <-b.applied:
+		return pause(ctx, g.c.cfg.Pace-time.Since(b.came))
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // halt takes the partitions out whose offset the log does not hold. Reading on
@@ -262,6 +285,7 @@ func (g *generation) applyAll(ctx context.Context, in <-chan batch) error {
 					return err
 				}
 			}
+			close(b.applied)
 			g.progress(false)
 			g.lag(b)
 		}

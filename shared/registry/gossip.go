@@ -165,7 +165,7 @@ func (g *Gossip) Lookup(service string) []Instance { return g.table.lookup(servi
 func (g *Gossip) Run(ctx context.Context) error {
 	tick := time.NewTicker(joinInterval)
 	defer tick.Stop()
-	var warned time.Time
+	warned := time.Now() // seeds that start together with this process get a moment
 	for {
 		if err := g.join(ctx); err != nil && ctx.Err() == nil && time.Since(warned) > joinWarnInterval {
 			warned = time.Now()

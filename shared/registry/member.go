@@ -118,7 +118,7 @@ func (e events) NotifyLeave(n *memberlist.Node) {
 }
 
 func (g *Gossip) changed(c Change) {
-	g.config.Logger.Info("instance changed", "service", c.Instance.Service, "id", c.Instance.ID,
+	g.config.Logger.Info("instance changed", "member", c.Instance.Service, "id", c.Instance.ID,
 		"addr", c.Instance.Addr, "up", c.Up)
 	if g.config.OnChange != nil {
 		g.config.OnChange(c)

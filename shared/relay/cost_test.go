@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -45,6 +46,17 @@ func blocks(t *testing.T, db *postgres.DB, query string, args string) int {
 	return explained[0].Plan.Hit + explained[0].Plan.Read
 }
 
+func must(t *testing.T, db *postgres.DB, query string, args ...any) {
+	t.Helper()
+	err := db.InTx(t.Context(), func(ctx context.Context, tx *sqlx.Tx) error {
+		_, err := tx.ExecContext(ctx, query, args...)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestLook_ManyOldRowsAndNoStatistics_CostFollowsTheNewRows(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
@@ -56,14 +68,8 @@ func TestLook_ManyOldRowsAndNoStatistics_CostFollowsTheNewRows(t *testing.T) {
 	defer db.Close()
 	fill := func(n int) {
 		t.Helper()
-		err := db.InTx(t.Context(), func(ctx context.Context, tx *sqlx.Tx) error {
-			_, err := tx.ExecContext(ctx, `insert into outbox (topic, key, sequence, event_id, type, headers, payload)
+		must(t, db, `insert into outbox (topic, key, sequence, event_id, type, headers, payload)
 select 't', 'k', 1, 'e', 'a.b.v1', '\x00', '\x00' from generate_series(1, $1)`, n)
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
 	}
 	fill(50000)
 	var at position
@@ -72,11 +78,45 @@ select 't', 'k', 1, 'e', 'a.b.v1', '\x00', '\x00' from generate_series(1, $1)`, 
 		t.Fatal(err)
 	}
 	fill(20)
+	// Parked keys must cost a lookup and no walk.
+	must(t, db, `insert into relay_parked (key, topic, since_id, chunk, reason) select 'p' || i, 't', 1, 1, '' from generate_series(1, 300) i`)
+	var target string
+	if err := db.SQL().QueryRow(`select pg_current_snapshot()::text`).Scan(&target); err != nil {
+		t.Fatal(err)
+	}
 	args := fmt.Sprintf("'%s', %d, '%s', 0, 1000", at.snapshot, at.id, at.xid)
 	if got := blocks(t, db, nextSQL, args); got > 150 {
 		t.Errorf("a look for 20 new rows behind 50000 old ones reads %d blocks", got)
 	}
-	if got := blocks(t, db, setSQL, args+", '"+at.snapshot+"'"); got > 150 {
+	if got := blocks(t, db, setSQL, args+", '"+target+"'"); got > 150 {
 		t.Errorf("a look into a set behind 50000 old rows reads %d blocks", got)
+	}
+	if got := blocks(t, db, chunkSQL, args+fmt.Sprintf(", '%s', %d, 1", target, at.id+20)); got > 250 {
+		t.Errorf("reading a chunk of 20 rows behind 50000 old ones again reads %d blocks", got)
+	}
+	if got := blocks(t, db, backlogSQL, fmt.Sprintf("'%s', %d, '%s', 0", at.snapshot, at.id, at.xid)); got > 250 {
+		t.Errorf("counting a backlog of 20 rows behind 50000 old ones reads %d blocks", got)
+	}
+}
+
+func TestMaintain_ParkedRow_IsKeptWhateverItsAge(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	pgtest.Migrate(t, pgtest.Open(t, url), migrations.Kit())
+	db, err := postgres.Open(Pool(url))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	must(t, db, `insert into outbox (topic, key, sequence, event_id, type, headers, payload, created_at)
+values ('t', 'k', 1, 'e', 'a.b.v1', '\x00', '\x00', '2020-02-02T00:00:00Z')`)
+	must(t, db, `insert into relay_parked (key, topic, since_id, chunk, reason) select o.key, o.topic, o.id, 1, '' from outbox o`)
+	r := &Relay{cfg: Config{DB: db, Retention: time.Hour}}
+	keep, err := r.keepFrom(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := time.Date(2020, 2, 2, 0, 0, 0, 0, time.UTC); !keep.Equal(want) {
+		t.Errorf("rows are kept from %v on, want %v, when the parked one was written", keep, want)
 	}
 }

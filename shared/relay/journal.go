@@ -8,9 +8,8 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"strconv"
 	"time"
-
-	"github.com/jmoiron/sqlx"
 
 	"pavane/shared/broker"
 	"pavane/shared/postgres"
@@ -31,6 +30,7 @@ type chunk struct {
 	counts   map[string]int   // per "topic/partition": records of this chunk
 	stamp    int64            // timestamp of the records, milliseconds since 1970
 	acked    bool
+	progress map[string]progress // per "topic/partition" that goes in pieces
 
 	age  time.Duration // since it was planned, by the database's clock
 	mine bool          // this relay planned it or sends it
@@ -48,26 +48,27 @@ type position struct {
 
 // origin is the position before every row: no normal transaction is visible in
 // its snapshot.
-var origin = position{snapshot: "3:3:", id: 0, xid: "0"}
+func origin() position { return position{snapshot: "3:3:", id: 0, xid: "0"} }
 
 const (
 	headSQL = `select chunk, prev::text, prev_id, prev_xid::text, target::text, target_id, target_xid::text, after_id, upto_id, row_count,
-  last_of_set, producer_id, producer_epoch, first_sequences, counts, stamp_ms, acked_at is not null,
+  last_of_set, producer_id, producer_epoch, first_sequences, counts, progress, stamp_ms, acked_at is not null,
   (extract(epoch from clock_timestamp() - planned_at) * 1e6)::bigint
 from relay_journal `
 	// planSQL and ackSQL are single statements and not transactions of several:
 	// a relay that is stopped in mid-transaction would hold its lock on the
 	// chunk's number against all others. Both are safe to run twice.
 	planSQL = `with acked as (
-  update relay_journal set acked_at = clock_timestamp(), offsets = $17 where chunk = $16 and acked_at is null and $17::jsonb is not null)
+  update relay_journal set acked_at = clock_timestamp() - $19 * interval '1 microsecond', offsets = $17
+  where chunk = $16 and acked_at is null and $17::jsonb is not null)
 insert into relay_journal (chunk, prev, prev_id, prev_xid, target, target_id, target_xid, after_id, upto_id, row_count,
   last_of_set, producer_id, producer_epoch, first_sequences, counts, stamp_ms)
 values ($1, $2, $3, $4, $5, $6, coalesce($7::xid8, pg_current_xact_id()), $8, $9, $10, $11, $12, $13, $14, $15, $18)
 on conflict (chunk) do nothing returning target_xid::text`
-	ackSQL = `update relay_journal set acked_at = clock_timestamp(), offsets = $2 where chunk = $1 and acked_at is null`
+	ackSQL = `update relay_journal set acked_at = clock_timestamp() - $3 * interval '1 microsecond', offsets = $2 where chunk = $1 and acked_at is null`
 	// renewSQL moves an open chunk to a new producer epoch; whoever reads the
-	// chunk afterwards sends it that way.
-	renewSQL = `update relay_journal set producer_id = $3, producer_epoch = $4, first_sequences = $5
+	// chunk afterwards sends it that way, from its beginning.
+	renewSQL = `update relay_journal set producer_id = $3, producer_epoch = $4, first_sequences = $5, progress = '{}'
 where chunk = $1 and acked_at is null and producer_epoch = $2`
 )
 
@@ -78,21 +79,21 @@ func loadHead(ctx context.Context, db *postgres.DB) (*chunk, error) {
 
 func loadChunk(ctx context.Context, db *postgres.DB, which string, args ...any) (*chunk, error) {
 	var (
-		c             chunk
-		first, counts []byte
-		micros        int64
+		c                     chunk
+		first, counts, pieces []byte
+		micros                int64
 	)
 	err := db.SQL().QueryRowContext(ctx, headSQL+which, args...).Scan(&c.number, &c.prev.snapshot, &c.prev.id, &c.prev.xid,
 		&c.target.snapshot, &c.target.id, &c.target.xid, &c.after, &c.upto, &c.rows, &c.last,
-		&c.producer.ID, &c.producer.Epoch, &first, &counts, &c.stamp, &c.acked, &micros)
+		&c.producer.ID, &c.producer.Epoch, &first, &counts, &pieces, &c.stamp, &c.acked, &micros)
 	if errors.Is(err, sql.ErrNoRows) {
-		return &chunk{target: origin, last: true, acked: true}, nil
+		return &chunk{target: origin(), last: true, acked: true}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("relay journal: %w", err)
 	}
 	c.age = time.Duration(micros) * time.Microsecond
-	if err := errors.Join(json.Unmarshal(first, &c.first), json.Unmarshal(counts, &c.counts)); err != nil {
+	if err := errors.Join(json.Unmarshal(first, &c.first), json.Unmarshal(counts, &c.counts), json.Unmarshal(pieces, &c.progress)); err != nil {
 		return nil, fmt.Errorf("relay journal: chunk %d: sequences: %w", c.number, err)
 	}
 	return &c, nil
@@ -119,14 +120,16 @@ func (c *chunk) next(found *rowSet, p broker.Producer) *chunk {
 }
 
 // name is how the journal names a partition.
-func name(b *broker.Batch) string {
-	topic, partition := b.Topic()
-	return fmt.Sprintf("%s/%d", topic, partition)
+func name(b *broker.Batch) string { return place(b.Topic()) }
+
+func place(topic string, partition int32) string {
+	return topic + "/" + strconv.Itoa(int(partition))
 }
 
-// insert writes the plan and, with it, the acknowledgement of the chunk before.
-// It answers false when another relay has planned a chunk of this number.
-func (c *chunk) insert(ctx context.Context, db *postgres.DB, before *chunk, offsets map[string]int64) (bool, error) {
+// insert writes the plan and, with it, the acknowledgement of the chunk before,
+// which came age ago. It answers false when another relay has planned a chunk of
+// this number.
+func (c *chunk) insert(ctx context.Context, db *postgres.DB, before *chunk, offsets map[string]int64, age time.Duration) (bool, error) {
 	first, err := json.Marshal(c.first)
 	if err != nil {
 		return false, err
@@ -146,7 +149,7 @@ func (c *chunk) insert(ctx context.Context, db *postgres.DB, before *chunk, offs
 		drawn = &c.target.xid
 	}
 	err = db.SQL().QueryRowContext(ctx, planSQL, c.number, c.prev.snapshot, c.prev.id, c.prev.xid, c.target.snapshot, c.target.id, drawn,
-		c.after, c.upto, c.rows, c.last, c.producer.ID, c.producer.Epoch, first, counts, before.number, acked, c.stamp).Scan(&c.target.xid)
+		c.after, c.upto, c.rows, c.last, c.producer.ID, c.producer.Epoch, first, counts, before.number, acked, c.stamp, age.Microseconds()).Scan(&c.target.xid)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
@@ -156,10 +159,11 @@ func (c *chunk) insert(ctx context.Context, db *postgres.DB, before *chunk, offs
 	return true, nil
 }
 
-func (c *chunk) ack(ctx context.Context, db *postgres.DB, offsets map[string]int64) error {
+// ack notes that the chunk has been in the log since age ago.
+func (c *chunk) ack(ctx context.Context, db *postgres.DB, offsets map[string]int64, age time.Duration) error {
 	b, err := json.Marshal(offsets)
 	if err == nil {
-		_, err = db.SQL().ExecContext(ctx, ackSQL, c.number, b)
+		_, err = db.SQL().ExecContext(ctx, ackSQL, c.number, b, age.Microseconds())
 	}
 	if err != nil {
 		return fmt.Errorf("relay journal: acknowledge chunk %d: %w", c.number, err)
@@ -183,31 +187,35 @@ func (c *chunk) renew(ctx context.Context, db *postgres.DB, done map[string]int6
 	if err != nil {
 		return false, err
 	}
-	var changed int64
-	err = db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		res, err := tx.ExecContext(ctx, renewSQL, c.number, old, c.producer.ID, old+1, b)
-		if err != nil {
-			return err
-		}
-		changed, err = res.RowsAffected()
-		return err
-	})
-	if err != nil || changed == 0 {
+	res, err := db.SQL().ExecContext(ctx, renewSQL, c.number, old, c.producer.ID, old+1, b)
+	if err != nil {
+		return false, fmt.Errorf("relay journal: new epoch for chunk %d: %w", c.number, err)
+	}
+	if changed, err := res.RowsAffected(); err != nil || changed == 0 {
 		return false, err
 	}
-	c.producer.Epoch, c.first = old+1, first
+	c.producer.Epoch, c.first, c.progress = old+1, first, nil
 	return true, nil
 }
 
-// checkCounts compares the rows read again with what the journal fixed.
-func (c *chunk) checkCounts(batches []*broker.Batch) error {
-	got := make(map[string]int, len(batches))
-	for _, b := range batches {
+// checkCounts takes over how many records the journal fixed, and compares with
+// the rows read again.
+func (c *chunk) checkCounts(set *rowSet) error {
+	if set.counts == nil {
+		return errOvertaken
+	}
+	c.counts, c.progress = set.counts, set.progress
+	got := make(map[string]int, len(set.batches))
+	for _, b := range set.batches {
 		got[name(b)] = b.Len()
 	}
 	if !maps.Equal(got, c.counts) {
-		return fmt.Errorf("%w: chunk %d has rows %v, the journal fixed %v; rows of the outbox were changed or deleted by hand",
-			ErrRefuse, c.number, got, c.counts)
+		return c.rowsGone(got, c.counts)
 	}
 	return nil
+}
+
+func (c *chunk) rowsGone(got, fixed any) error {
+	return fmt.Errorf("%w: chunk %d has rows %v, the journal fixed %v; rows of the outbox were changed or deleted by hand",
+		ErrRefuse, c.number, got, fixed)
 }

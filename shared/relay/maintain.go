@@ -19,12 +19,20 @@ const (
 	trimSQL = `delete from relay_journal where chunk in (
   select j.chunk from relay_journal j where j.acked_at < $1 and j.chunk < (select max(chunk) from relay_journal) order by j.chunk limit 10000)`
 	backlogSQL = `select count(*), coalesce(extract(epoch from clock_timestamp() - min(b.created_at)), 0)::float8,
-  coalesce(min(b.created_at), clock_timestamp())
+  coalesce(min(b.created_at), clock_timestamp()), (select count(distinct p.key) from relay_parked p)
 from (
-  select o.created_at from outbox o where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8
+  select o.created_at from outbox o where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + waits + `
   union all
-  select o.created_at from ` + undecided + ` join outbox o on o.xid = x.xid and o.id > $4::bigint
+  select o.created_at from ` + undecided + ` cross join lateral (
+    select o.created_at from outbox o where o.xid = x.xid and o.id > $4::bigint` + waits + ` offset 0) o -- offset 0: one walk per transaction
 ) b`
+	// waits leaves out the rows of parked keys; those before the refused one may
+	// still be on their way.
+	waits = ` and not exists (select from relay_parked p where p.key = o.key and p.since_id <= o.id)`
+	// heldSQL finds the oldest row that is parked: from there on rows are kept,
+	// whatever their age.
+	heldSQL = `select least($1::timestamptz, min(o.created_at))
+from relay_parked p join outbox o on o.id = p.since_id`
 	identitySQL = `select system_identifier::text, pg_snapshot_xmax(pg_current_snapshot())::text::numeric < pg_snapshot_xmax($1::pg_snapshot)::text::numeric
 from pg_control_system()`
 	adoptSQL = `insert into relay_identity (system_identifier) values ($1) on conflict (one) do update set one = excluded.one returning system_identifier`
@@ -34,6 +42,7 @@ from pg_control_system()`
 type Backlog struct {
 	Rows   int64
 	Oldest time.Duration // age of the oldest waiting row; 0 when none waits
+	Parked int64         // keys with a row that Kafka refuses; their rows are not among Rows
 }
 
 // LoadBacklog counts the committed rows that the journal does not hold as
@@ -60,7 +69,7 @@ func loadBacklog(ctx context.Context, db *postgres.DB) (Backlog, time.Time, erro
 		seconds float64
 		oldest  time.Time
 	)
-	err = db.SQL().QueryRowContext(ctx, backlogSQL, from.snapshot, from.id, from.xid, after).Scan(&b.Rows, &seconds, &oldest)
+	err = db.SQL().QueryRowContext(ctx, backlogSQL, from.snapshot, from.id, from.xid, after).Scan(&b.Rows, &seconds, &oldest, &b.Parked)
 	if err != nil {
 		return Backlog{}, time.Time{}, fmt.Errorf("outbox backlog: %w", err)
 	}
@@ -72,9 +81,8 @@ func loadBacklog(ctx context.Context, db *postgres.DB) (Backlog, time.Time, erro
 // older than the retention, and trims the journal. It is best effort: what
 // fails now is tried again a minute later.
 func (r *Relay) maintain(ctx context.Context) {
-	_, oldest, err := loadBacklog(ctx, r.cfg.DB)
+	keep, err := r.keepFrom(ctx)
 	if err == nil {
-		keep := oldest.Add(-r.cfg.Retention)
 		err = r.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
 			// Dropping waits for readers; writers must not queue behind that wait.
 			if _, err := tx.ExecContext(ctx, `set local lock_timeout = '200ms'`); err != nil {
@@ -90,6 +98,20 @@ func (r *Relay) maintain(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		r.cfg.Logger.Warn("outbox maintenance failed; it is tried again in a minute", "error", err.Error())
 	}
+}
+
+// keepFrom returns the time from which on rows and journal are kept: all that
+// waits, all that is parked, and the retention before.
+func (r *Relay) keepFrom(ctx context.Context) (time.Time, error) {
+	_, oldest, err := loadBacklog(ctx, r.cfg.DB)
+	if err != nil {
+		return time.Time{}, err
+	}
+	keep := oldest.Add(-r.cfg.Retention)
+	if err := r.cfg.DB.SQL().QueryRowContext(ctx, heldSQL, keep).Scan(&keep); err != nil {
+		return time.Time{}, fmt.Errorf("outbox: oldest parked row: %w", err)
+	}
+	return keep, nil
 }
 
 // check refuses a database that is not the one whose journal this is: a dump
@@ -142,16 +164,18 @@ func newMetrics(reg prometheus.Registerer, db *postgres.DB) *metrics {
 // backlogCollector measures the backlog when somebody asks, never on the side.
 type backlogCollector struct{ db *postgres.DB }
 
-func (backlogCollector) descriptions() (rows, oldest *prometheus.Desc) {
+func (backlogCollector) descriptions() (rows, oldest, parked *prometheus.Desc) {
 	return prometheus.NewDesc("pavane_outbox_backlog", "Committed outbox rows that are not in the log yet.", nil, nil),
-		prometheus.NewDesc("pavane_outbox_oldest_seconds", "Age of the oldest row of the backlog.", nil, nil)
+		prometheus.NewDesc("pavane_outbox_oldest_seconds", "Age of the oldest row of the backlog.", nil, nil),
+		prometheus.NewDesc("pavane_relay_parked_keys", "Keys with a row that Kafka refuses; their rows wait for an operator.", nil, nil)
 }
 
 // Describe implements [prometheus.Collector].
 func (c backlogCollector) Describe(ch chan<- *prometheus.Desc) {
-	rows, oldest := c.descriptions()
+	rows, oldest, parked := c.descriptions()
 	ch <- rows
 	ch <- oldest
+	ch <- parked
 }
 
 // Collect implements [prometheus.Collector]. Without a database the figures are
@@ -163,7 +187,8 @@ func (c backlogCollector) Collect(ch chan<- prometheus.Metric) {
 	if err != nil {
 		return
 	}
-	rows, oldest := c.descriptions()
+	rows, oldest, parked := c.descriptions()
 	ch <- prometheus.MustNewConstMetric(rows, prometheus.GaugeValue, float64(b.Rows))
 	ch <- prometheus.MustNewConstMetric(oldest, prometheus.GaugeValue, b.Oldest.Seconds())
+	ch <- prometheus.MustNewConstMetric(parked, prometheus.GaugeValue, float64(b.Parked))
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"pavane/shared/broker"
@@ -21,6 +20,27 @@ type rowSet struct {
 	headChunk    int64
 	stamp        int64 // timestamp of the records, milliseconds since 1970
 	batches      []*broker.Batch
+
+	// Of a planned chunk: what the journal says of it, as the same statement
+	// sees both; nil when the journal does not hold it any more.
+	counts   map[string]int
+	progress map[string]progress
+	// only names the one partition whose rows are kept as records, and not as
+	// batches; empty for none.
+	only string
+	part part
+}
+
+// part is a partition's rows of a chunk, one by one.
+type part struct {
+	topic     string
+	partition int32
+	rows      []record
+}
+
+type record struct {
+	id                    int64
+	key, headers, payload []byte
 }
 
 // moved tells whether the journal has a newer head than the one known.
@@ -36,6 +56,10 @@ const (
 	inOrder = ` order by o.id limit $5`
 	now     = `(extract(epoch from clock_timestamp()) * 1000)::bigint`
 
+	// notParked leaves out parked keys. Not in, and not "<> all", which Postgres
+	// would look up row by row.
+	notParked = ` and o.key not in (select p.key from relay_parked p)`
+
 	// undecided are the transactions up to the position's xid that its snapshot
 	// does not show.
 	undecided = `(select pg_snapshot_xip($1::pg_snapshot) as xid
@@ -49,10 +73,10 @@ const (
   from outbox_id_seq s
 union all
 select r.id, r.topic, r.key, r.headers, r.payload from (
-  (` + columns + ` where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + inOrder + `)
+  (` + columns + ` where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + notParked + inOrder + `)
   union all
   select o.id, o.topic, o.key, o.headers, o.payload from ` + undecided + ` cross join lateral (
-    ` + columns + ` where o.xid = x.xid and o.id > $4::bigint` + inOrder + `) o
+    ` + columns + ` where o.xid = x.xid and o.id > $4::bigint` + notParked + inOrder + `) o
   order by 1 limit $5) r`
 
 	// setSQL reads on in a set that is fixed by its target, $6.
@@ -61,74 +85,104 @@ select r.id, r.topic, r.key, r.headers, r.payload from (
     ''::text, ''::bytea, ''::bytea
 union all
 select r.id, r.topic, r.key, r.headers, r.payload from (
-  (` + columns + ` where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + inTarget + inOrder + `)
+  (` + columns + ` where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + inTarget + notParked + inOrder + `)
   union all
   select o.id, o.topic, o.key, o.headers, o.payload from ` + undecided + ` cross join lateral (
-    ` + columns + ` where o.xid = x.xid and o.id > $4::bigint` + inTarget + inOrder + `) o
+    ` + columns + ` where o.xid = x.xid and o.id > $4::bigint` + inTarget + notParked + inOrder + `) o
+  order by 1 limit $5) r`
+
+	// chunkSQL reads chunk $8 again, up to its last row $7. It leaves out what
+	// was left out when the chunk was planned, and what was parked out of it
+	// since; counts and progress are of the same moment.
+	inChunk = inTarget + ` and o.id <= $7::bigint and not exists (select from relay_parked p
+      where p.key = o.key and (p.chunk < $8::bigint or p.topic = o.topic and p.since_id <= o.id))`
+	chunkSQL = `select 0::bigint, json_build_object('counts', j.counts, 'progress', j.progress)::text, ''::text, ''::bytea, ''::bytea
+  from (values ($8::bigint)) n (chunk) left join relay_journal j on j.chunk = n.chunk
+union all
+select r.id, r.topic, r.key, r.headers, r.payload from (
+  (` + columns + ` where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + inChunk + inOrder + `)
+  union all
+  select o.id, o.topic, o.key, o.headers, o.payload from ` + undecided + ` cross join lateral (
+    ` + columns + ` where o.xid = x.xid and o.id > $4::bigint` + inChunk + inOrder + `) o
   order by 1 limit $5) r`
 )
 
 // reader turns rows into batches and keeps the batches' memory between chunks.
 type reader struct {
-	next, set  *sql.Stmt
-	partitions int
-	maxBytes   int
-	free       []*broker.Batch
-	inUse      []*broker.Batch
+	next, set, again *sql.Stmt
+	partitions       int
+	maxBytes         int
+	free             []*broker.Batch
+	inUse            []*broker.Batch
 }
 
 // newReader prepares the queries: prepared, a look costs one round trip.
 func newReader(ctx context.Context, cfg Config) (*reader, error) {
 	r := &reader{partitions: cfg.Partitions, maxBytes: cfg.ChunkBytes}
-	var err error
-	if r.next, err = cfg.DB.SQL().PrepareContext(ctx, nextSQL); err != nil {
-		return nil, fmt.Errorf("outbox: prepare: %w", err)
-	}
-	if r.set, err = cfg.DB.SQL().PrepareContext(ctx, setSQL); err != nil {
-		return nil, errors.Join(fmt.Errorf("outbox: prepare: %w", err), r.next.Close())
+	for _, p := range []struct {
+		stmt  **sql.Stmt
+		query string
+	}{{&r.next, nextSQL}, {&r.set, setSQL}, {&r.again, chunkSQL}} {
+		var err error
+		if *p.stmt, err = cfg.DB.SQL().PrepareContext(ctx, p.query); err != nil {
+			r.close()
+			return nil, fmt.Errorf("outbox: prepare: %w", err)
+		}
 	}
 	return r, nil
 }
 
 func (r *reader) close() {
-	// A statement that the server still holds ends with its connection.
-	_ = r.next.Close()
-	_ = r.set.Close()
+	for _, stmt := range []*sql.Stmt{r.next, r.set, r.again} {
+		if stmt != nil {
+			_ = stmt.Close() // one that the server still holds ends with its connection
+		}
+	}
 }
 
 // after reads what comes after the head: the rest of its set, else a new set.
 func (r *reader) after(ctx context.Context, head *chunk, limit int) (*rowSet, error) {
 	if !head.last {
 		s := &rowSet{prev: head.prev, target: head.target, after: head.upto}
-		if err := r.read(ctx, s, r.set, limit, 0); err != nil || s.rows > 0 {
+		if err := r.read(ctx, s, r.set, limit, s.target.snapshot); err != nil || s.rows > 0 {
 			return s, err
 		}
 	}
 	s := &rowSet{prev: head.target}
-	return s, r.read(ctx, s, r.next, limit, 0)
+	return s, r.read(ctx, s, r.next, limit)
 }
 
 // chunk reads the rows of a planned chunk again, the same ones in the same
-// order.
+// order, without those that were parked out of it since.
 func (r *reader) chunk(ctx context.Context, c *chunk) (*rowSet, error) {
-	s := &rowSet{prev: c.prev, target: c.target, after: c.after, stamp: c.stamp}
-	return s, r.read(ctx, s, r.set, c.rows, c.upto)
+	return r.planned(ctx, c, "")
 }
 
-// read fills s with at most limit rows. A chunk read again ends with the row
-// upto; a new one, upto being 0, also where a partition's batch is full.
-func (r *reader) read(ctx context.Context, s *rowSet, query *sql.Stmt, limit int, upto int64) error {
-	r.free, r.inUse = append(r.free, r.inUse...), nil
-	args := []any{s.prev.snapshot, s.prev.id, s.prev.xid, s.after, limit}
-	if query == r.set {
-		args = append(args, s.target.snapshot)
+// records reads a partition's rows of a planned chunk again, one by one. The
+// batches of the last read stay as they are.
+func (r *reader) records(ctx context.Context, c *chunk, tp string) (*rowSet, error) {
+	return r.planned(ctx, c, tp)
+}
+
+func (r *reader) planned(ctx context.Context, c *chunk, only string) (*rowSet, error) {
+	s := &rowSet{prev: c.prev, target: c.target, after: c.after, stamp: c.stamp, only: only}
+	return s, r.read(ctx, s, r.again, c.rows, c.target.snapshot, c.upto, c.number)
+}
+
+// read fills s with at most limit rows. New rows end also where a partition's
+// batch is full; a chunk read again is as long as it was planned.
+func (r *reader) read(ctx context.Context, s *rowSet, query *sql.Stmt, limit int, more ...any) error {
+	if s.only == "" {
+		r.free, r.inUse = append(r.free, r.inUse...), nil
 	}
+	args := append([]any{s.prev.snapshot, s.prev.id, s.prev.xid, s.after, limit}, more...)
 	rows, err := query.QueryContext(ctx, args...)
 	if err != nil {
 		return fmt.Errorf("outbox: read: %w", err)
 	}
 	defer rows.Close()
-	fill := filler{reader: r, found: s, batches: make(map[string][]*broker.Batch, 1), limit: limit, upto: upto}
+	planned := query == r.again
+	fill := filler{reader: r, found: s, batches: make(map[string][]*broker.Batch, 1), planned: planned}
 	for rows.Next() && !fill.done {
 		if err := fill.scan(rows); err != nil {
 			return fmt.Errorf("outbox: read: %w", err)
@@ -137,7 +191,7 @@ func (r *reader) read(ctx context.Context, s *rowSet, query *sql.Stmt, limit int
 	if err := rows.Err(); err != nil {
 		return fmt.Errorf("outbox: read: %w", err)
 	}
-	if upto == 0 && s.rows == limit {
+	if !planned && s.rows == limit {
 		s.full = true
 	}
 	return nil
@@ -148,8 +202,7 @@ type filler struct {
 	*reader
 	found   *rowSet
 	batches map[string][]*broker.Batch // per topic, by partition
-	limit   int
-	upto    int64
+	planned bool                       // a chunk read again
 	began   bool
 	done    bool
 
@@ -168,8 +221,12 @@ func (f *filler) scan(rows *sql.Rows) error {
 	if f.id <= f.found.upto {
 		return fmt.Errorf("row %d after row %d; rows must come in the order of their ids", f.id, f.found.upto)
 	}
+	if f.found.only != "" {
+		f.keep()
+		return nil
+	}
 	b := f.batch()
-	if f.upto == 0 && b.Len() > 0 && b.Size()+len(f.headers)+len(f.payload)+len(f.key)+rowOverhead > f.maxBytes {
+	if !f.planned && b.Len() > 0 && b.Size()+len(f.headers)+len(f.payload)+len(f.key)+rowOverhead > f.maxBytes {
 		f.found.full, f.done = true, true
 		return nil
 	}
@@ -177,6 +234,19 @@ func (f *filler) scan(rows *sql.Rows) error {
 	f.found.upto = f.id
 	f.found.rows++
 	return nil
+}
+
+// keep adds the row to the records, when it is of their partition.
+func (f *filler) keep() {
+	f.found.upto = f.id
+	f.found.rows++
+	partition := broker.Partition(f.key, f.partitions)
+	if place(string(f.topic), partition) != f.found.only {
+		return
+	}
+	p := &f.found.part
+	p.topic, p.partition = string(f.topic), partition
+	p.rows = append(p.rows, record{id: f.id, key: bytes.Clone(f.key), headers: bytes.Clone(f.headers), payload: bytes.Clone(f.payload)})
 }
 
 // rowOverhead is more than a record's own fields take in a batch.
@@ -189,6 +259,9 @@ func (f *filler) describe() error {
 		LastID   int64  `json:"last_id"`
 		Head     int64  `json:"head"`
 		Stamp    int64  `json:"stamp"`
+
+		Counts   map[string]int      `json:"counts"`
+		Progress map[string]progress `json:"progress"`
 	}
 	if f.id != 0 {
 		return fmt.Errorf("row %d came before the description", f.id)
@@ -196,7 +269,7 @@ func (f *filler) describe() error {
 	if err := json.Unmarshal(f.topic, &d); err != nil {
 		return fmt.Errorf("description: %w", err)
 	}
-	f.found.headChunk = d.Head
+	f.found.headChunk, f.found.counts, f.found.progress = d.Head, d.Counts, d.Progress
 	if f.found.stamp == 0 { // a chunk read again keeps its stamp
 		f.found.stamp = d.Stamp
 	}

@@ -20,24 +20,50 @@ var errOvertaken = errors.New("another relay brought the chunk into the log")
 
 // send brings the head's batches into the log and returns the offset of each
 // partition's first record. It tries again for ever: the batches keep their
-// bytes and sequence numbers, so the broker keeps one copy.
+// bytes and sequence numbers, so the broker keeps one copy. Partitions whose
+// batch is refused come last, in pieces, and hold up no other.
 func (r *Relay) send(ctx context.Context, batches []*broker.Batch) (map[string]int64, error) {
 	offsets := make(map[string]int64, len(batches))
+	for {
+		if err := r.sendWhole(ctx, batches, offsets); err != nil {
+			return nil, err
+		}
+		err := r.sendPieces(ctx, offsets)
+		if err == nil {
+			return offsets, nil
+		}
+		if !errors.Is(err, errNewEpoch) {
+			return nil, err
+		}
+		set, err := r.reader.chunk(ctx, r.head)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.head.checkCounts(set); err != nil {
+			return nil, err
+		}
+		batches = set.batches
+	}
+}
+
+// sendWhole brings every batch into the log that is not to go in pieces.
+func (r *Relay) sendWhole(ctx context.Context, batches []*broker.Batch, offsets map[string]int64) error {
 	var pause backoff
 	for {
 		todo := batches[:0:0]
 		for _, b := range batches {
-			if _, ok := offsets[name(b)]; !ok {
+			_, sent := offsets[name(b)]
+			if _, inPieces := r.head.progress[name(b)]; !sent && !inPieces {
 				b.Seal(r.head.producer, r.head.first[name(b)])
 				todo = append(todo, b)
 			}
 		}
 		if len(todo) == 0 {
-			return offsets, nil
+			return nil
 		}
 		retry, err := r.sendOnce(ctx, todo, offsets)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if retry == nil {
 			continue
@@ -46,10 +72,10 @@ func (r *Relay) send(ctx context.Context, batches []*broker.Batch) (map[string]i
 			r.cfg.Logger.Warn("relay cannot publish and tries again", "chunk", r.head.number, "error", retry.Error())
 		}
 		if err := pause.wait(ctx); err != nil {
-			return nil, err
+			return err
 		}
 		if err := r.stillOurs(ctx); err != nil {
-			return nil, err
+			return err
 		}
 	}
 }
@@ -63,11 +89,18 @@ func (r *Relay) sendOnce(ctx context.Context, batches []*broker.Batch, offsets m
 			offsets[name(batches[i])] = res.Offset
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
+		case errors.Is(res.Err, broker.ErrRefused):
+			if err := r.cut(ctx, batches[i], res.Err); err != nil {
+				return nil, err
+			}
 		case errors.Is(res.Err, broker.ErrSequenceGap), errors.Is(res.Err, broker.ErrFenced):
 			if err := r.stillOurs(ctx); err != nil {
 				return nil, err
 			}
-			if err := r.heal(ctx, batches[i], offsets, res.Err); err != nil {
+			if _, inPieces := r.head.progress[name(batches[i])]; inPieces {
+				continue // another relay sends it so
+			}
+			if err := r.heal(ctx, name(batches[i]), offsets, res.Err); err != nil {
 				retry = err
 			}
 		default:
@@ -77,7 +110,8 @@ func (r *Relay) sendOnce(ctx context.Context, batches []*broker.Batch, offsets m
 	return retry, nil
 }
 
-// stillOurs looks whether the head is still the journal's open head. A relay
+// stillOurs looks whether the head is still the journal's open head, and takes
+// over how far others have brought it. A relay
 // that slept past its time finds that another one went on; its own late copy
 // was a no-op for the broker.
 func (r *Relay) stillOurs(ctx context.Context) error {
@@ -88,6 +122,7 @@ func (r *Relay) stillOurs(ctx context.Context) error {
 	if head.number != r.head.number || head.acked || head.producer != r.head.producer {
 		return errOvertaken
 	}
+	r.head.counts, r.head.progress = head.counts, head.progress
 	return nil
 }
 
@@ -96,41 +131,29 @@ func (r *Relay) stillOurs(ctx context.Context) error {
 // takes a batch of this partition, then forward again to the head. Where
 // nothing is recognised, the head goes on under a new epoch from 0, and the
 // consumers' inboxes absorb what comes twice.
-func (r *Relay) heal(ctx context.Context, b *broker.Batch, done map[string]int64, cause error) error {
-	tp := name(b)
+func (r *Relay) heal(ctx context.Context, tp string, done map[string]int64, cause error) error {
 	r.cfg.Logger.Warn("the log lacks records that were acknowledged; putting them back from the outbox", "partition", tp, "cause", cause.Error())
-	from := r.head.number
+	var from int64
 	healer, err := newReader(ctx, r.cfg)
 	if err != nil {
 		return err
 	}
 	defer healer.close()
-	for number := r.head.number - 1; ; number-- {
-		c, err := loadChunk(ctx, r.cfg.DB, "where chunk = $1", number)
-		if err != nil {
-			return err
-		}
-		if c.number == 0 || c.producer != r.head.producer {
-			return r.newEpoch(ctx, done)
-		}
-		if c.counts[tp] == 0 {
-			continue
-		}
-		err = r.putBack(ctx, healer, c, tp)
+	for number := r.head.number; ; number-- {
+		err := r.putBack(ctx, healer, number, tp)
 		if err == nil {
 			from = number + 1
 			break
+		}
+		if errors.Is(err, errNoFurther) {
+			return r.newEpoch(ctx, done)
 		}
 		if !errors.Is(err, broker.ErrSequenceGap) {
 			return err
 		}
 	}
-	for number := from; number < r.head.number; number++ {
-		c, err := loadChunk(ctx, r.cfg.DB, "where chunk = $1", number)
-		if err != nil {
-			return err
-		}
-		if err := r.putBack(ctx, healer, c, tp); err != nil {
+	for number := from; number <= r.head.number; number++ {
+		if err := r.putBack(ctx, healer, number, tp); err != nil && !errors.Is(err, errNothing) {
 			return err
 		}
 	}
@@ -138,27 +161,56 @@ func (r *Relay) heal(ctx context.Context, b *broker.Batch, done map[string]int64
 	return nil
 }
 
-// putBack sends one partition's batch of an old chunk again.
-func (r *Relay) putBack(ctx context.Context, rd *reader, c *chunk, tp string) error {
-	if c.counts[tp] == 0 {
-		return nil
-	}
-	set, err := rd.chunk(ctx, c)
+var (
+	errNoFurther = errors.New("the journal goes back no further under this producer epoch")
+	// errNothing: a chunk without records of the partition; look further back.
+	errNothing = fmt.Errorf("%w: the chunk has no record of this partition", broker.ErrSequenceGap)
+)
+
+// putBack sends again what the journal says of one partition's records of a
+// chunk: from the last piece that the broker recognises or takes.
+func (r *Relay) putBack(ctx context.Context, rd *reader, number int64, tp string) error {
+	c, err := loadChunk(ctx, r.cfg.DB, "where chunk = $1", number)
 	if err != nil {
 		return err
 	}
-	for _, b := range set.batches {
-		if name(b) != tp {
-			continue
-		}
-		if b.Len() != c.counts[tp] {
-			return fmt.Errorf("%w: chunk %d: %s has %d rows left, the journal fixed %d; they are older than the retention",
-				broker.ErrSequenceGap, c.number, tp, b.Len(), c.counts[tp])
-		}
-		b.Seal(c.producer, c.first[tp])
-		return r.cfg.Publisher.Produce(ctx, []*broker.Batch{b})[0].Err
+	if c.number == 0 || c.producer != r.head.producer {
+		return errNoFurther
 	}
-	return fmt.Errorf("%w: chunk %d: no row of %s is left; they are older than the retention", broker.ErrSequenceGap, c.number, tp)
+	sizes := c.pieces(tp, number == r.head.number)
+	if len(sizes) == 0 {
+		return errNothing
+	}
+	set, err := rd.records(ctx, c, tp)
+	if err != nil {
+		return err
+	}
+	if len(set.part.rows) != c.counts[tp] {
+		return fmt.Errorf("%w: chunk %d: %s has %d rows left, the journal fixed %d; they are older than the retention",
+			broker.ErrSequenceGap, number, tp, len(set.part.rows), c.counts[tp])
+	}
+	at, gap := progress{Sizes: sizes}.done(), error(errNothing)
+	for i := len(sizes) - 1; i >= 0; i-- {
+		at -= sizes[i]
+		if gap = r.produce(ctx, c, set.part, at, sizes[i]).Err; gap == nil {
+			return r.putForward(ctx, c, set.part, at+sizes[i], sizes[i+1:])
+		}
+		if !errors.Is(gap, broker.ErrSequenceGap) {
+			return gap
+		}
+	}
+	return gap
+}
+
+// putForward sends the pieces from place at on.
+func (r *Relay) putForward(ctx context.Context, c *chunk, p part, at int, sizes []int) error {
+	for _, size := range sizes {
+		if err := r.produce(ctx, c, p, at, size).Err; err != nil {
+			return err
+		}
+		at += size
+	}
+	return nil
 }
 
 func (r *Relay) newEpoch(ctx context.Context, done map[string]int64) error {
@@ -199,8 +251,8 @@ func (b *backoff) wait(ctx context.Context) error {
 }
 
 // nextIdle doubles the pause between looks at an idle outbox up to limit.
-func (b *backoff) nextIdle(limit time.Duration) time.Duration {
-	b.idle = min(max(2*b.idle, time.Millisecond), limit)
+func (b *backoff) nextIdle(first, limit time.Duration) time.Duration {
+	b.idle = min(max(2*b.idle, first), limit)
 	return b.idle
 }
 

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -27,11 +28,17 @@ const (
 	modeMigrate       // bring database and topics up to date, then end
 )
 
-type modeKey struct{}
+type askKey struct{}
 
-func modeOf(ctx context.Context) mode {
-	m, _ := ctx.Value(modeKey{}).(mode)
-	return m
+// ask is what the flags have asked for.
+type ask struct {
+	mode mode
+	out  io.Writer // where a description goes
+}
+
+func asked(ctx context.Context) ask {
+	a, _ := ctx.Value(askKey{}).(ask)
+	return a
 }
 
 // healthTimeout is how long -healthcheck waits for an answer.
@@ -51,23 +58,24 @@ const healthTimeout = 3 * time.Second
 // the routes.
 func Main(run func(ctx context.Context) error) {
 	ctx, stop := lifecycle.Signals(context.Background())
-	err := execute(ctx, os.Args, os.Stderr, run)
+	err := execute(ctx, os.Args, os.Stdout, os.Stderr, run)
+	stopped := ctx.Err() != nil && errors.Is(err, context.Canceled) // while it still waited for something
 	stop()
-	if err != nil {
+	if err != nil && !stopped {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", filepath.Base(os.Args[0]), err)
 		os.Exit(1)
 	}
 }
 
-func execute(ctx context.Context, args []string, out io.Writer, run func(ctx context.Context) error) error {
+func execute(ctx context.Context, args []string, out, usageOut io.Writer, run func(ctx context.Context) error) error {
 	flags := flag.NewFlagSet(filepath.Base(args[0]), flag.ContinueOnError)
-	flags.SetOutput(out)
+	flags.SetOutput(usageOut)
 	describe := flags.Bool("describe", false, "print the table of reactions as JSON and end; needs no connection")
 	migrate := flags.Bool("migrate", false, "apply the migrations, create the topics, and end")
 	health := flags.Bool("healthcheck", false, "ask the /readyz of the instance at "+Prefix+"_HTTP_ADDR and end")
 	flags.Usage = func() { usage(flags) }
 	if err := flags.Parse(args[1:]); err != nil {
-		if err == flag.ErrHelp {
+		if errors.Is(err, flag.ErrHelp) {
 			return nil
 		}
 		return err
@@ -78,9 +86,9 @@ func execute(ctx context.Context, args []string, out io.Writer, run func(ctx con
 	case *health:
 		return healthcheck(ctx)
 	case *describe:
-		ctx = context.WithValue(ctx, modeKey{}, modeDescribe)
+		ctx = context.WithValue(ctx, askKey{}, ask{modeDescribe, out})
 	case *migrate:
-		ctx = context.WithValue(ctx, modeKey{}, modeMigrate)
+		ctx = context.WithValue(ctx, askKey{}, ask{modeMigrate, out})
 	}
 	return run(ctx)
 }

@@ -37,6 +37,10 @@ type Spec struct {
 	Version    string       // of its HTTP API, in the OpenAPI document
 	Topics     event.Topics // where each kind goes
 	Migrations fs.FS        // its own tables; nil: it has no database
+
+	// Pace is the least time between two transactions of the consumer while
+	// little comes; 0 means 10 ms. What nobody waits for is cheaper with more.
+	Pace time.Duration
 }
 
 // serviceConns is the size of the service's pool. The relay has its own, so that
@@ -47,7 +51,7 @@ const serviceConns = 10
 type Service struct {
 	cfg       Config
 	spec      Spec
-	mode      mode
+	ask       ask
 	logger    *slog.Logger
 	metrics   *prometheus.Registry
 	db        *postgres.DB // nil without a database
@@ -78,18 +82,18 @@ type Service struct {
 func Open(ctx context.Context, cfg Config, spec Spec) (*Service, error) {
 	spec.Topics = inNamespace(cfg.Namespace, spec.Topics)
 	s := &Service{
-		cfg: cfg, spec: spec, mode: modeOf(ctx), topicsReady: make(chan struct{}),
+		cfg: cfg, spec: spec, ask: asked(ctx), topicsReady: make(chan struct{}),
 		logger:  telemetry.Logger(os.Stderr, spec.Name, cfg.Log),
 		metrics: telemetry.Registry(spec.Name, buildVersion()),
 	}
-	if s.mode == modeDescribe {
+	if s.ask.mode == modeDescribe {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
 	s.http = httpapi.New(httpapi.Config{
 		Title: spec.Name, Version: spec.Version, Addr: cfg.HTTPAddr, Drain: cfg.Drain,
 		Logger: s.logger, Registry: s.metrics, Checks: s.checks(),
 	})
-	if s.mode == modeDescribe {
+	if s.ask.mode == modeDescribe {
 		return s, nil
 	}
 	if err := s.open(ctx); err != nil {
@@ -146,9 +150,6 @@ func (s *Service) Outbox() *outbox.Outbox { return s.outbox }
 // HTTP is where routes are bound, with httpapi.Register.
 func (s *Service) HTTP() *httpapi.Server { return s.http }
 
-// API is the OpenAPI side of HTTP.
-func (s *Service) API() huma.API { return s.http.API() }
-
 // Logger is the process's logger.
 func (s *Service) Logger() *slog.Logger { return s.logger }
 
@@ -203,9 +204,9 @@ func (s *Service) Run(ctx context.Context) error {
 	if err := react.Validate(s.reactions, s.spec.Topics); err != nil {
 		return fmt.Errorf("%s: table of reactions: %w", s.spec.Name, err)
 	}
-	switch s.mode {
+	switch s.ask.mode {
 	case modeDescribe:
-		return describe(os.Stdout, s.spec, s.reactions)
+		return describe(s.ask.out, s.spec, s.reactions)
 	case modeMigrate:
 		return s.ensureTopics(ctx, true)
 	}

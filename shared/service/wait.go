@@ -34,7 +34,10 @@ func (s *Service) until(ctx context.Context, what string, retry func(error) bool
 			s.waitingFor.Store(nil)
 			return nil
 		}
-		if ctx.Err() != nil || !retry(err) {
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s: %w: %w", what, ctx.Err(), err)
+		}
+		if !retry(err) {
 			return fmt.Errorf("%s: %w", what, err)
 		}
 		missing := fmt.Sprintf("%s: %v", what, err)
@@ -46,7 +49,7 @@ func (s *Service) until(ctx context.Context, what string, retry func(error) bool
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", what, err)
+			return fmt.Errorf("%s: %w: %w", what, ctx.Err(), err)
 		}
 	}
 }

@@ -288,7 +288,6 @@ func TestEvents_LogAway_503(t *testing.T) {
 
 // burst is a log that brings many records at once and then none.
 type burst struct {
-	noLog
 	size int
 }
 

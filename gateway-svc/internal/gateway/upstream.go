@@ -239,8 +239,10 @@ func problemOf(service string, res reply) error {
 		return huma.ErrorWithHeaders(p, http.Header{"Retry-After": {after}})
 	}
 	if res.status < http.StatusBadRequest || res.status >= http.StatusInternalServerError {
-		return &huma.ErrorModel{Status: http.StatusBadGateway, Title: http.StatusText(http.StatusBadGateway),
-			Detail: fmt.Sprintf("%s failed with status %d; its log tells more", service, res.status)}
+		return &huma.ErrorModel{
+			Status: http.StatusBadGateway, Title: http.StatusText(http.StatusBadGateway),
+			Detail: fmt.Sprintf("%s failed with status %d; its log tells more", service, res.status),
+		}
 	}
 	return p
 }

@@ -31,15 +31,15 @@ type reservationRow struct {
 	UpdatedAt time.Time `db:"updated_at"`
 }
 
-func (row reservationRow) reservation() (Reservation, error) {
-	r := Reservation{
-		OrderID: row.OrderID, State: row.State, Reason: row.Reason, Version: row.Version,
-		CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt,
+func (r reservationRow) reservation() (Reservation, error) {
+	made := Reservation{
+		OrderID: r.OrderID, State: r.State, Reason: r.Reason, Version: r.Version,
+		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
 	}
-	if err := json.Unmarshal(row.Items, &r.Items); err != nil {
-		return Reservation{}, fmt.Errorf("items of order %s: %w", row.OrderID, err)
+	if err := json.Unmarshal(r.Items, &made.Items); err != nil {
+		return Reservation{}, fmt.Errorf("items of order %s: %w", r.OrderID, err)
 	}
-	return r, nil
+	return made, nil
 }
 
 func lockReservation(ctx context.Context, tx *sqlx.Tx, orderID string) (Reservation, error) {

@@ -111,7 +111,9 @@ func (s *Sender) sleep(ctx context.Context, pause time.Duration, listen bool) {
 
 // round claims some mails and delivers them. It returns how many were claimed.
 func (s *Sender) round(ctx context.Context) (int, error) {
-	began := time.Now()
+	// The claim must hold to the end of what is begun under it.
+	held, cancel := context.WithTimeout(ctx, holdTime-2*sendTime)
+	defer cancel()
 	mails, err := claim(ctx, s.db, claimLimit, holdTime)
 	if err != nil || len(mails) == 0 {
 		return 0, err
@@ -120,9 +122,9 @@ func (s *Sender) round(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	// What is begun is ended and noted, within limits, also when ctx ends.
-	work, cancel := outlive(ctx, stopGrace)
-	defer cancel()
-	proceed := func() bool { return ctx.Err() == nil && time.Since(began) < holdTime-2*sendTime }
+	work, stop := outlive(ctx, stopGrace)
+	defer stop()
+	proceed := func() bool { return held.Err() == nil }
 	return len(mails), s.deliver(work, mails, proceed)
 }
 

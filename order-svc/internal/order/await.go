@@ -2,15 +2,17 @@ package order
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
+
+	"pavane/shared/postgres"
 )
 
-// Another process may decide the order; its commit is noticed by polling.
-const (
-	pollMin = 25 * time.Millisecond
-	pollMax = 100 * time.Millisecond
-)
+// pollEvery is the pause between two looks for orders that another process has
+// decided.
+const pollEvery = 25 * time.Millisecond
 
 // Await returns the order as soon as it is decided, and else as it is when wait
 // is over or the service stops.
@@ -20,14 +22,14 @@ func (s *Service) Await(ctx context.Context, id string, wait time.Duration) (Ord
 	defer leave()
 	over := time.NewTimer(wait)
 	defer over.Stop()
-	for poll := pollMin; ; poll = min(2*poll, pollMax) {
+	for {
 		o, err := s.Get(ctx, id)
 		if err != nil || o.State != Placed {
 			return o, err
 		}
+		s.waiters.watch(s.wakeDecided)
 		select {
 		case <-woken:
-		case <-time.After(poll):
 		case <-over.C:
 			return s.Get(ctx, id)
 		case <-s.waiters.stopped:
@@ -38,10 +40,29 @@ func (s *Service) Await(ctx context.Context, id string, wait time.Duration) (Ord
 	}
 }
 
+// wakeDecided wakes those whose order was decided. One look serves all who wait,
+// however many they are. A look that fails is made up for by the next one.
+func (s *Service) wakeDecided(ids []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), pollTimeout)
+	defer cancel()
+	var decided []string
+	if err := s.db.Select(ctx, &decided, decidedSQL, postgres.Array(ids)); err != nil {
+		s.log.Debug("waiting orders cannot be looked at", "orders", len(ids), "error", err)
+		return
+	}
+	for _, id := range decided {
+		s.waiters.wake(id)
+	}
+}
+
+// pollTimeout bounds one look for decided orders.
+const pollTimeout = 5 * time.Second
+
 // waiters are those who wait in this process for an order to be decided.
 type waiters struct {
 	mu       sync.Mutex
 	byOrder  map[string]map[chan struct{}]struct{}
+	watched  bool // a goroutine looks for all of them
 	stopped  chan struct{}
 	stopOnce sync.Once
 }
@@ -65,6 +86,48 @@ func (w *waiters) join(id string) (woken <-chan struct{}, leave func()) {
 			delete(w.byOrder, id)
 		}
 	}
+}
+
+// watch lets look be called with the ids of all waiting orders every now and
+// then, until nobody waits.
+func (w *waiters) watch(look func(ids []string)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.watched {
+		return
+	}
+	w.watched = true
+	go func() {
+		for {
+			select {
+			case <-time.After(pollEvery):
+			case <-w.stopped:
+			}
+			ids := w.waiting()
+			if ids == nil {
+				return
+			}
+			look(ids)
+		}
+	}()
+}
+
+// waiting returns the orders that are waited for. When there are none, or the
+// service stops, it returns nil and the watch is over.
+func (w *waiters) waiting() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	select {
+	case <-w.stopped:
+		w.watched = false
+		return nil
+	default:
+	}
+	if len(w.byOrder) == 0 {
+		w.watched = false
+		return nil
+	}
+	return slices.Collect(maps.Keys(w.byOrder))
 }
 
 func (w *waiters) wake(id string) {

@@ -61,7 +61,7 @@ func (s *Service) Place(ctx context.Context, r Request) (o Order, replayed bool,
 			return err
 		}
 		if replayed = before != ""; replayed {
-			o, err = load(ctx, tx, getSQL, before)
+			o, err = load(ctx, tx.GetContext, getSQL, before)
 			return err
 		}
 		if o, err = s.place(ctx, tx, r, id); err != nil {
@@ -154,7 +154,7 @@ func (s *Service) act(ctx context.Context, id, lock string, f transition) (Order
 // change locks an order, makes a transition and saves what came of it. The lock
 // is what makes the numbers of the events dense.
 func (s *Service) change(ctx context.Context, tx *sqlx.Tx, id, lock string, f transition) (Order, []event.Numbered, error) {
-	before, err := load(ctx, tx, lock, id)
+	before, err := load(ctx, tx.GetContext, lock, id)
 	if err != nil {
 		return Order{}, nil, err
 	}
@@ -176,12 +176,8 @@ func (s *Service) change(ctx context.Context, tx *sqlx.Tx, id, lock string, f tr
 }
 
 // Get returns an order; an unknown one is a NotFound fault.
-func (s *Service) Get(ctx context.Context, id string) (o Order, err error) {
-	err = s.db.Read(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		o, err = load(ctx, tx, getSQL, id)
-		return err
-	})
-	return o, err
+func (s *Service) Get(ctx context.Context, id string) (Order, error) {
+	return load(ctx, s.db.Get, getSQL, id)
 }
 
 // Filter chooses orders for [Service.List].

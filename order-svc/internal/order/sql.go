@@ -21,8 +21,11 @@ const columns = `order_id, customer_id, email, state, coalesce(reason, '') as re
   shipped_at is not null as shipped, released_at is not null as released`
 
 const (
-	getSQL    = `select ` + columns + ` from orders where order_id = $1`
-	lockSQL   = getSQL + ` for update`
+	getSQL  = `select ` + columns + ` from orders where order_id = $1`
+	lockSQL = getSQL + ` for update`
+
+	decidedSQL = `select order_id from orders where order_id = any($1::uuid[]) and state <> 'placed'`
+
 	insertSQL = `with placed as (
   insert into orders (order_id, customer_id, email, items, total, currency, payment_method)
   values ($1, $2, $3, $4, $5, $6, $7) returning order_id, placed_at
@@ -102,14 +105,17 @@ func (r orderRow) order() (Order, error) {
 // of a UUID than this one, and answer with an error to the rest.
 func isID(text string) bool { return len(text) == len(newest) && uuid.Validate(text) == nil }
 
+// getter reads one row: in a transaction, or alone.
+type getter func(ctx context.Context, dest any, query string, args ...any) error
+
 // load reads one order with one of the statements that start with getSQL.
 // Without a row, or with an id that is no UUID, it is a NotFound fault.
-func load(ctx context.Context, tx *sqlx.Tx, query, id string) (Order, error) {
+func load(ctx context.Context, from getter, query, id string) (Order, error) {
 	if !isID(id) {
 		return Order{}, fault.NotFound("there is no order %.80q: order ids are UUIDs", id)
 	}
 	var r orderRow
-	err := tx.GetContext(ctx, &r, query, id)
+	err := from(ctx, &r, query, id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Order{}, fault.NotFound("there is no order %s", id)
 	}

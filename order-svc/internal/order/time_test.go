@@ -91,7 +91,7 @@ func TestFireDue_OrderIsBeingDecided_DoesNotWaitForIt(t *testing.T) {
 	b := setup(t, atOnce)
 	locked, other := b.place(), b.place()
 	b.must(b.db.InTx(b.ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		if _, err := load(ctx, tx, lockSQL, locked.ID); err != nil {
+		if _, err := load(ctx, tx.GetContext, lockSQL, locked.ID); err != nil {
 			return err
 		}
 		soon, cancel := context.WithTimeout(b.ctx, 5*time.Second) // a statement that waits takes 10 s to give up

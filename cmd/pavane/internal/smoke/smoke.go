@@ -143,8 +143,11 @@ func words(o client.Order) string {
 		word string
 		is   bool
 	}{
-		{o.Reason, o.Reason != ""}, {"captured", o.Effects.Captured}, {"shipped", o.Effects.Shipped},
-		{"voided", o.Effects.Voided}, {"released", o.Effects.Released},
+		{o.Reason, o.Reason != ""},
+		{"captured", o.Effects.Captured},
+		{"shipped", o.Effects.Shipped},
+		{"voided", o.Effects.Voided},
+		{"released", o.Effects.Released},
 	} {
 		if w.is {
 			text += " " + w.word

@@ -26,8 +26,11 @@ import (
 // gateway is the last, so that it has somebody to ask.
 func services() []service {
 	return []service{
-		{"order-svc", "orders"}, {"payment-svc", "payments"}, {"inventory-svc", "inventory"},
-		{"notification-svc", "notifications"}, {gateway, ""},
+		{"order-svc", "orders"},
+		{"payment-svc", "payments"},
+		{"inventory-svc", "inventory"},
+		{"notification-svc", "notifications"},
+		{gateway, ""},
 	}
 }
 
@@ -228,7 +231,7 @@ func (s *Stack) env(svc service, gatewayPort int, gossip string, join []string) 
 		return strings.HasPrefix(v, "PAVANE_POSTGRES=") || strings.HasPrefix(v, "PAVANE_KAFKA=") || strings.HasPrefix(v, "PAVANE_DIR=")
 	})
 	env = append(env,
-		"GOMEMLIMIT=48MiB", "GOGC=50",
+		"GOMEMLIMIT=40MiB", "GOGC=200",
 		"PAVANE_BROKERS="+s.cfg.Kafka, "PAVANE_CREATE_TOPICS=true", "PAVANE_NAMESPACE="+s.cfg.Namespace,
 		"PAVANE_REGISTRY_BIND="+gossip, "PAVANE_REGISTRY_JOIN="+strings.Join(join, ","),
 		"PAVANE_HTTP_ADDR="+loopback(0), "PAVANE_SEED=demo", "PAVANE_SMTP_ADDR="+s.Mail.Addr(),

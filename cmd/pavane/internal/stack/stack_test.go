@@ -1,0 +1,134 @@
+package stack
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"pavane/internal/await"
+)
+
+// asChild makes this test binary a service that does nothing but live.
+const asChild = "PAVANE_STACK_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asChild) != "" {
+		<-time.After(time.Minute)
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+const patience = 10 * time.Second
+
+func self(t *testing.T) string {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exe
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	await.True(t, patience, what, ok)
+}
+
+func TestLock_SecondHolderIsRefusedAndToldWhoRuns(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	held, err := lock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (State{Pid: 4711, Gateway: "http://127.0.0.1:8080"}).write(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lock(dir); err == nil || !strings.Contains(err.Error(), "process 4711 at http://127.0.0.1:8080") {
+		t.Fatalf("second lock: %v", err)
+	}
+	held.Close() //nolint:errcheck // as the end of the process does
+	// Not at once: a child that another test forks holds it too until its exec.
+	eventually(t, "free again", func() bool {
+		again, err := lock(dir)
+		if err == nil {
+			again.Close() //nolint:errcheck // a test
+		}
+		return err == nil
+	})
+}
+
+func TestLoad_NothingRunsSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	if _, err := Load(t.TempDir()); err == nil || !strings.Contains(err.Error(), "pavane up") {
+		t.Fatalf("err = %v", err)
+	}
+}
+
+func TestChild_KilledServiceIsStartedAgainUntilStopped(t *testing.T) {
+	t.Parallel()
+	exits, pids := make(chan Exit, 4), make(chan Process, 4)
+	c := &child{
+		name: "some-svc", binary: self(t), env: append(os.Environ(), asChild+"=1"), log: t.TempDir() + "/logs/some.log",
+		onExit: func(e Exit) { exits <- e }, onPid: func(p Process) { pids <- p },
+	}
+	if err := c.start(); err != nil {
+		t.Fatal(err)
+	}
+	first := <-pids
+	if err := syscall.Kill(first.Pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	second := <-pids
+	e := <-exits
+	if e.Pid != first.Pid || e.NewPid != second.Pid || !strings.Contains(e.How, "killed") || first.Identity == second.Identity {
+		t.Fatalf("told %+v; first %+v, second %+v", e, first, second)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	c.stop(ctx)
+	if identity(second.Pid) == second.Identity {
+		t.Fatalf("process %d is still there", second.Pid)
+	}
+}
+
+func TestChild_MissingBinaryIsAnErrorAtOnce(t *testing.T) {
+	t.Parallel()
+	c := &child{name: "some-svc", binary: t.TempDir() + "/none", log: t.TempDir() + "/l", onPid: func(Process) {}}
+	if err := c.start(); err == nil {
+		t.Fatal("started")
+	}
+}
+
+func TestReap_EndsOnlyWhatIsStillTheSameProcess(t *testing.T) {
+	t.Parallel()
+	start := func() *exec.Cmd {
+		cmd := exec.Command(self(t))
+		cmd.Env = append(os.Environ(), asChild+"=1")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		go cmd.Wait() //nolint:errcheck // collects it
+		return cmd
+	}
+	left, other := start(), start()
+	defer other.Process.Kill() //nolint:errcheck // a test
+	eventually(t, "program runs", func() bool {
+		return strings.HasSuffix(identity(left.Process.Pid), self(t)) && strings.HasSuffix(identity(other.Process.Pid), self(t))
+	})
+	n, err := reap(State{Services: map[string]Process{
+		"left":  {Pid: left.Process.Pid, Identity: identity(left.Process.Pid)},
+		"other": {Pid: other.Process.Pid, Identity: "1 /somebody/else"}, // the pid was given to another
+	}})
+	if err != nil || n != 1 {
+		t.Fatalf("reaped %d: %v", n, err)
+	}
+	if identity(left.Process.Pid) != "" || identity(other.Process.Pid) == "" {
+		t.Fatalf("left is %q, other is %q", identity(left.Process.Pid), identity(other.Process.Pid))
+	}
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"pavane/shared/story"
+)
+
+func TestTell_EventsComeByTimeAndAfterTheirCause(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	acked, offset := at.Add(20*time.Millisecond), int64(7)
+	stories := map[string]story.Story{
+		"inventory-svc": {
+			Written: []story.Written{{Sequence: 1, Kind: "inventory.reserved.v1", ID: "b", CausationID: "a", CreatedAt: at}},
+			Parked:  []story.Parked{{Source: "/order-svc", Sequence: 2, Kind: "order.confirmed.v1", Cause: "gap", Reason: "one is missing"}},
+		},
+		"order-svc": {
+			Written: []story.Written{{Sequence: 1, Kind: "order.placed.v1", ID: "a", CreatedAt: at, AckedAt: &acked, Topic: "orders.events.v1", Partition: 3, Offset: &offset}},
+			Applied: []story.Applied{{Source: "/inventory-svc", LastSequence: 1, AppliedAt: at.Add(time.Second)}},
+		},
+	}
+	var out bytes.Buffer
+	if err := tell(&out, "o-1", stories); err != nil {
+		t.Fatal(err)
+	}
+	text := out.String()
+	rest := text
+	for _, want := range []string{
+		"order o-1", "order.placed.v1", "20.0 ms", "orders.events.v1/3@7", "inventory.reserved.v1", "order.placed.v1", "not yet",
+		"has applied /inventory-svc up to #1", "gap: one is missing",
+	} {
+		i := strings.Index(rest, want)
+		if i < 0 {
+			t.Fatalf("%q is missing, or comes too early, in:\n%s", want, text)
+		}
+		rest = rest[i+len(want):]
+	}
+}
+
+func TestTell_UnknownOrderIsAnError(t *testing.T) {
+	t.Parallel()
+	if err := tell(&bytes.Buffer{}, "o-1", map[string]story.Story{"order-svc": {}}); err == nil {
+		t.Fatal("told a story of nothing")
+	}
+}

@@ -1,0 +1,12 @@
+// Package docs owns the documents that binaries serve; Go can embed them only
+// from here.
+package docs
+
+import _ "embed"
+
+//go:embed asyncapi.json
+var asyncAPI []byte
+
+// AsyncAPI returns the AsyncAPI 3.0 document of the saga. The caller must not
+// change it.
+func AsyncAPI() []byte { return asyncAPI }

@@ -1,0 +1,50 @@
+package outbox_test
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jmoiron/sqlx"
+
+	"pavane/shared/event"
+	"pavane/shared/outbox"
+	"pavane/shared/pgtest"
+)
+
+// ParcelSent says that a parcel left the house.
+type ParcelSent struct {
+	ParcelID string `json:"parcel_id"`
+}
+
+func (ParcelSent) Kind() string  { return "parcel.sent.v1" }
+func (e ParcelSent) Key() string { return e.ParcelID }
+
+// The state and the event that tells of it stand or fall together.
+func ExampleOutbox_Append() {
+	t, end := pgtest.ForExample()
+	defer end()
+	db := pgtest.WithKit(t)
+
+	ctx := context.Background()
+	out, err := outbox.New(ctx, db, outbox.Config{Source: "/parcel-svc", Topics: event.Topics{"parcel": "parcels.events.v1"}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	err = db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		// Here the service changes its own tables. It locks the parcel's row and
+		// takes its new version, 1, as the number of the event.
+		return out.Append(ctx, tx, event.Number(1, ParcelSent{ParcelID: "p-1"})...)
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	<-out.Wake() // the relay of this process hears of the commit
+
+	var topic, kind, data string
+	const row = `select topic, type, convert_from(payload, 'UTF8') from outbox`
+	err = db.SQL().QueryRowContext(ctx, row).Scan(&topic, &kind, &data)
+	fmt.Println(topic, kind, data, err)
+	// Output: parcels.events.v1 parcel.sent.v1 {"parcel_id":"p-1"} <nil>
+}

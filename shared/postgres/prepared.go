@@ -1,0 +1,191 @@
+package postgres
+
+import (
+	"context"
+	"database/sql/driver"
+	"strings"
+
+	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
+)
+
+// maxPrepared bounds the statements that a connection keeps prepared. A program
+// has fewer texts than that; one that makes texts up goes on without the gain.
+const maxPrepared = 200
+
+// preparing makes connections that prepare each statement with arguments once.
+// The driver alone would parse and describe it each time, at the cost of a
+// second round trip; so the first use costs what every use did, and the others
+// half of it.
+type preparing struct{ driver.Connector }
+
+// Connect opens a connection.
+func (p preparing) Connect(ctx context.Context) (driver.Conn, error) {
+	c, err := p.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	full, ok := c.(pqConn)
+	if !ok { // another version of the driver: it works, only slower
+		return c, nil
+	}
+	return &preparedConn{pqConn: full, statements: map[string]preparedStmt{}}, nil
+}
+
+// pqConn is what a connection of the driver can do.
+type pqConn interface {
+	driver.Conn
+	driver.ConnPrepareContext
+	driver.ConnBeginTx
+	driver.QueryerContext
+	driver.ExecerContext
+	driver.Pinger
+	driver.SessionResetter
+	driver.Validator
+	driver.NamedValueChecker
+}
+
+type preparedStmt interface {
+	driver.Stmt
+	driver.StmtQueryContext
+	driver.StmtExecContext
+}
+
+// preparedConn is used by one goroutine at a time, as every connection is.
+type preparedConn struct {
+	pqConn
+	statements map[string]preparedStmt // they end with the connection
+	inTx       bool
+}
+
+// BeginTx begins a transaction. On a connection that was cut while it was idle,
+// nothing has happened yet, so the pool may take another one.
+func (c *preparedConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	tx, err := c.pqConn.BeginTx(ctx, opts)
+	if err != nil && ctx.Err() == nil && isCut(err) {
+		return nil, driver.ErrBadConn
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.inTx = true
+	return preparedTx{tx, c}, nil
+}
+
+type preparedTx struct {
+	driver.Tx
+	c *preparedConn
+}
+
+// Commit ends the transaction.
+func (t preparedTx) Commit() error {
+	t.c.inTx = false
+	return t.Tx.Commit()
+}
+
+// Rollback ends the transaction.
+func (t preparedTx) Rollback() error {
+	t.c.inTx = false
+	return t.Tx.Rollback()
+}
+
+// watched returns the context for a statement. The driver starts a goroutine to
+// watch each context that can end; within a transaction one watches already for
+// all of its statements, and more would cost as much as a short statement.
+func (c *preparedConn) watched(ctx context.Context) context.Context {
+	if c.inTx {
+		return context.WithoutCancel(ctx)
+	}
+	return ctx
+}
+
+// QueryContext runs a query by its prepared statement.
+func (c *preparedConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	st, err := c.statement(ctx, query, args)
+	if err != nil {
+		return nil, err
+	}
+	if st == nil {
+		return c.pqConn.QueryContext(ctx, query, args)
+	}
+	rows, err := st.QueryContext(ctx, args)
+	c.forget(query, err)
+	return rows, err
+}
+
+// ExecContext runs a statement by its prepared form.
+func (c *preparedConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	st, err := c.statement(ctx, query, args)
+	if err != nil {
+		return nil, err
+	}
+	if st == nil {
+		return c.pqConn.ExecContext(ctx, query, args)
+	}
+	res, err := st.ExecContext(ctx, args)
+	c.forget(query, err)
+	return res, err
+}
+
+// statement returns the prepared form of a text, nil when it shall be run as it
+// is: without arguments that takes one round trip anyway, and may be several
+// statements at once.
+func (c *preparedConn) statement(ctx context.Context, query string, args []driver.NamedValue) (preparedStmt, error) {
+	if len(args) == 0 {
+		return nil, nil
+	}
+	if st, ok := c.statements[query]; ok {
+		return st, nil
+	}
+	if len(c.statements) >= maxPrepared {
+		return nil, nil
+	}
+	made, err := c.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	st, ok := made.(preparedStmt)
+	if !ok {
+		return nil, made.Close()
+	}
+	c.statements[strings.Clone(query)] = st
+	return st, nil
+}
+
+// PrepareContext prepares a statement for the caller to keep.
+func (c *preparedConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	made, err := c.pqConn.PrepareContext(ctx, query)
+	if st, ok := made.(preparedStmt); ok && err == nil {
+		return watchedStmt{st, c}, nil
+	}
+	return made, err
+}
+
+type watchedStmt struct {
+	preparedStmt
+	c *preparedConn
+}
+
+// QueryContext runs the statement.
+func (s watchedStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	return s.preparedStmt.QueryContext(s.c.watched(ctx), args)
+}
+
+// ExecContext runs the statement.
+func (s watchedStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+	return s.preparedStmt.ExecContext(s.c.watched(ctx), args)
+}
+
+// forget drops a statement that the server cannot run as it was prepared.
+func (c *preparedConn) forget(query string, err error) {
+	if stalePlan(err) {
+		delete(c.statements, query)
+	}
+}
+
+// stalePlan tells whether a statement must be prepared anew: a migration has
+// changed what it returns, or somebody deallocated it.
+func stalePlan(err error) bool {
+	e := pq.As(err, pqerror.FeatureNotSupported, pqerror.InvalidSQLStatementName)
+	return e != nil && (e.Code == pqerror.InvalidSQLStatementName || strings.Contains(e.Message, "cached plan must not change result type"))
+}

@@ -1,0 +1,41 @@
+package sagatest_test
+
+import (
+	"context"
+	"fmt"
+
+	"pavane/shared/event"
+	"pavane/shared/outbox"
+	"pavane/shared/pgtest"
+	"pavane/shared/react"
+	"pavane/shared/sagatest"
+)
+
+// In a test, t is the test's own.
+func ExampleRequireHandledOnce() {
+	t, end := pgtest.ForExample()
+	defer end()
+	db := pgtest.WithKit(t)
+	out, err := outbox.New(context.Background(), db, outbox.Config{Source: "/example", Topics: event.Topics{"test": "tests.events.v1"}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	sagatest.RequireHandledOnce(t, db, out, react.On(answer, answered{}), asked{ID: "a-1", N: 1})
+	sagatest.RequirePublished(t, db, event.Number(1, answered{ID: "a-1", N: 1})...)
+	fmt.Println("three deliveries, one answer")
+	// Output: three deliveries, one answer
+}
+
+func ExampleApply() {
+	t, end := pgtest.ForExample()
+	defer end()
+	db := pgtest.WithKit(t)
+	out, err := outbox.New(context.Background(), db, outbox.Config{Source: "/example", Topics: event.Topics{"test": "tests.events.v1"}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(sagatest.Apply(t, db, out, react.On(answer), asked{ID: "a-1", N: 1})) // the emission is not declared
+	// Output: test.asked.v1 #1 is parked (fault): the reaction on test.asked.v1 emitted test.answered.v1, which it does not declare; add it to react.On
+}

@@ -1,0 +1,298 @@
+package service
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"pavane/internal/await"
+	"pavane/shared/broker"
+	"pavane/shared/brokertest"
+	"pavane/shared/config"
+	"pavane/shared/event"
+	"pavane/shared/pgtest"
+	"pavane/shared/react"
+)
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+
+const patience = 20 * time.Second
+
+// ping is the one event of the service under test, which reads it itself.
+type ping struct {
+	ID string `json:"id"`
+}
+
+func (ping) Kind() string  { return "ping.sent.v1" }
+func (p ping) Key() string { return p.ID }
+
+func spec() Spec {
+	return Spec{
+		Name: "ping-svc", Version: "1", Topics: event.Topics{"ping": "pings.v1"},
+		Migrations: fstest.MapFS{"00001_init.sql": {Data: []byte("-- +goose Up\ncreate table seen (id text primary key);\n")}},
+	}
+}
+
+// configured is the configuration of a service of this test alone.
+func configured(t *testing.T, database, kafka string) Config {
+	t.Helper()
+	var cfg Config
+	if err := config.Load(Prefix+"_TEST", &cfg); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() //nolint:errcheck // it only found a free port
+	cfg.Database, cfg.Brokers, cfg.HTTPAddr = database, []string{kafka}, l.Addr().String()
+	cfg.CreateTopics, cfg.Partitions, cfg.Namespace = true, 2, strings.ToLower(t.Name())+"."+event.NewID()+"."
+	return cfg
+}
+
+// status asks a health route; 0 means that nobody answers.
+func status(addr, route string) (int, string) {
+	res, err := http.Get("http://" + addr + route) //nolint:noctx // a test
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer res.Body.Close() //nolint:errcheck // it was read
+	b, _ := io.ReadAll(res.Body)
+	return res.StatusCode, string(b)
+}
+
+// eventually polls until ok.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	await.True(t, patience, what, ok)
+}
+
+// deaf is an address where nobody listens.
+func deaf(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() //nolint:errcheck // so that nobody listens
+	return l.Addr().String()
+}
+
+func TestOpen_WithoutDatabase_LivesNamesItAndWaits(t *testing.T) {
+	t.Parallel()
+	cfg := configured(t, "postgres://nobody@"+deaf(t)+"/none?sslmode=disable", deaf(t))
+	ctx, cancel := context.WithCancel(t.Context())
+	opened := make(chan error, 1)
+	go func() {
+		_, err := Open(ctx, cfg, spec())
+		opened <- err
+	}()
+	eventually(t, "waiting room", func() bool { code, _ := status(cfg.HTTPAddr, "/livez"); return code == http.StatusOK })
+	eventually(t, "readiness names the database", func() bool {
+		code, text := status(cfg.HTTPAddr, "/readyz")
+		return code == http.StatusServiceUnavailable && strings.Contains(text, "connection refused")
+	})
+	cancel()
+	if err := <-opened; !errors.Is(err, context.Canceled) {
+		t.Fatalf("Open returned %v", err)
+	}
+}
+
+func TestRun_WithoutKafka_ServesAndSaysWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	cfg := configured(t, pgtest.URL(t), deaf(t))
+	s, err := Open(t.Context(), cfg, spec())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	eventually(t, "readiness names Kafka", func() bool {
+		code, text := status(cfg.HTTPAddr, "/readyz")
+		return code == http.StatusServiceUnavailable && strings.Contains(text, "kafka") && strings.Contains(text, "[+]database ok")
+	})
+	if code, text := status(cfg.HTTPAddr, "/livez"); code != http.StatusOK {
+		t.Fatalf("livez: %d %s", code, text)
+	}
+	if err := s.DB().InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		return s.Outbox().Append(ctx, tx, event.Number(1, ping{"a"})...)
+	}); err != nil {
+		t.Fatalf("an event was not taken while Kafka is away: %v", err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// logged counts the records of the service's topic.
+func logged(t *testing.T, cfg Config) (n int64) {
+	t.Helper()
+	c, err := broker.Dial(broker.Config{Brokers: cfg.Brokers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	topic := cfg.Namespace + "pings.v1"
+	ranges, err := c.Offsets(t.Context(), topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range ranges[topic] {
+		n += r.End
+	}
+	return n
+}
+
+func TestRun_EventGoesRoundAndStopPublishesWhatIsCommitted(t *testing.T) {
+	t.Parallel()
+	cfg := configured(t, pgtest.URL(t), brokertest.Start(t))
+	s, err := Open(t.Context(), cfg, spec())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen, seeded atomic.Int64
+	s.Setup("seed", func(context.Context) error { seeded.Add(1); return nil })
+	s.React(
+		react.Origin("test", ping{}),
+		react.On(func(ctx context.Context, tx *sqlx.Tx, e ping) ([]event.Numbered, error) {
+			seen.Add(1)
+			_, err := tx.ExecContext(ctx, `insert into seen (id) values ($1)`, e.ID)
+			return nil, err
+		}),
+	)
+	// It outlives the consumer at the stop, and commits one more event then.
+	last := make(chan error, 1)
+	s.Go("last words", func(ctx context.Context) error {
+		<-ctx.Done()
+		last <- s.DB().InTx(context.WithoutCancel(ctx), func(ctx context.Context, tx *sqlx.Tx) error {
+			return s.Outbox().Append(ctx, tx, event.Number(1, ping{"last"})...)
+		})
+		return nil
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	eventually(t, "ready", func() bool { code, _ := status(cfg.HTTPAddr, "/readyz"); return code == http.StatusOK })
+	if err := s.DB().InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		return s.Outbox().Append(ctx, tx, event.Number(1, ping{"first"})...)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the event came round", func() bool { return seen.Load() == 1 })
+	if code, text := status(cfg.HTTPAddr, "/v1/story/first"); code != http.StatusOK || !strings.Contains(text, "ping.sent.v1") {
+		t.Fatalf("story: %d %s", code, text)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if err := <-last; err != nil {
+		t.Fatal(err)
+	}
+	if n := logged(t, cfg); n != 2 || seeded.Load() != 1 {
+		t.Fatalf("%d of 2 events are in the log after the stop; seeded %d times", n, seeded.Load())
+	}
+}
+
+func TestRun_TopicsOfAnotherShape_RefusesToRun(t *testing.T) {
+	t.Parallel()
+	cfg := configured(t, pgtest.URL(t), brokertest.Start(t))
+	c, err := broker.Dial(broker.Config{Brokers: cfg.Brokers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.EnsureTopics(t.Context(), []broker.Topic{{Name: cfg.Namespace + "pings.v1", Partitions: 3, ReplicationFactor: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(t.Context(), cfg, spec())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "has 3 partitions: want 2") {
+		t.Fatalf("Run returned %v", err)
+	}
+}
+
+// runPing is a service's run, with everything that main does.
+func runPing(cfg Config) func(context.Context) error {
+	return func(ctx context.Context) error {
+		s, err := Open(ctx, cfg, spec())
+		if err != nil {
+			return err
+		}
+		s.Setup("seed", func(context.Context) error { return errors.New("seeded") })
+		s.React(react.Origin("test", ping{}), react.On(func(context.Context, *sqlx.Tx, ping) ([]event.Numbered, error) { return nil, nil }))
+		return s.Run(ctx)
+	}
+}
+
+func TestMain_DescribePrintsTheTableWithoutAnyConnection(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	if err := execute(t.Context(), []string{"ping-svc", "-describe"}, &out, io.Discard, runPing(Config{})); err != nil {
+		t.Fatal(err)
+	}
+	var d Description
+	if err := json.Unmarshal(out.Bytes(), &d); err != nil {
+		t.Fatal(err)
+	}
+	if d.Service != "ping-svc" || len(d.Reactions) != 2 || d.Reactions[0].Emits[0] != "ping.sent.v1" || d.Reactions[1].On != "ping.sent.v1" {
+		t.Fatalf("described %+v", d)
+	}
+}
+
+func TestMain_MigrateMakesTablesAndTopicsAndEnds(t *testing.T) {
+	t.Parallel()
+	cfg := configured(t, pgtest.URL(t), brokertest.Start(t))
+	cfg.CreateTopics = false
+	if err := execute(t.Context(), []string{"ping-svc", "-migrate"}, io.Discard, io.Discard, runPing(cfg)); err != nil {
+		t.Fatal(err)
+	}
+	if n := logged(t, cfg); n != 0 {
+		t.Fatalf("%d records", n)
+	}
+}
+
+func TestMain_UnknownArgumentIsRefused(t *testing.T) {
+	t.Parallel()
+	err := execute(t.Context(), []string{"ping-svc", "serve"}, io.Discard, io.Discard, func(context.Context) error { return nil })
+	if err == nil || !strings.Contains(err.Error(), `"serve"`) {
+		t.Fatalf("err = %v", err)
+	}
+}
+
+func TestMain_HealthcheckFollowsReadiness(t *testing.T) {
+	for _, ready := range []bool{true, false} {
+		srv := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if !ready {
+				http.Error(w, "[-]database failed", http.StatusServiceUnavailable)
+			}
+		})}
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go srv.Serve(l) //nolint:errcheck // ends with Close
+		t.Setenv(Prefix+"_HTTP_ADDR", l.Addr().String())
+		err = execute(t.Context(), []string{"ping-svc", "-healthcheck"}, io.Discard, io.Discard, nil)
+		srv.Close() //nolint:errcheck // a test
+		if ready != (err == nil) || !ready && !strings.Contains(err.Error(), "database failed") {
+			t.Fatalf("ready %t: %v", ready, err)
+		}
+	}
+}
