@@ -10,7 +10,7 @@ import (
 type Config struct {
 	service.Config
 
-	Seed string `desc:"data to begin with: demo for the demo's goods; empty for none"`
+	Seed string `desc:"demo: begin with the demo's products, customers, wallets and stock; empty: with nothing"`
 }
 
 // Validate refuses a seed that does not exist.

@@ -18,7 +18,7 @@ const (
 type config struct {
 	service.Config
 	OrderDeadline time.Duration `default:"60s" desc:"how long an order may stay undecided before it is cancelled; 100ms to 24h"`
-	Seed          string        `desc:"demo: fill an empty catalogue and customer list at the start; empty: do not"`
+	Seed          string        `desc:"demo: begin with the demo's products, customers, wallets and stock; empty: with nothing"`
 }
 
 // Validate refuses values that could only fail later.

@@ -37,9 +37,10 @@ type BrokerConfig struct {
 // Broker is one broker that speaks the Kafka protocol inside this process. It is real protocol, not real
 // durability: one node, no replication.
 type Broker struct {
-	cluster *kfake.Cluster
-	addr    string
-	lock    *fileLock
+	cluster  *kfake.Cluster
+	addr     string
+	lock     *fileLock
+	sessions *sessions
 }
 
 // StartBroker starts a broker on loopback and returns when it takes requests. Topics are not made on demand. What a
@@ -48,6 +49,7 @@ type Broker struct {
 func StartBroker(cfg BrokerConfig) (*Broker, error) {
 	b := &Broker{}
 	if err := b.start(cfg); err != nil {
+		b.sessions.close()
 		if b.cluster != nil {
 			b.cluster.Close()
 		}
@@ -79,6 +81,7 @@ func (b *Broker) start(cfg BrokerConfig) (err error) {
 		return err
 	}
 	b.addr = b.cluster.ListenAddrs()[0]
+	b.sessions = watchSessions(b.cluster, b.addr)
 	if cfg.Dir != "" {
 		if err := os.Remove(filepath.Join(cfg.Dir, sequenceFile)); err != nil {
 			return fmt.Errorf("forget old sequence numbers: %w", err)
@@ -136,6 +139,7 @@ func (b *Broker) Cluster() *kfake.Cluster { return b.cluster }
 
 // Close writes what is kept to the directory and stops the broker. The second call does nothing.
 func (b *Broker) Close() {
+	b.sessions.close()
 	b.cluster.Close()
 	b.lock.unlock()
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"math/rand/v2"
+	"reflect"
 	"strings"
 	"time"
 
@@ -64,7 +65,10 @@ func (d *DB) Get(ctx context.Context, dest any, query string, args ...any) error
 
 // Select is [DB.Get] for any number of rows; dest is a pointer to a slice.
 func (d *DB) Select(ctx context.Context, dest any, query string, args ...any) error {
-	return d.reading(ctx, func() error { return d.db.SelectContext(ctx, dest, query, args...) })
+	return d.reading(ctx, func() error {
+		reflect.ValueOf(dest).Elem().SetZero() // a first try may have left rows
+		return d.db.SelectContext(ctx, dest, query, args...)
+	})
 }
 
 // reading runs f again on connections that turn out to be cut.

@@ -9,6 +9,7 @@ import (
 	"testing/fstest"
 
 	"github.com/jmoiron/sqlx"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"pavane/shared/brokertest"
 	"pavane/shared/event"
@@ -46,11 +47,14 @@ func ExampleOpen() {
 		fmt.Println(err)
 		return
 	}
+	heard := prometheus.NewCounter(prometheus.CounterOpts{Name: "parcels_heard_of_total", Help: "Parcels heard of."})
+	svc.Metrics().MustRegister(heard)
 	svc.React(
 		react.Origin("the start of the service", ParcelSent{}),
 		react.On(func(ctx context.Context, tx *sqlx.Tx, e ParcelSent) ([]event.Numbered, error) {
 			_, err := tx.ExecContext(ctx, `insert into parcels (parcel_id) values ($1)`, e.ParcelID)
 			fmt.Println("heard of", e.ParcelID)
+			heard.Inc()
 			stop()
 			return nil, err
 		}),
