@@ -45,7 +45,7 @@ func outboxCommand() *cobra.Command {
 				return err
 			}
 			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "service\twaiting\toldest\tchunk\trows in it\tplanned\tin the log")
+			fmt.Fprintln(w, "service\twaiting\toldest\tparked keys\tchunk\trows in it\tplanned\tin the log")
 			err := perDatabase(c.Context(), t.postgres, func(ctx context.Context, service string, db *postgres.DB) error {
 				line, err := outboxLine(ctx, db)
 				fmt.Fprintf(w, "%s\t%s\n", service, line)
@@ -70,7 +70,7 @@ func outboxLine(ctx context.Context, db *postgres.DB) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	line := fmt.Sprintf("%d\t%s", b.Rows, b.Oldest.Round(time.Millisecond))
+	line := fmt.Sprintf("%d\t%s\t%d", b.Rows, b.Oldest.Round(time.Millisecond), b.Parked)
 	rows, err := db.SQL().QueryContext(ctx, headSQL)
 	if err != nil {
 		return "", fmt.Errorf("read the journal: %w", err)

@@ -13,7 +13,9 @@ const (
 	outboxSQL  = `select id, topic, key, sequence, event_id, type, headers, payload, created_at from outbox order by id`
 	inboxSQL   = `select source, key, last_seq from inbox`
 	offsetsSQL = `select topic, partition, next_offset from inbox_offset`
-	parkedSQL  = `select source, key, sequence, type, reason from parked order by source, key, sequence limit 100`
+	parkedSQL  = `select source, key, sequence, type, reason from parked
+union all select 'its own outbox', p.key, o.sequence, o.type, p.reason from relay_parked p join outbox o on o.id = p.since_id
+order by source, key, sequence limit 100`
 
 	// The outbox was made on the day of its first migration; when its oldest
 	// daily partition is younger, older ones were dropped.

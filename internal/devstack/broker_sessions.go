@@ -30,14 +30,10 @@ type sessions struct {
 }
 
 type watchedGroup struct {
+	timeout time.Duration        // the longest session that a member has asked for
 	epoch   int32                // of the last look
 	since   time.Time            // of the look that first saw this epoch stable
-	members map[string]*lastSeen // by id
-}
-
-type lastSeen struct {
-	at      time.Time
-	timeout time.Duration
+	seen    map[string]time.Time // by member id
 }
 
 // watchSessions begins to watch.
@@ -62,21 +58,18 @@ func (s *sessions) close() {
 	}
 }
 
-// note takes a sign of life.
+// note takes a sign of life. A member that joins has no id before it gets its answer.
 func (s *sessions) note(req kmsg.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch r := req.(type) {
 	case *kmsg.JoinGroupRequest:
-		if r.MemberID == "" {
-			return // it gets its name with the answer, and comes again
-		}
 		g := s.groups[r.Group]
 		if g == nil {
-			g = &watchedGroup{members: map[string]*lastSeen{}}
+			g = &watchedGroup{seen: map[string]time.Time{}}
 			s.groups[r.Group] = g
 		}
-		g.members[r.MemberID] = &lastSeen{time.Now(), time.Duration(r.SessionTimeoutMillis) * time.Millisecond}
+		g.timeout = max(g.timeout, time.Duration(r.SessionTimeoutMillis)*time.Millisecond)
 	case *kmsg.SyncGroupRequest:
 		s.alive(r.Group, r.MemberID)
 	case *kmsg.HeartbeatRequest:
@@ -87,8 +80,8 @@ func (s *sessions) note(req kmsg.Request) {
 }
 
 func (s *sessions) alive(group, member string) {
-	if g := s.groups[group]; g != nil && g.members[member] != nil {
-		g.members[member].at = time.Now()
+	if g := s.groups[group]; g != nil && member != "" {
+		g.seen[member] = time.Now()
 	}
 }
 
@@ -131,18 +124,18 @@ func (s *sessions) expired(info *kfake.GroupInfo) (ids []string) {
 	if g.since.IsZero() || g.epoch != info.Epoch {
 		g.epoch, g.since = info.Epoch, now
 	}
-	present := make(map[string]*lastSeen, len(info.Members))
+	present := make(map[string]time.Time, len(info.Members))
 	for _, m := range info.Members {
-		seen := g.members[m.MemberID]
-		if seen == nil {
-			continue
+		last := g.seen[m.MemberID]
+		present[m.MemberID] = last
+		if last.Before(g.since) {
+			last = g.since // until then it may have waited
 		}
-		present[m.MemberID] = seen
-		if now.Sub(seen.at) > seen.timeout && now.Sub(g.since) > seen.timeout {
+		if now.Sub(last) > g.timeout {
 			ids = append(ids, m.MemberID)
 		}
 	}
-	g.members = present
+	g.seen = present
 	return ids
 }
 

@@ -21,9 +21,10 @@ var (
 	// ErrFenced means a newer epoch of this producer id is at work (47, 90).
 	// Nothing was written; stop sending as this producer.
 	ErrFenced = errors.New("kafka: producer fenced by a newer epoch")
-	// ErrRefused means the batch was refused for what it holds: too large,
-	// corrupt, a bad timestamp, against a policy (2, 10, 18, 32, 44, 87).
-	// Sending it again cannot help.
+	// ErrRefused means the batch was refused for what it holds: too large, not
+	// valid, against a policy (10, 18, 44, 87). Sending it again cannot help. A
+	// batch that arrived damaged (2) or bears a time the broker's clock does not
+	// accept (32) is not among them: that lies in the network or the clocks.
 	ErrRefused = errors.New("kafka refused the records")
 	// ErrForbidden means the client may not do this (29, 30, 31, 53, 58).
 	ErrForbidden = errors.New("kafka: not authorised")
@@ -47,7 +48,7 @@ func class(code int16) error {
 	switch code {
 	case codeOffsetOutOfRange:
 		return ErrOffsetRange
-	case 2, 10, 18, 32, 44, 87:
+	case 10, 18, 44, 87:
 		return ErrRefused
 	case 29, 30, 31, 53, 58:
 		return ErrForbidden

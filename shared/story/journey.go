@@ -31,12 +31,15 @@ select j.prev::text, j.target::text, j.after_id, j.planned_at, j.acked_at, (j.of
 from relay_journal j
 where j.chunk >= (select min(s.seen) from search s)
   and j.after_id < $2 and j.upto_id >= $2 and not pg_visible_in_snapshot($1::xid8, j.prev)
+  and not exists (select 1 from outbox o join relay_parked p on p.key = o.key and p.topic = o.topic and p.since_id <= o.id where o.id = $2)
 order by j.chunk limit 1`
 
-	// The chunk's rows before this one, in the order in which they went.
+	// The chunk's rows before this one, in the order in which they went. Rows of
+	// a key that Kafka refused did not go.
 	beforeSQL = `select o.key from outbox o
 where o.id > $1 and o.id < $2 and o.topic = $3
-  and pg_visible_in_snapshot(o.xid, $4::pg_snapshot) and not pg_visible_in_snapshot(o.xid, $5::pg_snapshot)`
+  and pg_visible_in_snapshot(o.xid, $4::pg_snapshot) and not pg_visible_in_snapshot(o.xid, $5::pg_snapshot)
+  and not exists (select 1 from relay_parked p where p.key = o.key and p.topic = o.topic and p.since_id <= o.id)`
 )
 
 // journey adds to an event what the relay's journal knows of it. The chunk that
