@@ -3,7 +3,7 @@
 SERVICES := order-svc payment-svc inventory-svc notification-svc gateway-svc
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo smoke smoke-kafka test test-race lint generate verify clean
+.PHONY: help build demo smoke smoke-kafka bench-saga test test-race lint generate verify clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test-race: ## run the tests under the race detector, those of whole processes as
 
 smoke-kafka: build ## run make smoke on a real Kafka; needs Java and Maven
 	$(STACK) -kafka -- sh -c 'bin/pavane up --smoke --kafka "$$PAVANE_KAFKA" --postgres "$$PAVANE_POSTGRES" $(UP)'
+
+bench-saga: build ## measure from POST to confirmed at 50 orders/s; BENCH="--real-kafka --rate 100 --json" for flags
+	bin/pavane bench saga $(BENCH)
 
 TOOL := go tool -modfile=tools/go.mod
 

@@ -19,6 +19,10 @@ import (
 	"pavane/shared/postgres"
 )
 
+// benchSettle is how long the system may work off what the load has left: a run
+// beyond its limits ends with a backlog, which is no difference.
+const benchSettle = 60 * time.Second
+
 type benchOptions struct {
 	up        upOptions
 	load      bench.Config
@@ -140,7 +144,7 @@ func measure(ctx context.Context, s *stack.Stack, o benchOptions, out io.Writer,
 	}
 	quiet := p.alive("auditing")
 	state := s.State()
-	v, err := audit.Run(ctx, audit.Source{Postgres: state.Postgres, Kafka: state.Kafka, Namespace: state.Namespace}, smokeSettle)
+	v, err := audit.Run(ctx, audit.Source{Postgres: state.Postgres, Kafka: state.Kafka, Namespace: state.Namespace}, benchSettle)
 	quiet()
 	if err != nil {
 		return false, err

@@ -209,3 +209,24 @@ func TestLock_HolderDies_IsFree(t *testing.T) {
 	}
 	l.unlock()
 }
+
+func TestSweep_DirectoryInUse_IsLeftAsItIs(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := tryLock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.unlock()
+	sweep(testContext(t), nil, dir)
+	info, err := os.Stat(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mode := info.Mode().Perm(); mode != 0o711 {
+		t.Errorf("mode is %o; another user's server can no longer walk through", mode)
+	}
+}

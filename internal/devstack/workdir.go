@@ -32,8 +32,8 @@ func takeWorkDir(ctx context.Context, as *account, dir, kind string, progress fu
 	return w, w.take(ctx, as, progress)
 }
 
-// take makes the directory and locks it. It is closed to others, except that they may walk through (0711) when the
-// server is another user.
+// take makes the directory and locks it, before it changes anything: the directory may be another process's. It is
+// closed to others, except that they may walk through (0711) when the server is another user.
 func (w *workDir) take(ctx context.Context, as *account, progress func(string)) error {
 	mode := os.FileMode(0o700)
 	if as != nil {
@@ -42,17 +42,17 @@ func (w *workDir) take(ctx context.Context, as *account, progress func(string)) 
 	if err := os.MkdirAll(w.path, mode); err != nil {
 		return fmt.Errorf("make directory: %w", err)
 	}
+	lock, err := tryLock(w.path)
+	if err != nil {
+		return err
+	}
+	w.lock = lock
 	if err := os.Chmod(w.path, mode); err != nil {
 		return fmt.Errorf("set access of directory: %w", err)
 	}
 	if !as.reaches(w.path) {
 		return fmt.Errorf("user %d, as which the server must run, cannot walk to %s; set TMPDIR to a place that it can", as.uid, w.path)
 	}
-	lock, err := tryLock(w.path)
-	if err != nil {
-		return err
-	}
-	w.lock = lock
 	return w.reapLeftovers(ctx, progress)
 }
 
