@@ -25,7 +25,7 @@ smoke: build ## run every path of the saga once, audit, and exit with the verdic
 
 # What speaks to a broker runs on a real Kafka, too, where Java and Maven are
 # present. CI demands it.
-KAFKA_SUITES := ./shared/broker/... ./shared/brokertest/... ./shared/relay/... ./shared/react/... ./shared/story/... ./gateway-svc/... ./order-svc/... ./e2e/...
+KAFKA_SUITES := ./shared/broker/... ./shared/brokertest ./shared/relay ./shared/react ./shared/story ./shared/sagatest ./shared/service ./gateway-svc/... ./order-svc ./internal/kitdoc ./e2e
 STACK := go run ./internal/teststack
 KAFKA := $(if $(CI),-kafka,-kafka-optional)
 

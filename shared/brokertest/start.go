@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"pavane/internal/await"
 	"pavane/internal/devstack"
 )
 
@@ -53,7 +54,33 @@ func Topic(t testing.TB, addr string, partitions int) string {
 	if os.Getenv(serverEnv) != "" {
 		t.Cleanup(func() { remove(t, addr, name) })
 	}
+	await.True(t, patience, "topic "+name+" can be read and written", func() bool { return serves(addr, name, partitions) })
 	return name
+}
+
+// serves tells whether every partition of a topic answers: a real broker knows
+// a topic before its partitions are there.
+func serves(addr, topic string, partitions int) bool {
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.ReplicaID = -1
+	asked := kmsg.NewListOffsetsRequestTopic()
+	asked.Topic = topic
+	for p := range partitions {
+		partition := kmsg.NewListOffsetsRequestTopicPartition()
+		partition.Partition, partition.Timestamp = int32(p), -1
+		asked.Partitions = append(asked.Partitions, partition)
+	}
+	req.Topics = append(req.Topics, asked)
+	resp, err := request[*kmsg.ListOffsetsResponse](addr, req)
+	if err != nil || len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != partitions {
+		return false
+	}
+	for _, p := range resp.Topics[0].Partitions {
+		if p.ErrorCode != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // remove deletes a topic.
