@@ -14,6 +14,7 @@ import (
 var shared struct {
 	dir      string // of the process; others may walk into it
 	postgres string // of somebody else, to be used; empty: each demo brings its own
+	mu       sync.Mutex
 }
 
 func services() []string {

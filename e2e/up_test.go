@@ -276,16 +276,7 @@ func existing(t testing.TB) (flags []string) {
 func ownSchemas(t testing.TB, name string) string {
 	t.Helper()
 	for _, database := range []string{"orders", "payments", "inventory", "notifications"} {
-		exists := false
-		onServer(t, "", func(db *sqlx.DB) error {
-			return db.Get(&exists, `select exists (select from pg_database where datname = $1)`, database)
-		})
-		if !exists {
-			onServer(t, "", func(db *sqlx.DB) error {
-				_, err := db.Exec(`create database ` + database)
-				return err
-			})
-		}
+		createDatabase(t, database)
 		onServer(t, database, func(db *sqlx.DB) error {
 			_, err := db.Exec(`create schema ` + name)
 			return err
@@ -303,6 +294,21 @@ func ownSchemas(t testing.TB, name string) string {
 	q.Set("search_path", name)
 	u.RawQuery = q.Encode()
 	return u.String()
+}
+
+// createDatabase makes a database where it is missing; no two tests at once.
+func createDatabase(t testing.TB, name string) {
+	t.Helper()
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	onServer(t, "", func(db *sqlx.DB) error {
+		exists := false
+		err := db.Get(&exists, `select exists (select from pg_database where datname = $1)`, name)
+		if err == nil && !exists {
+			_, err = db.Exec(`create database ` + name)
+		}
+		return err
+	})
 }
 
 // onServer works on a database of the existing server; empty is the one that its
