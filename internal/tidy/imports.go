@@ -37,7 +37,7 @@ shared/story           : shared/broker shared/event shared/inbox shared/postgres
 shared/service         : migrations shared/broker shared/config shared/event shared/failpoint shared/fault shared/httpapi shared/lifecycle shared/migrate shared/outbox shared/postgres shared/react shared/registry shared/relay shared/story shared/telemetry
 
 shared/pgtest          : internal/devstack migrations shared/migrate shared/postgres
-shared/brokertest      : internal/devstack shared/broker shared/event
+shared/brokertest      : internal/await internal/devstack shared/broker shared/event
 shared/sagatest        : shared/broker shared/event shared/inbox shared/outbox shared/postgres shared/react
 
 gateway-svc/internal/* : own/internal/* shared/broker shared/contract shared/event shared/fault shared/httpapi shared/registry
