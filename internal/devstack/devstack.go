@@ -9,6 +9,7 @@ package devstack
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -32,12 +33,20 @@ func FreePort(want int) (int, error) {
 			}
 		}
 	}
-	port, err := tryPort(0)
-	if err != nil {
-		return 0, fmt.Errorf("find a free port on %s: %w", loopback, err)
+	var err error
+	for range portSteps {
+		var port int
+		if port, err = tryPort(lowest + rand.IntN(beyond-lowest)); err == nil {
+			return port, nil
+		}
 	}
-	return port, nil
+	return 0, fmt.Errorf("find a free port on %s: %w", loopback, err)
 }
+
+// Any free port is one from here: below the ports that systems give to outgoing
+// connections (from 32768 on by Linux). One of those could be gone when its
+// server, or the server that is started again in its place, comes to bind it.
+const lowest, beyond = 15000, 30000
 
 // tryPort listens for a moment and returns the port it got.
 func tryPort(port int) (int, error) {
