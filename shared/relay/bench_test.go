@@ -66,6 +66,12 @@ func setupOn(t *testing.T, addr, topic string) *bench {
 	must(t, err)
 	t.Cleanup(client.Close)
 	b.client = client
+	// A real Kafka that has just started has no producer ids yet; a relay waits,
+	// but a test that lets it die at a point must reach that point.
+	await.True(t, 30*time.Second, "Kafka gives out producer ids", func() bool {
+		_, err := client.InitProducer(ctx)
+		return err == nil
+	})
 	b.out, err = outbox.New(ctx, b.db, outbox.Config{Source: "/test", Topics: event.Topics{"fact": b.topic}})
 	must(t, err)
 	return b

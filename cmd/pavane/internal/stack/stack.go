@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -231,7 +232,7 @@ func (s *Stack) env(svc service, gatewayPort int, gossip string, join []string) 
 		return strings.HasPrefix(v, "PAVANE_POSTGRES=") || strings.HasPrefix(v, "PAVANE_KAFKA=") || strings.HasPrefix(v, "PAVANE_DIR=")
 	})
 	env = append(env,
-		"GOMEMLIMIT=40MiB", "GOGC=200",
+		"GOMEMLIMIT=40MiB", "GOGC=400", "GOMAXPROCS="+strconv.Itoa(max(1, runtime.NumCPU()/2)),
 		"PAVANE_BROKERS="+s.cfg.Kafka, "PAVANE_CREATE_TOPICS=true", "PAVANE_NAMESPACE="+s.cfg.Namespace,
 		"PAVANE_REGISTRY_BIND="+gossip, "PAVANE_REGISTRY_JOIN="+strings.Join(join, ","),
 		"PAVANE_HTTP_ADDR="+loopback(0), "PAVANE_SEED=demo", "PAVANE_SMTP_ADDR="+s.Mail.Addr(),
