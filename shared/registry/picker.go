@@ -21,7 +21,7 @@ type Picker struct {
 	registry Registry
 
 	mu    sync.Mutex
-	next  int
+	next  map[string]int   // by service: whose turn it is
 	state map[string]*load // by address; only what is in use or put aside
 }
 
@@ -32,7 +32,9 @@ type load struct {
 }
 
 // NewPicker returns a picker over r.
-func NewPicker(r Registry) *Picker { return &Picker{registry: r, state: map[string]*load{}} }
+func NewPicker(r Registry) *Picker {
+	return &Picker{registry: r, next: map[string]int{}, state: map[string]*load{}}
+}
 
 // Pick chooses an instance of service, none of those at the addresses except, for
 // a retry elsewhere. Call done once when the request is over, with its error: one
@@ -48,19 +50,21 @@ func (p *Picker) Pick(service string, except ...string) (i Instance, done func(e
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	i = p.best(candidates)
+	p.next[service]++
+	i = p.best(candidates, p.next[service])
 	p.of(i.Addr).inFlight++
 	var once sync.Once
 	return i, func(err error) { once.Do(func() { p.done(i.Addr, err) }) }, nil
 }
 
-// best starts at another candidate each time, so that equals take turns.
-func (p *Picker) best(candidates []Instance) Instance {
+// best starts at the candidate whose turn it is, so that equals take turns. The
+// turns of each service are its own: callers that ask two services in a fixed
+// rhythm would otherwise meet the same instances for ever.
+func (p *Picker) best(candidates []Instance, turn int) Instance {
 	now := time.Now()
-	p.next++
-	best := candidates[p.next%len(candidates)]
+	best := candidates[turn%len(candidates)]
 	for n := range candidates {
-		c := candidates[(p.next+n)%len(candidates)]
+		c := candidates[(turn+n)%len(candidates)]
 		if p.better(c.Addr, best.Addr, now) {
 			best = c
 		}

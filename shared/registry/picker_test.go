@@ -47,6 +47,25 @@ func TestPicker_Equals_TakeTurns(t *testing.T) {
 	}
 }
 
+func TestPicker_TwoServicesInTurn_EachUsesAllItsInstances(t *testing.T) {
+	t.Parallel()
+	p := NewPicker(static(t, "order-svc=h:1,h:2;inventory-svc=h:3,h:4"))
+	count := map[string]int{}
+	for range 10 {
+		for _, service := range []string{"order-svc", "inventory-svc"} {
+			i, done, err := p.Pick(service)
+			if err != nil {
+				t.Fatal(err)
+			}
+			done(nil)
+			count[i.Addr]++
+		}
+	}
+	if len(count) != 4 {
+		t.Errorf("used %v, want all four", count)
+	}
+}
+
 func TestPicker_BusyInstance_IsPassedOver(t *testing.T) {
 	t.Parallel()
 	p := NewPicker(static(t, "order-svc=h:1,h:2"))
