@@ -111,9 +111,8 @@ func (r *Relay) sendOnce(ctx context.Context, batches []*broker.Batch, offsets m
 }
 
 // stillOurs looks whether the head is still the journal's open head, and takes
-// over how far others have brought it. A relay
-// that slept past its time finds that another one went on; its own late copy
-// was a no-op for the broker.
+// over how far others have brought it. A relay that slept past its time finds
+// that another one went on; its own late copy was a no-op for the broker.
 func (r *Relay) stillOurs(ctx context.Context) error {
 	head, err := loadHead(ctx, r.cfg.DB)
 	if err != nil {
