@@ -153,7 +153,7 @@ func TestPublish_HeldTransactionAndStoppedRelay_EachEventOnceAndInTime(t *testin
 	client, err := broker.Dial(broker.Config{Brokers: strings.Split(addr, ","), Topics: []string{topic}})
 	must(t, err)
 	t.Cleanup(client.Close)
-	out, err := outbox.New(t.Context(), db, outbox.Config{Source: "/e2e", Topics: event.Topics{"fact": topic}})
+	out, err := outbox.New(outbox.Config{Source: "/e2e", Topics: event.Topics{"fact": topic}})
 	must(t, err)
 
 	hold := holdTransaction(t)

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 func TestSaga_ThroughInboxAndOutbox_EachEventIsHandledOnce(t *testing.T) {
 	t.Parallel()
 	db := pgtest.WithKit(t, migrations.Inventory())
-	out, err := outbox.New(t.Context(), db, outbox.Config{Source: "/inventory-svc", Topics: contract.Topics()})
+	out, err := outbox.New(outbox.Config{Source: "/inventory-svc", Topics: contract.Topics()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,7 @@ func TestSaga_EveryReaction_EmitsOnlyWhatItDeclares(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	db := pgtest.WithKit(t, migrations.Order())
-	box, err := outbox.New(ctx, db, outbox.Config{Source: "/order-svc", Topics: contract.Topics()})
+	box, err := outbox.New(outbox.Config{Source: "/order-svc", Topics: contract.Topics()})
 	if err != nil {
 		t.Fatal(err)
 	}

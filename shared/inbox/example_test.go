@@ -30,7 +30,7 @@ func ExampleRedrive() {
 	defer end()
 	db := pgtest.WithKit(t)
 	ctx := context.Background()
-	out, err := outbox.New(ctx, db, outbox.Config{Source: "/depot-svc", Topics: event.Topics{"parcel": "parcels.events.v1"}})
+	out, err := outbox.New(outbox.Config{Source: "/depot-svc", Topics: event.Topics{"parcel": "parcels.events.v1"}})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -63,7 +63,7 @@ func ExampleDiscard() {
 	defer end()
 	db := pgtest.WithKit(t)
 	ctx := context.Background()
-	out, err := outbox.New(ctx, db, outbox.Config{Source: "/depot-svc", Topics: event.Topics{"parcel": "parcels.events.v1"}})
+	out, err := outbox.New(outbox.Config{Source: "/depot-svc", Topics: event.Topics{"parcel": "parcels.events.v1"}})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -1,6 +1,7 @@
 // Package inbox owns the tables inbox, inbox_offset and parked: what a service
 // has applied of each key of each source, from where it reads on, and which
-// records wait. It is SQL only; what a record does is decided in package react.
+// records wait. It is SQL only, one round trip for any number of records; what
+// a record does is decided in package react.
 //
 // One rule makes it safe: whoever changes inbox or parked for records of a
 // partition holds that partition's row of inbox_offset. A consumer whose

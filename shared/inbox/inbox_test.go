@@ -41,7 +41,6 @@ func TestPlace_TellsDuplicateNextAndGap(t *testing.T) {
 func TestValid_IsWhatTheTablesHold(t *testing.T) {
 	t.Parallel()
 	db := pgtest.WithKit(t)
-	store := open(t, db)
 	rapid.Check(t, func(rt *rapid.T) {
 		id := inbox.ID{
 			Source: rapid.OneOf(rapid.String(), rapid.Just("/order-svc")).Draw(rt, "source"),
@@ -54,7 +53,7 @@ func TestValid_IsWhatTheTablesHold(t *testing.T) {
 			return
 		}
 		in(t, db, func(ctx context.Context, tx *sqlx.Tx) error {
-			return store.Save(ctx, tx, nil, map[inbox.ID]int64{id: 1})
+			return inbox.Save(ctx, tx, nil, map[inbox.ID]int64{id: 1})
 		})
 	})
 }
@@ -62,7 +61,6 @@ func TestValid_IsWhatTheTablesHold(t *testing.T) {
 func TestPark_HoldsAnyBytes(t *testing.T) {
 	t.Parallel()
 	db := pgtest.WithKit(t)
-	store := open(t, db)
 	offset := int64(0)
 	rapid.Check(t, func(rt *rapid.T) {
 		raw := rapid.SliceOfN(rapid.Byte(), 0, 3000)
@@ -72,31 +70,30 @@ func TestPark_HoldsAnyBytes(t *testing.T) {
 			Topic: "t", Offset: offset, Kind: string(raw.Draw(rt, "kind")), Reason: string(raw.Draw(rt, "reason")),
 			Cause: inbox.Undecodable, Payload: raw.Draw(rt, "payload"),
 		}
-		in(t, db, func(ctx context.Context, tx *sqlx.Tx) error { return store.Park(ctx, tx, []inbox.Parked{p}) })
+		in(t, db, func(ctx context.Context, tx *sqlx.Tx) error { return inbox.Park(ctx, tx, []inbox.Parked{p}) })
 	})
 }
 
 func TestSave_NeverGoesBack(t *testing.T) {
 	t.Parallel()
 	db := pgtest.WithKit(t)
-	store := open(t, db)
 	id, at := inbox.ID{Source: "/s", Key: "k"}, inbox.Offset{Topic: "t", Partition: 1, Next: 7}
 	in(t, db, func(ctx context.Context, tx *sqlx.Tx) error {
-		_, err := store.Begin(ctx, tx, []inbox.Offset{at})
+		_, err := inbox.Begin(ctx, tx, []inbox.Offset{at})
 		return err
 	})
 	for _, n := range []int64{9, 3} {
 		at.Next = n
 		in(t, db, func(ctx context.Context, tx *sqlx.Tx) error {
-			return store.Save(ctx, tx, []inbox.Offset{at}, map[inbox.ID]int64{id: n})
+			return inbox.Save(ctx, tx, []inbox.Offset{at}, map[inbox.ID]int64{id: n})
 		})
 	}
 	in(t, db, func(ctx context.Context, tx *sqlx.Tx) error {
-		offsets, err := store.Begin(ctx, tx, []inbox.Offset{at})
+		offsets, err := inbox.Begin(ctx, tx, []inbox.Offset{at})
 		if err != nil {
 			return err
 		}
-		states, err := store.Load(ctx, tx, []inbox.ID{{Source: "/s", Key: "unknown"}, id})
+		states, err := inbox.Load(ctx, tx, []inbox.ID{{Source: "/s", Key: "unknown"}, id})
 		if err != nil {
 			return err
 		}
@@ -105,15 +102,6 @@ func TestSave_NeverGoesBack(t *testing.T) {
 		}
 		return nil
 	})
-}
-
-func open(t *testing.T, db *postgres.DB) *inbox.Store {
-	t.Helper()
-	store, err := inbox.Open(t.Context(), db)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return store
 }
 
 func in(t *testing.T, db *postgres.DB, f func(ctx context.Context, tx *sqlx.Tx) error) {

@@ -42,7 +42,7 @@ where topic = $1 and partition = $2 and record_offset = $3`
 // applied now: the one before it is applied and no operator is asked for. Only
 // ID, Topic and Partition of what it returns are set. At most limit are
 // returned.
-func (s *Store) Runnable(ctx context.Context, tx *sqlx.Tx, offsets []Offset, limit int) ([]Parked, error) {
+func Runnable(ctx context.Context, tx *sqlx.Tx, offsets []Offset, limit int) ([]Parked, error) {
 	topics, partitions, _ := columns(offsets)
 	rows, err := tx.QueryContext(ctx, runnableSQL, postgres.Array(topics), postgres.Array(partitions), limit)
 	if err != nil {
@@ -62,7 +62,7 @@ func (s *Store) Runnable(ctx context.Context, tx *sqlx.Tx, offsets []Offset, lim
 
 // Head returns the lowest parked record of an id from one partition, and false
 // when there is none. The caller holds the offset of the partition.
-func (s *Store) Head(ctx context.Context, tx *sqlx.Tx, id ID, topic string, partition int32) (Parked, bool, error) {
+func Head(ctx context.Context, tx *sqlx.Tx, id ID, topic string, partition int32) (Parked, bool, error) {
 	p := Parked{ID: id, Topic: topic, Partition: partition}
 	err := tx.QueryRowContext(ctx, headSQL, id.Source, id.Key, topic, partition).
 		Scan(&p.Sequence, &p.Offset, &p.Kind, &p.Headers, &p.Payload, &p.Reason, &p.Cause, &p.Attempts)
@@ -77,7 +77,7 @@ func (s *Store) Head(ctx context.Context, tx *sqlx.Tx, id ID, topic string, part
 
 // Drop takes a record out of the parked ones. The caller holds the offset of
 // its partition.
-func (s *Store) Drop(ctx context.Context, tx *sqlx.Tx, p Parked) error {
+func Drop(ctx context.Context, tx *sqlx.Tx, p Parked) error {
 	if _, err := tx.ExecContext(ctx, dropSQL, p.Topic, p.Partition, p.Offset); err != nil {
 		return fmt.Errorf("inbox: drop parked record of %q: %w", p.Key, err)
 	}
@@ -86,7 +86,7 @@ func (s *Store) Drop(ctx context.Context, tx *sqlx.Tx, p Parked) error {
 
 // Hold stores why a parked record goes on waiting: its Cause, Reason, Attempts
 // and RetryIn. The caller holds the offset of its partition.
-func (s *Store) Hold(ctx context.Context, tx *sqlx.Tx, p Parked) error {
+func Hold(ctx context.Context, tx *sqlx.Tx, p Parked) error {
 	_, err := tx.ExecContext(ctx, holdSQL, p.Topic, p.Partition, p.Offset, string(p.Cause), text(p.Reason), p.Attempts, p.RetryIn.Seconds())
 	if err != nil {
 		return fmt.Errorf("inbox: hold parked record of %q: %w", p.Key, err)
@@ -97,7 +97,7 @@ func (s *Store) Hold(ctx context.Context, tx *sqlx.Tx, p Parked) error {
 // Count returns how many keys wait for an operator or a missing record, and how
 // long it is until the next attempt at a record whose handler failed; idle when
 // there is none.
-func (s *Store) Count(ctx context.Context, tx *sqlx.Tx, idle time.Duration) (keys int, next time.Duration, err error) {
+func Count(ctx context.Context, tx *sqlx.Tx, idle time.Duration) (keys int, next time.Duration, err error) {
 	var seconds sql.Null[float64]
 	if err := tx.QueryRowContext(ctx, countSQL).Scan(&keys, &seconds); err != nil {
 		return 0, 0, fmt.Errorf("inbox: count parked keys: %w", err)

@@ -50,32 +50,11 @@ from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::integer[], $6:
 on conflict (topic, partition, record_offset) do nothing`
 )
 
-// Store runs the inbox's statements. Each is one round trip, however many
-// records it is for.
-type Store struct {
-	ensure, lock, load, save *sql.Stmt
-}
-
-// Open prepares the statements in db, which must have the kit's tables.
-func Open(ctx context.Context, db *postgres.DB) (*Store, error) {
-	s := &Store{}
-	for _, p := range []struct {
-		stmt **sql.Stmt
-		text string
-	}{{&s.ensure, ensureSQL}, {&s.lock, lockSQL}, {&s.load, loadSQL}, {&s.save, saveSQL}} {
-		var err error
-		if *p.stmt, err = db.SQL().PrepareContext(ctx, p.text); err != nil {
-			return nil, fmt.Errorf("inbox: prepare: %w", err)
-		}
-	}
-	return s, nil
-}
-
 // Begin makes the missing rows of partitions, reading on at Next, and returns
 // the offsets that count, ordered by topic and partition.
-func (s *Store) Begin(ctx context.Context, tx *sqlx.Tx, offsets []Offset) ([]Offset, error) {
+func Begin(ctx context.Context, tx *sqlx.Tx, offsets []Offset) ([]Offset, error) {
 	topics, partitions, nexts := columns(offsets)
-	if _, err := tx.StmtContext(ctx, s.ensure).ExecContext(ctx, postgres.Array(topics), postgres.Array(partitions), postgres.Array(nexts)); err != nil {
+	if _, err := tx.ExecContext(ctx, ensureSQL, postgres.Array(topics), postgres.Array(partitions), postgres.Array(nexts)); err != nil {
 		return nil, fmt.Errorf("inbox: first offsets: %w", err)
 	}
 	rows, err := tx.QueryContext(ctx, readSQL, postgres.Array(topics), postgres.Array(partitions))
@@ -84,9 +63,9 @@ func (s *Store) Begin(ctx context.Context, tx *sqlx.Tx, offsets []Offset) ([]Off
 
 // Lock locks the rows of the partitions and returns their offsets, ordered by
 // topic and partition. Next is not looked at.
-func (s *Store) Lock(ctx context.Context, tx *sqlx.Tx, offsets []Offset) ([]Offset, error) {
+func Lock(ctx context.Context, tx *sqlx.Tx, offsets []Offset) ([]Offset, error) {
 	topics, partitions, _ := columns(offsets)
-	rows, err := tx.StmtContext(ctx, s.lock).QueryContext(ctx, postgres.Array(topics), postgres.Array(partitions))
+	rows, err := tx.QueryContext(ctx, lockSQL, postgres.Array(topics), postgres.Array(partitions))
 	return scanOffsets(rows, err)
 }
 
@@ -112,12 +91,12 @@ func scanOffsets(rows *sql.Rows, err error) ([]Offset, error) {
 // Load returns the state of each id, in the same order, and locks what there
 // is. The caller gives each id once and sorts them, so that two transactions
 // lock in one order.
-func (s *Store) Load(ctx context.Context, tx *sqlx.Tx, ids []ID) ([]State, error) {
+func Load(ctx context.Context, tx *sqlx.Tx, ids []ID) ([]State, error) {
 	sources, keys := make([]string, len(ids)), make([]string, len(ids))
 	for i, id := range ids {
 		sources[i], keys[i] = id.Source, id.Key
 	}
-	rows, err := tx.StmtContext(ctx, s.load).QueryContext(ctx, postgres.Array(sources), postgres.Array(keys))
+	rows, err := tx.QueryContext(ctx, loadSQL, postgres.Array(sources), postgres.Array(keys))
 	if err != nil {
 		return nil, fmt.Errorf("inbox: load %d keys: %w", len(ids), err)
 	}
@@ -143,13 +122,13 @@ func (s *Store) Load(ctx context.Context, tx *sqlx.Tx, ids []ID) ([]State, error
 }
 
 // Save moves offsets and the last applied numbers of ids on, never back.
-func (s *Store) Save(ctx context.Context, tx *sqlx.Tx, offsets []Offset, last map[ID]int64) error {
+func Save(ctx context.Context, tx *sqlx.Tx, offsets []Offset, last map[ID]int64) error {
 	topics, partitions, nexts := columns(offsets)
 	sources, keys, numbers := make([]string, 0, len(last)), make([]string, 0, len(last)), make([]int64, 0, len(last))
 	for id, number := range last {
 		sources, keys, numbers = append(sources, id.Source), append(keys, id.Key), append(numbers, number)
 	}
-	_, err := tx.StmtContext(ctx, s.save).ExecContext(ctx, postgres.Array(topics), postgres.Array(partitions), postgres.Array(nexts),
+	_, err := tx.ExecContext(ctx, saveSQL, postgres.Array(topics), postgres.Array(partitions), postgres.Array(nexts),
 		postgres.Array(sources), postgres.Array(keys), postgres.Array(numbers))
 	if err != nil {
 		return fmt.Errorf("inbox: save %d offsets, %d keys: %w", len(offsets), len(last), err)
@@ -160,7 +139,7 @@ func (s *Store) Save(ctx context.Context, tx *sqlx.Tx, offsets []Offset, last ma
 // Park adds records to the parked ones. One that is there already stays as it
 // is. Text that PostgreSQL cannot hold is made fit; the record's own bytes
 // stay.
-func (s *Store) Park(ctx context.Context, tx *sqlx.Tx, records []Parked) error {
+func Park(ctx context.Context, tx *sqlx.Tx, records []Parked) error {
 	if len(records) == 0 {
 		return nil
 	}

@@ -26,7 +26,7 @@ func ExampleOutbox_Append() {
 	db := pgtest.WithKit(t)
 
 	ctx := context.Background()
-	out, err := outbox.New(ctx, db, outbox.Config{Source: "/parcel-svc", Topics: event.Topics{"parcel": "parcels.events.v1"}})
+	out, err := outbox.New(outbox.Config{Source: "/parcel-svc", Topics: event.Topics{"parcel": "parcels.events.v1"}})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -4,7 +4,6 @@ package outbox
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -31,8 +30,6 @@ type Config struct {
 // Outbox appends the events of one service.
 type Outbox struct {
 	cfg  Config
-	one  *sql.Stmt
-	many *sql.Stmt
 	wake chan struct{}
 }
 
@@ -45,9 +42,9 @@ from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::by
   as t (topic, key, sequence, event_id, type, headers, payload, place) order by t.place`
 )
 
-// New prepares the statements of an outbox in db, which must have the kit's
-// tables.
-func New(ctx context.Context, db *postgres.DB, cfg Config) (*Outbox, error) {
+// New checks the config. It touches no database: the transaction that events
+// are appended in brings its own.
+func New(cfg Config) (*Outbox, error) {
 	if cfg.Source == "" || len(cfg.Topics) == 0 {
 		return nil, fmt.Errorf("outbox: source %q, %d topics: both are required", cfg.Source, len(cfg.Topics))
 	}
@@ -57,16 +54,7 @@ func New(ctx context.Context, db *postgres.DB, cfg Config) (*Outbox, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	o := &Outbox{cfg: cfg, wake: make(chan struct{}, 1)}
-	var err error
-	// Prepared once per connection, an append costs one round trip.
-	if o.one, err = db.SQL().PrepareContext(ctx, insertOneSQL); err != nil {
-		return nil, fmt.Errorf("outbox: prepare: %w", err)
-	}
-	if o.many, err = db.SQL().PrepareContext(ctx, insertManySQL); err != nil {
-		return nil, fmt.Errorf("outbox: prepare: %w", err)
-	}
-	return o, nil
+	return &Outbox{cfg: cfg, wake: make(chan struct{}, 1)}, nil
 }
 
 // Wake delivers after each committed append of this process; the relay listens
@@ -95,9 +83,9 @@ func (o *Outbox) Append(ctx context.Context, tx *sqlx.Tx, events ...event.Number
 	}
 	postgres.OnCommit(ctx, o.signal)
 	if len(rows) == 1 {
-		return o.insertOne(ctx, tx, rows[0])
+		return insertOne(ctx, tx, rows[0])
 	}
-	return o.insertMany(ctx, tx, rows)
+	return insertMany(ctx, tx, rows)
 }
 
 func (o *Outbox) signal() {
@@ -145,15 +133,15 @@ func (o *Outbox) row(ctx context.Context, n event.Numbered) (row, error) {
 	}, nil
 }
 
-func (o *Outbox) insertOne(ctx context.Context, tx *sqlx.Tx, r row) error {
-	_, err := tx.StmtContext(ctx, o.one).ExecContext(ctx, r.topic, r.key, r.sequence, r.id, r.kind, r.headers, r.payload)
+func insertOne(ctx context.Context, tx *sqlx.Tx, r row) error {
+	_, err := tx.ExecContext(ctx, insertOneSQL, r.topic, r.key, r.sequence, r.id, r.kind, r.headers, r.payload)
 	if err != nil {
 		return fmt.Errorf("outbox: append %s of key %q: %w", r.kind, r.key, err)
 	}
 	return nil
 }
 
-func (o *Outbox) insertMany(ctx context.Context, tx *sqlx.Tx, rows []row) error {
+func insertMany(ctx context.Context, tx *sqlx.Tx, rows []row) error {
 	var (
 		topics, keys, ids, kinds []string
 		sequences                []int64
@@ -163,7 +151,7 @@ func (o *Outbox) insertMany(ctx context.Context, tx *sqlx.Tx, rows []row) error 
 		topics, keys, ids, kinds = append(topics, r.topic), append(keys, r.key), append(ids, r.id), append(kinds, r.kind)
 		sequences, headers, payloads = append(sequences, r.sequence), append(headers, r.headers), append(payloads, r.payload)
 	}
-	_, err := tx.StmtContext(ctx, o.many).ExecContext(ctx, postgres.Array(topics), postgres.Array(keys), postgres.Array(sequences),
+	_, err := tx.ExecContext(ctx, insertManySQL, postgres.Array(topics), postgres.Array(keys), postgres.Array(sequences),
 		postgres.Array(ids), postgres.Array(kinds), postgres.Array(headers), postgres.Array(payloads))
 	if err != nil {
 		return fmt.Errorf("outbox: append %d events: %w", len(rows), err)

@@ -33,7 +33,7 @@ func setup(t *testing.T) (*postgres.DB, *outbox.Outbox) {
 	t.Helper()
 	t.Parallel()
 	db := pgtest.WithKit(t)
-	out, err := outbox.New(t.Context(), db, outbox.Config{Source: "/test", Topics: event.Topics{"fact": "facts.v1"}, MaxBytes: 1000})
+	out, err := outbox.New(outbox.Config{Source: "/test", Topics: event.Topics{"fact": "facts.v1"}, MaxBytes: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -109,7 +109,7 @@ func (g *generation) transact(ctx context.Context, f func(ctx context.Context, t
 
 // run is the transaction of a unit.
 func (g *generation) run(ctx context.Context, tx *sqlx.Tx, u unit) (*pass, error) {
-	locked, err := g.store.Lock(ctx, tx, u.ends)
+	locked, err := inbox.Lock(ctx, tx, u.ends)
 	if err != nil {
 		return nil, unavailable(err)
 	}
@@ -118,7 +118,7 @@ func (g *generation) run(ctx context.Context, tx *sqlx.Tx, u unit) (*pass, error
 		return nil, err
 	}
 	slices.SortStableFunc(items, byKey)
-	p := g.c.newPass(g.store, tx)
+	p := g.c.newPass(tx)
 	if err := p.load(ctx, items); err != nil {
 		return nil, unavailable(err)
 	}

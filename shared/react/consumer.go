@@ -16,7 +16,6 @@ import (
 	"pavane/shared/broker"
 	"pavane/shared/event"
 	"pavane/shared/fault"
-	"pavane/shared/inbox"
 	"pavane/shared/outbox"
 	"pavane/shared/postgres"
 )
@@ -99,7 +98,6 @@ type Consumer struct {
 	metrics *meters
 
 	mu     sync.Mutex
-	store  *inbox.Store
 	status status
 }
 
@@ -183,25 +181,6 @@ func (c *Consumer) report(change func(s *status)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	change(&c.status)
-}
-
-// opened returns the inbox, prepared at first use: the database may be away
-// when the service starts.
-func (c *Consumer) opened(ctx context.Context) (*inbox.Store, error) {
-	c.mu.Lock()
-	store := c.store
-	c.mu.Unlock()
-	if store != nil {
-		return store, nil
-	}
-	store, err := inbox.Open(ctx, c.cfg.DB)
-	if err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.store = store
-	return store, nil
 }
 
 // brief keeps the reason of a parked record of a bearable length.

@@ -15,18 +15,14 @@ import (
 // of one partition lie together, in the order of their offsets, and those below
 // the stored offset are dropped, as always.
 func (c *Consumer) Deliver(ctx context.Context, records ...broker.Record) error {
-	store, err := c.opened(ctx)
-	if err != nil {
-		return err
-	}
-	g := &generation{c: c, store: store, next: map[partition]int64{}}
+	g := &generation{c: c, next: map[partition]int64{}}
 	for _, topic := range c.cfg.Topics {
 		for n := range c.cfg.Partitions {
 			g.owned = append(g.owned, inbox.Offset{Topic: topic, Partition: int32(n)})
 		}
 	}
-	err = c.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		_, err := store.Begin(ctx, tx, g.owned)
+	err := c.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		_, err := inbox.Begin(ctx, tx, g.owned)
 		return err
 	})
 	if err != nil {

@@ -33,7 +33,7 @@ func ExampleConsumer_Run() {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	db := pgtest.WithKit(t)
-	out, err := outbox.New(ctx, db, outbox.Config{Source: "/example", Topics: event.Topics{"told": topic}})
+	out, err := outbox.New(outbox.Config{Source: "/example", Topics: event.Topics{"told": topic}})
 	if err != nil {
 		fmt.Println(err)
 		return

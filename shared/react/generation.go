@@ -41,7 +41,6 @@ type partition struct {
 // tells Kafka.
 type generation struct {
 	c     *Consumer
-	store *inbox.Store
 	owned []inbox.Offset // where reading begins
 	tell  func(map[string]map[int]int64) error
 
@@ -143,12 +142,9 @@ func (g *generation) begin(ctx context.Context) error {
 	for i, o := range g.owned {
 		g.owned[i].Next = ranges[o.Topic][o.Partition].First // where nothing is stored yet
 	}
-	if g.store, err = g.c.opened(ctx); err != nil {
-		return unavailable(err)
-	}
 	var stored []inbox.Offset
 	err = g.c.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) (err error) {
-		stored, err = g.store.Begin(ctx, tx, g.owned)
+		stored, err = inbox.Begin(ctx, tx, g.owned)
 		return err
 	})
 	if err != nil {

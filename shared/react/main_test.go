@@ -80,7 +80,7 @@ func newRig(t testing.TB) *rig {
 begin if new.broken then raise exception 'the promise of % is broken', new.key; end if; return new; end $$`)
 	r.exec(`create constraint trigger kept after insert on promise deferrable initially deferred for each row execute function no_broken()`)
 	var err error
-	r.out, err = outbox.New(t.Context(), db, outbox.Config{Source: "/rig", Topics: event.Topics{"told": "told.events.v1"}})
+	r.out, err = outbox.New(outbox.Config{Source: "/rig", Topics: event.Topics{"told": "told.events.v1"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,9 +17,8 @@ import (
 // pass is one run of a transaction: what it has learnt and what it will write.
 // When the transaction is rolled back, the pass is thrown away with it.
 type pass struct {
-	c     *Consumer
-	store *inbox.Store
-	tx    *sqlx.Tx
+	c  *Consumer
+	tx *sqlx.Tx
 
 	states  map[inbox.ID]*inbox.State
 	last    map[inbox.ID]int64
@@ -39,8 +38,8 @@ type effect struct {
 	events []event.Numbered
 }
 
-func (c *Consumer) newPass(store *inbox.Store, tx *sqlx.Tx) *pass {
-	return &pass{c: c, store: store, tx: tx, states: map[inbox.ID]*inbox.State{}, last: map[inbox.ID]int64{}}
+func (c *Consumer) newPass(tx *sqlx.Tx) *pass {
+	return &pass{c: c, tx: tx, states: map[inbox.ID]*inbox.State{}, last: map[inbox.ID]int64{}}
 }
 
 // load asks the inbox for the states of all keys at once.
@@ -56,7 +55,7 @@ func (p *pass) load(ctx context.Context, items []item) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	states, err := p.store.Load(ctx, p.tx, ids)
+	states, err := inbox.Load(ctx, p.tx, ids)
 	if err != nil {
 		return err
 	}
@@ -148,8 +147,8 @@ func (p *pass) finish(ctx context.Context, ends []inbox.Offset) error {
 			return err
 		}
 	}
-	if err := p.store.Park(ctx, p.tx, p.parked); err != nil {
+	if err := inbox.Park(ctx, p.tx, p.parked); err != nil {
 		return err
 	}
-	return p.store.Save(ctx, p.tx, ends, p.last)
+	return inbox.Save(ctx, p.tx, ends, p.last)
 }

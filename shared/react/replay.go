@@ -28,10 +28,10 @@ func (g *generation) settle(ctx context.Context) (found int, err error) {
 	)
 	err = g.insist(ctx, func() error {
 		err := g.c.cfg.DB.Read(ctx, func(ctx context.Context, tx *sqlx.Tx) (err error) {
-			if due, err = g.store.Runnable(ctx, tx, g.owned, settleKeys); err != nil {
+			if due, err = inbox.Runnable(ctx, tx, g.owned, settleKeys); err != nil {
 				return err
 			}
-			keys, next, err = g.store.Count(ctx, tx, settleEvery)
+			keys, next, err = inbox.Count(ctx, tx, settleEvery)
 			return err
 		})
 		if err != nil {
@@ -82,10 +82,10 @@ func (g *generation) step(ctx context.Context, w inbox.Parked) (more bool, err e
 	v := g.c.judge(ctx, head, err)
 	return false, g.insist(ctx, func() error {
 		err := g.transact(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-			if _, err := g.store.Lock(ctx, tx, []inbox.Offset{{Topic: w.Topic, Partition: w.Partition}}); err != nil {
+			if _, err := inbox.Lock(ctx, tx, []inbox.Offset{{Topic: w.Topic, Partition: w.Partition}}); err != nil {
 				return err
 			}
-			return g.store.Hold(ctx, tx, v.Parked)
+			return inbox.Hold(ctx, tx, v.Parked)
 		})
 		if err != nil {
 			return unavailable(err)
@@ -97,10 +97,10 @@ func (g *generation) step(ctx context.Context, w inbox.Parked) (more bool, err e
 // replay is the transaction of a step. It returns no pass when there is nothing
 // to do any more.
 func (g *generation) replay(ctx context.Context, tx *sqlx.Tx, w inbox.Parked) (*pass, inbox.Parked, error) {
-	if _, err := g.store.Lock(ctx, tx, []inbox.Offset{{Topic: w.Topic, Partition: w.Partition}}); err != nil {
+	if _, err := inbox.Lock(ctx, tx, []inbox.Offset{{Topic: w.Topic, Partition: w.Partition}}); err != nil {
 		return nil, inbox.Parked{}, unavailable(err)
 	}
-	head, ok, err := g.store.Head(ctx, tx, w.ID, w.Topic, w.Partition)
+	head, ok, err := inbox.Head(ctx, tx, w.ID, w.Topic, w.Partition)
 	if err != nil {
 		return nil, head, unavailable(err)
 	}
@@ -108,9 +108,9 @@ func (g *generation) replay(ctx context.Context, tx *sqlx.Tx, w inbox.Parked) (*
 		return nil, head, nil
 	}
 	items := []item{itemOf(head)}
-	p := g.c.newPass(g.store, tx)
+	p := g.c.newPass(tx)
 	p.replaying = head.Sequence > 0 // an undecodable one has no place in its key yet
-	if err := g.store.Drop(ctx, tx, head); err != nil {
+	if err := inbox.Drop(ctx, tx, head); err != nil {
 		return nil, head, unavailable(err)
 	}
 	if err := p.load(ctx, items); err != nil {

@@ -72,7 +72,7 @@ func setupOn(t *testing.T, addr, topic string) *bench {
 		_, err := client.InitProducer(ctx)
 		return err == nil
 	})
-	b.out, err = outbox.New(ctx, b.db, outbox.Config{Source: "/test", Topics: event.Topics{"fact": b.topic}})
+	b.out, err = outbox.New(outbox.Config{Source: "/test", Topics: event.Topics{"fact": b.topic}})
 	must(t, err)
 	return b
 }

@@ -28,7 +28,7 @@ func ExampleRelay_Flush() {
 	topic := brokertest.Topic(t, kafka, partitions)
 	db := pgtest.Open(t, url)
 	pgtest.Migrate(t, db, migrations.Kit())
-	out, err := outbox.New(ctx, db, outbox.Config{Source: "/example", Topics: event.Topics{"fact": topic}})
+	out, err := outbox.New(outbox.Config{Source: "/example", Topics: event.Topics{"fact": topic}})
 	must(t, err)
 	must(t, db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
 		return out.Append(ctx, tx, event.Number(1, fact{ID: "f-1", N: 1}, fact{ID: "f-1", N: 2})...)

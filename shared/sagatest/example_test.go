@@ -1,7 +1,6 @@
 package sagatest_test
 
 import (
-	"context"
 	"fmt"
 
 	"pavane/shared/event"
@@ -16,7 +15,7 @@ func ExampleRequireHandledOnce() {
 	t, end := pgtest.ForExample()
 	defer end()
 	db := pgtest.WithKit(t)
-	out, err := outbox.New(context.Background(), db, outbox.Config{Source: "/example", Topics: event.Topics{"test": "tests.events.v1"}})
+	out, err := outbox.New(outbox.Config{Source: "/example", Topics: event.Topics{"test": "tests.events.v1"}})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -31,7 +30,7 @@ func ExampleApply() {
 	t, end := pgtest.ForExample()
 	defer end()
 	db := pgtest.WithKit(t)
-	out, err := outbox.New(context.Background(), db, outbox.Config{Source: "/example", Topics: event.Topics{"test": "tests.events.v1"}})
+	out, err := outbox.New(outbox.Config{Source: "/example", Topics: event.Topics{"test": "tests.events.v1"}})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -45,7 +45,7 @@ func answer(_ context.Context, _ *sqlx.Tx, e asked) ([]event.Numbered, error) {
 
 func newOutbox(t *testing.T, db *postgres.DB) *outbox.Outbox {
 	t.Helper()
-	out, err := outbox.New(t.Context(), db, outbox.Config{Source: "/test", Topics: event.Topics{"test": "tests.events.v1"}})
+	out, err := outbox.New(outbox.Config{Source: "/test", Topics: event.Topics{"test": "tests.events.v1"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,10 +99,8 @@ func (s *Service) openDatabase(ctx context.Context) error {
 	if err := s.until(ctx, "migrations", retryDatabase, s.migrate); err != nil {
 		return err
 	}
-	return s.until(ctx, "outbox", retryDatabase, func(ctx context.Context) (err error) {
-		s.outbox, err = outbox.New(ctx, s.db, outbox.Config{Source: s.source(), Topics: s.spec.Topics})
-		return err
-	})
+	s.outbox, err = outbox.New(outbox.Config{Source: s.source(), Topics: s.spec.Topics})
+	return err
 }
 
 func (s *Service) migrate(ctx context.Context) error {

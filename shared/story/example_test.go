@@ -18,7 +18,7 @@ func ExampleLoad() {
 	defer end()
 	db := pgtest.WithKit(t)
 	ctx := context.Background()
-	out, err := outbox.New(ctx, db, outbox.Config{Source: "/example", Topics: event.Topics{"told": "told.events.v1"}})
+	out, err := outbox.New(outbox.Config{Source: "/example", Topics: event.Topics{"told": "told.events.v1"}})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -57,7 +57,7 @@ func newScene(t *testing.T) *scene {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.kafka.Close)
-	if s.out, err = outbox.New(t.Context(), s.db, outbox.Config{Source: "/scene", Topics: event.Topics{"told": s.topic}}); err != nil {
+	if s.out, err = outbox.New(outbox.Config{Source: "/scene", Topics: event.Topics{"told": s.topic}}); err != nil {
 		t.Fatal(err)
 	}
 	return s

@@ -44,7 +44,7 @@ func setup(t *testing.T) *bench {
 	t.Cleanup(cancel)
 	b := &bench{t: t, ctx: ctx, db: pgtest.WithKit(t, migrations.Order())}
 	var err error
-	if b.outbox, err = outbox.New(ctx, b.db, outbox.Config{Source: "/order-svc", Topics: contract.Topics()}); err != nil {
+	if b.outbox, err = outbox.New(outbox.Config{Source: "/order-svc", Topics: contract.Topics()}); err != nil {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
