@@ -4,7 +4,6 @@
 package event
 
 import (
-	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -44,6 +43,10 @@ type Compensation interface {
 type Numbered struct {
 	Event    Event
 	Sequence int64
+	// Cause is the event whose handling tells of this one; it names that one as
+	// its cause and inherits its correlation id and trace. The kit sets it on
+	// what a reaction returns. Nil: this event begins a saga.
+	Cause *Envelope
 }
 
 // Number gives events consecutive numbers, the first of them being first.
@@ -87,19 +90,4 @@ func SplitKind(kind string) (name string, major int, err error) {
 // time (RFC 9562).
 func NewID() string {
 	return uuid.Must(uuid.NewV7()).String()
-}
-
-type causeKey struct{}
-
-// WithCause returns a context that carries the event being handled. Events
-// appended under it name it as their cause and inherit its correlation id and
-// trace.
-func WithCause(ctx context.Context, cause Envelope) context.Context {
-	return context.WithValue(ctx, causeKey{}, cause)
-}
-
-// CauseFrom returns the event being handled, if there is one.
-func CauseFrom(ctx context.Context) (Envelope, bool) {
-	cause, ok := ctx.Value(causeKey{}).(Envelope)
-	return cause, ok
 }

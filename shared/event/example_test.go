@@ -1,7 +1,6 @@
 package event_test
 
 import (
-	"context"
 	"fmt"
 
 	"pavane/shared/event"
@@ -59,11 +58,4 @@ func ExampleTopics_Of() {
 func ExampleSplitKind() {
 	fmt.Println(event.SplitKind("parcel.sent.v2"))
 	// Output: parcel.sent 2 <nil>
-}
-
-func ExampleWithCause() {
-	ctx := event.WithCause(context.Background(), event.Envelope{ID: "0198f0c2-0000-7000-8000-000000000001", CorrelationID: "p-1"})
-	cause, ok := event.CauseFrom(ctx)
-	fmt.Println(cause.ID, cause.CorrelationID, ok)
-	// Output: 0198f0c2-0000-7000-8000-000000000001 p-1 true
 }

@@ -62,8 +62,7 @@ func New(cfg Config) (*Outbox, error) {
 func (o *Outbox) Wake() <-chan struct{} { return o.wake }
 
 // Append adds events to the outbox in tx, in the order given. The caller holds
-// the lock of each key's row and took the sequences from its version. An event
-// appended while another one is handled names that one as its cause.
+// the lock of each key's row and took the sequences from its version.
 func (o *Outbox) Append(ctx context.Context, tx *sqlx.Tx, events ...event.Numbered) error {
 	if len(events) == 0 {
 		return nil
@@ -72,7 +71,7 @@ func (o *Outbox) Append(ctx context.Context, tx *sqlx.Tx, events ...event.Number
 	last := make(map[string]int64, 1)
 	for i, e := range events {
 		var err error
-		if rows[i], err = o.row(ctx, e); err != nil {
+		if rows[i], err = o.row(e); err != nil {
 			return err
 		}
 		key := e.Event.Key()
@@ -101,7 +100,7 @@ type row struct {
 	headers, payload     []byte
 }
 
-func (o *Outbox) row(ctx context.Context, n event.Numbered) (row, error) {
+func (o *Outbox) row(n event.Numbered) (row, error) {
 	kind, key := n.Event.Kind(), n.Event.Key()
 	topic, err := o.cfg.Topics.Of(kind)
 	if err != nil {
@@ -121,7 +120,7 @@ func (o *Outbox) row(ctx context.Context, n event.Numbered) (row, error) {
 		ID: event.NewID(), Source: o.cfg.Source, Kind: kind, Key: key, Sequence: n.Sequence,
 		Time: o.cfg.Now(), CorrelationID: key,
 	}
-	if cause, ok := event.CauseFrom(ctx); ok {
+	if cause := n.Cause; cause != nil {
 		e.CausationID, e.TraceParent = cause.ID, cause.TraceParent
 		if cause.CorrelationID != "" {
 			e.CorrelationID = cause.CorrelationID

@@ -3,7 +3,9 @@ package outbox_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -67,45 +69,71 @@ func TestAppend_RollsBackWithTheChange(t *testing.T) {
 	}
 }
 
+func appendAll(t *testing.T, db *postgres.DB, out *outbox.Outbox, events ...event.Numbered) {
+	t.Helper()
+	err := db.InTx(t.Context(), func(ctx context.Context, tx *sqlx.Tx) error { return out.Append(ctx, tx, events...) })
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// stored reads the outbox back as a consumer would get it.
+func stored(t *testing.T, db *postgres.DB) []event.Envelope {
+	t.Helper()
+	var rows []struct {
+		Topic            string `db:"topic"`
+		Key              string `db:"key"`
+		Sequence         int64  `db:"sequence"`
+		Headers, Payload []byte
+	}
+	if err := db.Select(t.Context(), &rows, `select topic, key, sequence, headers, payload from outbox order by id`); err != nil {
+		t.Fatal(err)
+	}
+	envelopes := make([]event.Envelope, len(rows))
+	for i, r := range rows {
+		headers, err := event.ParseHeaders(r.Headers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if envelopes[i], err = event.Decode([]byte(r.Key), headers, r.Payload); err != nil {
+			t.Fatal(err)
+		}
+		if r.Topic != "facts.v1" || r.Sequence != envelopes[i].Sequence {
+			t.Errorf("row %d: topic %s, sequence %d, want those of %+v", i, r.Topic, r.Sequence, envelopes[i])
+		}
+	}
+	return envelopes
+}
+
 func TestAppend_ManyEvents_KeepTheirOrderAndWakeTheRelay(t *testing.T) {
 	db, out := setup(t)
-	cause := event.Envelope{ID: "cause", CorrelationID: "saga", TraceParent: "trace"}
-	err := db.InTx(event.WithCause(t.Context(), cause), func(ctx context.Context, tx *sqlx.Tx) error {
-		return out.Append(ctx, tx, event.Number(7, told{ID: "a", Text: "1"}, told{ID: "a", Text: "2"}, told{ID: "a", Text: "3"})...)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	appendAll(t, db, out, event.Number(7, told{ID: "a", Text: "1"}, told{ID: "a", Text: "2"}, told{ID: "a", Text: "3"})...)
 	<-out.Wake()
-	rows, err := db.SQL().QueryContext(t.Context(), `select topic, key, sequence, headers, payload from outbox order by id`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
-	n := int64(0)
-	for ; rows.Next(); n++ {
-		var (
-			topic, key       string
-			sequence         int64
-			headers, payload []byte
-		)
-		if err := rows.Scan(&topic, &key, &sequence, &headers, &payload); err != nil {
-			t.Fatal(err)
-		}
-		parsed, err := event.ParseHeaders(headers)
-		if err != nil {
-			t.Fatal(err)
-		}
-		e, err := event.Decode([]byte(key), parsed, payload)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if topic != "facts.v1" || sequence != 7+n || e.Sequence != 7+n || e.CausationID != "cause" || e.CorrelationID != "saga" || e.TraceParent != "trace" {
-			t.Errorf("row %d: topic %s, sequence %d, envelope %+v", n, topic, sequence, e)
+	rows := stored(t, db)
+	for i, e := range rows {
+		if want := fmt.Sprintf(`{"id":"a","text":"%d"}`, i+1); e.Sequence != int64(i)+7 || string(e.Data) != want {
+			t.Errorf("row %d: sequence %d, data %s; want %d, %s", i, e.Sequence, e.Data, i+7, want)
 		}
 	}
-	if n != 3 || rows.Err() != nil {
-		t.Errorf("%d rows, %v; want 3", n, rows.Err())
+	if len(rows) != 3 {
+		t.Errorf("%d rows, want 3", len(rows))
+	}
+}
+
+func TestAppend_EventsOfOneStatement_NameEachItsOwnCause(t *testing.T) {
+	db, out := setup(t)
+	cause := event.Envelope{ID: "cause", CorrelationID: "saga", TraceParent: "trace"}
+	appendAll(t, db, out,
+		event.Numbered{Event: told{ID: "a"}, Sequence: 1, Cause: &cause},
+		event.Numbered{Event: told{ID: "b"}, Sequence: 1},
+		event.Numbered{Event: told{ID: "c"}, Sequence: 1, Cause: &event.Envelope{ID: "other"}})
+	var got []string
+	for _, e := range stored(t, db) {
+		got = append(got, fmt.Sprintf("%s: %q %q %q", e.Key, e.CausationID, e.CorrelationID, e.TraceParent))
+	}
+	want := []string{`a: "cause" "saga" "trace"`, `b: "" "b" ""`, `c: "other" "c" ""`}
+	if !slices.Equal(got, want) {
+		t.Errorf("cause, correlation and trace are\n%q\nwant\n%q", got, want)
 	}
 }
 

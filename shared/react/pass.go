@@ -20,22 +20,16 @@ type pass struct {
 	c  *Consumer
 	tx *sqlx.Tx
 
-	states  map[inbox.ID]*inbox.State
-	last    map[inbox.ID]int64
-	parked  []inbox.Parked
-	effects []effect
+	states map[inbox.ID]*inbox.State
+	last   map[inbox.ID]int64
+	parked []inbox.Parked
+	events []event.Numbered // what the handlers tell
 	// replaying is set while a parked record is applied: it is the lowest of
 	// its key, so nothing that is parked holds it back.
 	replaying bool
 
 	applied, duplicates, gaps int
 	settle                    bool // parked records may have become due
-}
-
-// effect is what one record's handler tells.
-type effect struct {
-	cause  event.Envelope
-	events []event.Numbered
 }
 
 func (c *Consumer) newPass(tx *sqlx.Tx) *pass {
@@ -118,9 +112,7 @@ func (p *pass) apply(ctx context.Context, it *item, st *inbox.State) error {
 		if err != nil {
 			return err
 		}
-		if len(events) > 0 {
-			p.effects = append(p.effects, effect{cause: it.env, events: events})
-		}
+		p.events = append(p.events, events...)
 	}
 	p.applied++
 	st.Last = it.env.Sequence
@@ -142,10 +134,8 @@ func (c *Consumer) handle(ctx context.Context, tx *sqlx.Tx, r Reaction, env even
 
 // finish writes what the pass has gathered.
 func (p *pass) finish(ctx context.Context, ends []inbox.Offset) error {
-	for _, e := range p.effects {
-		if err := p.c.cfg.Outbox.Append(event.WithCause(ctx, e.cause), p.tx, e.events...); err != nil {
-			return err
-		}
+	if err := p.c.cfg.Outbox.Append(ctx, p.tx, p.events...); err != nil {
+		return err
 	}
 	if err := inbox.Park(ctx, p.tx, p.parked); err != nil {
 		return err

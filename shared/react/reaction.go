@@ -56,15 +56,16 @@ func Origin(what string, emits ...event.Event) Reaction {
 	return Reaction{Origin: what, Emits: emits}
 }
 
-// Handle runs the handler on an event and checks that it emits only what was
-// declared. The consumer calls it; tests of a service may, too.
+// Handle runs the handler on an event, checks that it emits only what was
+// declared and makes the event the cause of what it emits. The consumer calls it; tests of a service may, too.
 func (r Reaction) Handle(ctx context.Context, tx *sqlx.Tx, e event.Envelope) ([]event.Numbered, error) {
-	events, err := r.handle(event.WithCause(ctx, e), tx, e)
+	events, err := r.handle(ctx, tx, e)
 	if err != nil {
 		return nil, err
 	}
-	for _, out := range events {
-		kind := out.Event.Kind()
+	for i := range events {
+		events[i].Cause = &e
+		kind := events[i].Event.Kind()
 		if !slices.ContainsFunc(r.Emits, func(d event.Event) bool { return d.Kind() == kind }) {
 			return nil, fault.Permanent("the reaction on %s emitted %s, which it does not declare; add it to react.On", r.Kind, kind)
 		}
