@@ -68,6 +68,24 @@ func TestRead_StockAfterADeclinedPayment_IsReleasedByInventory(t *testing.T) {
 	}
 }
 
+func TestRead_ReactionOnManyEvents_IsARowLikeAnyOther(t *testing.T) {
+	t.Parallel()
+	files := fstest.MapFS{
+		"order-svc/saga.go": {Data: []byte("package main\nfunc saga() { _ = []any{react.OnBatch(s.Confirm, contract.OrderConfirmed{})} }")},
+		"order-svc/internal/order/o.go": {Data: []byte(
+			"package order\nfunc (s *S) Confirm(batch []contract.PaymentAuthorized) {}\n")},
+	}
+	copyInto(t, files, contractDir)
+	c, err := Read(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := c.Services[0].Rows[0]
+	if row.On != "payment.authorized.v1" || row.Handler != "Confirm" || !slices.Equal(row.Emits, []string{"order.confirmed.v1"}) {
+		t.Errorf("row %+v; want payment.authorized.v1, Confirm, order.confirmed.v1", row)
+	}
+}
+
 func TestCheck_BrokenTables_AreNamed(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

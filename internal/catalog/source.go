@@ -87,14 +87,14 @@ func readService(root fs.FS, table string, kinds map[string]string) (Service, er
 	return service, errors.Join(errs...)
 }
 
-// row reads react.On(handler, emits…) or react.Origin(what, emits…); ok is false
-// for any other call.
+// row reads react.On(handler, emits…), react.OnBatch(handler, emits…) or
+// react.Origin(what, emits…); ok is false for any other call.
 func (s *source) row(call *ast.CallExpr) (row Row, ok bool, err error) {
 	verb := call.Fun
 	if index, generic := verb.(*ast.IndexExpr); generic {
 		verb = index.X
 	}
-	if verb, ok := selected(verb, "react"); !ok || (verb != "On" && verb != "Origin") {
+	if verb, ok := selected(verb, "react"); !ok || (verb != "On" && verb != "OnBatch" && verb != "Origin") {
 		return Row{}, false, nil
 	} else if len(call.Args) == 0 {
 		return Row{}, false, fmt.Errorf("react.%s without arguments", verb)
@@ -142,7 +142,8 @@ func (s *source) zeroValue(arg ast.Expr) (string, error) {
 	return "", errors.New("what a reaction emits must be written as contract.Event{}")
 }
 
-// readHandlers finds all methods in the service's packages that take an event.
+// readHandlers finds all methods in the service's packages that take an
+// event or many.
 func (s *source) readHandlers(root fs.FS, service string) error {
 	files, err := fs.Glob(root, service+"/internal/*/*.go")
 	if err != nil {
@@ -162,7 +163,11 @@ func (s *source) readHandlers(root fs.FS, service string) error {
 				continue
 			}
 			for _, p := range f.Type.Params.List {
-				if typ, ok := selected(p.Type, "contract"); ok && s.kinds[typ] != "" {
+				typ := p.Type
+				if many, ok := typ.(*ast.ArrayType); ok { // of react.OnBatch
+					typ = many.Elt
+				}
+				if typ, ok := selected(typ, "contract"); ok && s.kinds[typ] != "" {
 					s.handlers[f.Name.Name] = append(s.handlers[f.Name.Name], handler{f.Name.Name, name, s.kinds[typ]})
 				}
 			}
