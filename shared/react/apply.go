@@ -32,6 +32,10 @@ func (g *generation) apply(ctx context.Context, u unit) error {
 		return err
 	}
 	if len(u.items) > 1 {
+		if !u.part {
+			// Each of them may succeed alone, and then nothing else would tell.
+			g.c.cfg.Logger.WarnContext(ctx, "batch failed, its records are tried in parts", slog.Int("records", len(u.items)), slog.Any("error", err))
+		}
 		first, second := u.halves()
 		if err := g.apply(ctx, first); err != nil {
 			return err
@@ -122,15 +126,7 @@ func (g *generation) run(ctx context.Context, tx *sqlx.Tx, u unit) (*pass, error
 	if err := p.load(ctx, items); err != nil {
 		return nil, unavailable(err)
 	}
-	if err := hit(ctx, "inbox.before_handlers"); err != nil {
-		return nil, err
-	}
-	for i := range items {
-		if err := p.take(ctx, &items[i]); err != nil {
-			return nil, err
-		}
-	}
-	if err := hit(ctx, "inbox.after_handlers"); err != nil {
+	if err := p.handle(ctx, items); err != nil {
 		return nil, err
 	}
 	return p, p.finish(ctx, u.ends)

@@ -2,49 +2,140 @@ package react_test
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
+	"pavane/internal/await"
 	"pavane/shared/broker"
 	"pavane/shared/event"
+	"pavane/shared/postgres"
 	"pavane/shared/react"
 )
 
-// BenchmarkDeliver measures one record through the inbox, 500 a transaction,
-// 1,000 keys: alone, with one small row per effect, and with an event as well.
-func BenchmarkDeliver(b *testing.B) {
-	insert := func(ctx context.Context, tx *sqlx.Tx, e did) error {
-		_, err := tx.ExecContext(ctx, `insert into effect (key, n) values ($1, $2)`, e.ID, e.N)
-		return err
+// The effects of the benchmarks: one small row for each event.
+
+func putRow(ctx context.Context, tx *sqlx.Tx, e did) ([]event.Numbered, error) {
+	_, err := tx.ExecContext(ctx, `insert into effect (key, n) values ($1, $2)`, e.ID, e.N)
+	return nil, err
+}
+
+func putRows(ctx context.Context, tx *sqlx.Tx, batch []did) ([][]event.Numbered, error) {
+	keys, numbers := make([]string, len(batch)), make([]int64, len(batch))
+	for i, e := range batch {
+		keys[i], numbers[i] = e.ID, e.N
 	}
-	for _, bench := range []struct {
-		name   string
-		handle react.Handler[did]
-	}{
-		{"kit", func(context.Context, *sqlx.Tx, did) ([]event.Numbered, error) { return nil, nil }},
-		{"row", func(ctx context.Context, tx *sqlx.Tx, e did) ([]event.Numbered, error) {
-			return nil, insert(ctx, tx, e)
-		}},
-		{"row+event", func(ctx context.Context, tx *sqlx.Tx, e did) ([]event.Numbered, error) {
-			return event.Number(e.N, told{ID: e.ID, N: e.N}), insert(ctx, tx, e)
-		}},
-	} {
-		b.Run(bench.name, func(b *testing.B) {
+	const insert = `insert into effect (key, n) select t.key, t.n from unnest($1::text[], $2::bigint[]) as t (key, n)`
+	_, err := tx.ExecContext(ctx, insert, postgres.Array(keys), postgres.Array(numbers))
+	return nil, err
+}
+
+func putRowAndTell(ctx context.Context, tx *sqlx.Tx, e did) ([]event.Numbered, error) {
+	_, err := putRow(ctx, tx, e)
+	return event.Number(e.N, told{ID: e.ID, N: e.N}), err
+}
+
+func putRowsAndTell(ctx context.Context, tx *sqlx.Tx, batch []did) ([][]event.Numbered, error) {
+	_, err := putRows(ctx, tx, batch)
+	tells := make([][]event.Numbered, len(batch))
+	for i, e := range batch {
+		tells[i] = event.Number(e.N, told{ID: e.ID, N: e.N})
+	}
+	return tells, err
+}
+
+func reactions() map[string]react.Reaction {
+	return map[string]react.Reaction{
+		"nothing":           react.On(func(context.Context, *sqlx.Tx, did) ([]event.Numbered, error) { return nil, nil }),
+		"row/On":            react.On(putRow),
+		"row/OnBatch":       react.OnBatch(putRows),
+		"row+event/On":      react.On(putRowAndTell, told{}),
+		"row+event/OnBatch": react.OnBatch(putRowsAndTell, told{}),
+	}
+}
+
+// BenchmarkDeliver measures records through the inbox without a broker, 500 a
+// transaction, 1,000 keys.
+func BenchmarkDeliver(b *testing.B) {
+	for name, reaction := range reactions() {
+		b.Run(name, func(b *testing.B) {
 			r := newRig(b)
-			c := r.consumer(func(c *react.ConsumerConfig) {
-				c.BatchSize, c.Reactions = 500, []react.Reaction{react.On(bench.handle, told{})}
-			})
+			c := r.consumer(func(c *react.ConsumerConfig) { c.BatchSize, c.Reactions = 500, []react.Reaction{reaction} })
 			records := make([]broker.Record, b.N)
 			for i := range records {
-				n := int64(i/1000) + 1
-				records[i] = record(did{ID: fmt.Sprintf("key-%d", i%1000), N: n}, n)
-				records[i].Offset = int64(i)
+				records[i] = r.next(did{ID: fmt.Sprintf("key-%d", i%1000), N: int64(i/1000) + 1}, int64(i/1000)+1)
 			}
 			b.ResetTimer()
 			r.deliver(c, records...)
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+			perSecond(b)
 		})
 	}
+}
+
+// BenchmarkRun measures the same from the log, with an empty inbox.
+func BenchmarkRun(b *testing.B) {
+	for _, name := range []string{"row/On", "row/OnBatch"} {
+		b.Run(name, func(b *testing.B) {
+			s := newStage(b)
+			var records []broker.Record
+			for i := range b.N {
+				records = append(records, record(did{ID: fmt.Sprintf("key-%d", i%1000), N: int64(i/1000) + 1}, int64(i/1000)+1))
+				if len(records) == 2000 || i == b.N-1 {
+					s.write(records...)
+					records = nil
+				}
+			}
+			c := s.with(func(c *react.ConsumerConfig) { c.BatchSize, c.Reactions = 0, []react.Reaction{reactions()[name]} })
+			b.ResetTimer()
+			stop := s.run(b.Context(), c)
+			await.True(b, time.Minute, "all applied", func() bool {
+				return selected[int](s.rig, `select coalesce(sum(next_offset), 0) from inbox_offset`)[0] == b.N
+			})
+			b.StopTimer()
+			perSecond(b)
+			stop()
+		})
+	}
+}
+
+// BenchmarkDeliver_MillionKeys compares an inbox that holds a million keys with
+// an empty one in short slices that take turns, each of 1,000 new keys with 5
+// events. 1.00 is: as fast.
+func BenchmarkDeliver_MillionKeys(b *testing.B) {
+	const keys, events, rounds = 1000, 5, 20
+	full, empty := newRig(b), newRig(b)
+	full.exec(`insert into inbox (source, key, last_seq) select $1, md5(n::text), 5 from generate_series(1, 1000000) n`, source)
+	full.exec(`analyze inbox`)
+	slice := func(r *rig) float64 {
+		c := r.consumer(func(c *react.ConsumerConfig) {
+			c.BatchSize, c.Reactions, c.Metrics = 500, []react.Reaction{react.OnBatch(putRows)}, nil
+		})
+		var records []broker.Record
+		for range keys {
+			key := rand.Text()
+			for n := range int64(events) {
+				records = append(records, r.next(did{ID: key, N: n + 1}, n+1))
+			}
+		}
+		begin := time.Now()
+		r.deliver(c, records...)
+		return time.Since(begin).Seconds()
+	}
+	for b.Loop() {
+		var ratios []float64
+		for range rounds {
+			ratios = append(ratios, slice(empty)/slice(full))
+		}
+		slices.Sort(ratios)
+		b.ReportMetric(ratios[len(ratios)/2], "of-empty")
+	}
+}
+
+func perSecond(b *testing.B) {
+	b.Helper()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
 }

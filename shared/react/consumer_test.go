@@ -34,7 +34,12 @@ type stage struct {
 
 func newStage(t testing.TB) *stage {
 	t.Helper()
-	s := &stage{rig: newRig(t), addr: brokertest.Start(t), group: "g-" + strings.ToLower(rand.Text()), written: map[int32]int32{}}
+	return onStage(t, newRig(t))
+}
+
+func onStage(t testing.TB, r *rig) *stage {
+	t.Helper()
+	s := &stage{rig: r, addr: brokertest.Start(t), group: "g-" + strings.ToLower(rand.Text()), written: map[int32]int32{}}
 	s.topic = brokertest.Topic(t, s.addr, partitions)
 	s.writer = s.dial()
 	await.True(t, wait, "a producer id", func() (ok bool) {
@@ -124,23 +129,25 @@ func burst(keys int, from, upto int64) []broker.Record {
 
 func TestRun_MembersComeAndGoUnderLoad_AppliesOnceInOrder(t *testing.T) {
 	t.Parallel()
-	s := newStage(t)
-	s.write(burst(12, 1, 10)...)
-	stopFirst := s.run(t.Context(), s.with())
-	s.awaitEffects(12)
-	s.run(t.Context(), s.with())
-	for n := int64(11); n < 40; n += 10 {
-		s.write(burst(12, n, n+9)...)
-		s.write(burst(12, n, n+9)...) // Kafka delivers twice
-	}
-	s.awaitEffects(12 * 20)
-	stopFirst()
-	s.write(burst(12, 41, 50)...)
-	s.awaitEffects(12 * 50)
-	for k := range 12 {
-		s.requireDense(fmt.Sprintf("key-%d", k), 50)
-	}
-	requireEqual(t, "parked", len(s.parked()), 0)
+	bothWays(t, func(t *testing.T, r *rig) {
+		s := onStage(t, r)
+		s.write(burst(12, 1, 10)...)
+		stopFirst := s.run(t.Context(), s.with())
+		s.awaitEffects(12)
+		s.run(t.Context(), s.with())
+		for n := int64(11); n < 40; n += 10 {
+			s.write(burst(12, n, n+9)...)
+			s.write(burst(12, n, n+9)...) // Kafka delivers twice
+		}
+		s.awaitEffects(12 * 20)
+		stopFirst()
+		s.write(burst(12, 41, 50)...)
+		s.awaitEffects(12 * 50)
+		for k := range 12 {
+			s.requireDense(fmt.Sprintf("key-%d", k), 50)
+		}
+		requireEqual(t, "parked", len(s.parked()), 0)
+	})
 }
 
 func TestRun_GroupOffsetsResetByHand_ChangeNothing(t *testing.T) {
@@ -264,19 +271,21 @@ func TestRun_DatabaseFault_WaitsAndParksNothing(t *testing.T) {
 
 func TestRun_ConnectionsCutUnderLoad_AppliesOnceInOrder(t *testing.T) {
 	t.Parallel()
-	s := newStage(t)
-	s.run(t.Context(), s.with())
-	for n := int64(0); n < 10; n++ {
-		s.write(burst(8, n*10+1, n*10+10)...)
-		s.awaitEffects(8*int(n)*10 + 1)
-		s.exec(`select pg_terminate_backend(a.pid) from pg_stat_activity a
-where a.application_name = current_setting('application_name') and a.pid <> pg_backend_pid()`)
-	}
-	s.awaitEffects(8 * 100)
-	for k := range 8 {
-		s.requireDense(fmt.Sprintf("key-%d", k), 100)
-	}
-	requireEqual(t, "parked", len(s.parked()), 0)
+	bothWays(t, func(t *testing.T, r *rig) {
+		s := onStage(t, r)
+		s.run(t.Context(), s.with())
+		for n := int64(0); n < 10; n++ {
+			s.write(burst(8, n*10+1, n*10+10)...)
+			s.awaitEffects(8*int(n)*10 + 1)
+			s.exec(`select pg_terminate_backend(a.pid) from pg_stat_activity a
+	where a.application_name = current_setting('application_name') and a.pid <> pg_backend_pid()`)
+		}
+		s.awaitEffects(8 * 100)
+		for k := range 8 {
+			s.requireDense(fmt.Sprintf("key-%d", k), 100)
+		}
+		requireEqual(t, "parked", len(s.parked()), 0)
+	})
 }
 
 func TestRun_HandlerHangs_WatchdogEndsTheGenerationAndNothingIsAppliedTwice(t *testing.T) {

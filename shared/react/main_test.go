@@ -68,6 +68,45 @@ type rig struct {
 	out    *outbox.Outbox
 	reg    *prometheus.Registry
 	offset map[int32]int64
+	many   bool // its reactions take many events at once
+}
+
+// bothWays runs a test with reactions on single events and on many.
+func bothWays(t *testing.T, test func(t *testing.T, r *rig)) {
+	t.Helper()
+	for name, many := range map[string]bool{"On": false, "OnBatch": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.many = many
+			test(t, r)
+		})
+	}
+}
+
+// on binds a handler the way of the rig.
+func on[E event.Event](r *rig, h react.Handler[E]) react.Reaction {
+	if !r.many {
+		return react.On(h, told{})
+	}
+	return react.OnBatch(func(ctx context.Context, tx *sqlx.Tx, batch []E) ([][]event.Numbered, error) {
+		all := make([][]event.Numbered, len(batch))
+		for i, e := range batch {
+			var err error
+			if all[i], err = h(ctx, tx, e); err != nil {
+				return nil, err
+			}
+		}
+		return all, nil
+	}, told{})
+}
+
+// reaction is the rig's own.
+func (r *rig) reaction() react.Reaction {
+	if r.many {
+		return react.OnBatch(r.reactAll, told{})
+	}
+	return react.On(r.react, told{})
 }
 
 func newRig(t testing.TB) *rig {
@@ -112,10 +151,34 @@ func (r *rig) react(ctx context.Context, tx *sqlx.Tx, e did) ([]event.Numbered, 
 	return event.Number(e.N, told{ID: e.ID, N: e.N}), nil
 }
 
+// reactAll is react in one statement for all events that ask for nothing else.
+func (r *rig) reactAll(ctx context.Context, tx *sqlx.Tx, batch []did) ([][]event.Numbered, error) {
+	all := make([][]event.Numbered, len(batch))
+	var (
+		keys    []string
+		numbers []int64
+	)
+	for i, e := range batch {
+		if e.Do != "" {
+			var err error
+			if all[i], err = r.react(ctx, tx, e); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		keys, numbers = append(keys, e.ID), append(numbers, e.N)
+		all[i] = event.Number(e.N, told{ID: e.ID, N: e.N})
+	}
+	const insert = `insert into effect (key, n)
+select t.key, t.n from unnest($1::text[], $2::bigint[]) with ordinality as t (key, n, place) order by t.place`
+	_, err := tx.ExecContext(ctx, insert, postgres.Array(keys), postgres.Array(numbers))
+	return all, err
+}
+
 func (r *rig) config() react.ConsumerConfig {
 	return react.ConsumerConfig{
 		Service: "rig", DB: r.db, Outbox: r.out, Source: noSource{}, Topics: []string{topic}, Partitions: 1,
-		Reactions: []react.Reaction{react.On(r.react, told{})}, RetryDelay: time.Millisecond, MaxAttempts: 3, Metrics: r.reg,
+		Reactions: []react.Reaction{r.reaction()}, RetryDelay: time.Millisecond, MaxAttempts: 3, Metrics: r.reg,
 	}
 }
 
@@ -134,7 +197,11 @@ func (r *rig) consumer(change ...func(*react.ConsumerConfig)) *react.Consumer {
 
 // record makes the next record of partition 0.
 func (r *rig) record(key string, n int64, do string) broker.Record {
-	rec := record(did{ID: key, N: n, Do: do}, n)
+	return r.next(did{ID: key, N: n, Do: do}, n)
+}
+
+func (r *rig) next(e event.Event, n int64) broker.Record {
+	rec := record(e, n)
 	rec.Offset = r.offset[0]
 	r.offset[0]++
 	return rec

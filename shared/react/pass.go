@@ -23,6 +23,7 @@ type pass struct {
 	states map[inbox.ID]*inbox.State
 	last   map[inbox.ID]int64
 	parked []inbox.Parked
+	due    runs
 	events []event.Numbered // what the handlers tell
 	// replaying is set while a parked record is applied: it is the lowest of
 	// its key, so nothing that is parked holds it back.
@@ -33,7 +34,7 @@ type pass struct {
 }
 
 func (c *Consumer) newPass(tx *sqlx.Tx) *pass {
-	return &pass{c: c, tx: tx, states: map[inbox.ID]*inbox.State{}, last: map[inbox.ID]int64{}}
+	return &pass{c: c, tx: tx, states: map[inbox.ID]*inbox.State{}, last: map[inbox.ID]int64{}, due: runs{last: map[string]int{}}}
 }
 
 // load asks the inbox for the states of all keys at once.
@@ -59,27 +60,41 @@ func (p *pass) load(ctx context.Context, items []item) error {
 	return nil
 }
 
+// handle decides on each record and runs the handlers of those that are due.
+func (p *pass) handle(ctx context.Context, items []item) error {
+	if err := hit(ctx, "inbox.before_handlers"); err != nil {
+		return err
+	}
+	for i := range items {
+		p.take(&items[i])
+	}
+	for _, r := range p.due.list {
+		if err := p.call(ctx, r); err != nil {
+			return err
+		}
+	}
+	return hit(ctx, "inbox.after_handlers")
+}
+
 // take decides on one record: drop, apply or park it.
-func (p *pass) take(ctx context.Context, it *item) error {
+func (p *pass) take(it *item) {
 	if it.bad != nil {
 		p.parked = append(p.parked, it.parked(inbox.Undecodable, it.bad.Error()))
-		return nil
+		return
 	}
 	st := p.states[it.id()]
 	blocked := st.Head != 0 && st.Head <= it.env.Sequence && !p.replaying
 	switch at := st.Place(it.env.Sequence); {
 	case at == inbox.Duplicate:
 		p.duplicates++
-		return nil
 	case at == inbox.Next && !blocked:
-		return p.apply(ctx, it, st)
+		p.apply(it, st)
 	case st.Head == 0:
 		p.gaps++
 		p.park(it, st, it.parked(inbox.Missing, fmt.Sprintf("number %d came, number %d of this key is missing", it.env.Sequence, st.Last+1)))
 	default:
 		p.park(it, st, it.parked(inbox.Follows, fmt.Sprintf("waits for number %d of this key", min(st.Head, st.Last+1))))
 	}
-	return nil
 }
 
 func (p *pass) park(it *item, st *inbox.State, row inbox.Parked) {
@@ -92,44 +107,57 @@ func (p *pass) park(it *item, st *inbox.State, row inbox.Parked) {
 	}
 }
 
-// apply runs the handler of a record that is due and moves its key on.
-func (p *pass) apply(ctx context.Context, it *item, st *inbox.State) error {
+// apply moves the key of a record on that is due, and has its handler called.
+func (p *pass) apply(it *item, st *inbox.State) {
 	if v := it.verdict; v != nil {
 		row := it.parked(v.Cause, v.Reason)
 		row.Attempts, row.RetryIn = v.Attempts, v.RetryIn
 		p.park(it, st, row)
-		return nil
+		return
 	}
-	r, ok := p.c.byKind[it.env.Kind]
-	if !ok {
+	switch r, ok := p.c.byKind[it.env.Kind]; {
+	case ok && r.many:
+		p.due.add(r.Kind, it.env)
+	case ok:
+		p.due.add("", it.env)
+	default:
 		// Decode has checked the kind's form.
 		if name, major, _ := event.SplitKind(it.env.Kind); p.c.byName[name] {
 			p.park(it, st, it.parked(inbox.UnknownVersion, fmt.Sprintf("major version %d of %s is not known to this build", major, name)))
-			return nil
+			return
 		}
-	} else {
-		events, err := p.c.handle(ctx, p.tx, r, it.env)
-		if err != nil {
-			return err
-		}
-		p.events = append(p.events, events...)
 	}
 	p.applied++
 	st.Last = it.env.Sequence
 	p.last[it.id()] = st.Last
 	p.settle = p.settle || st.Head != 0
+}
+
+// call runs the handlers of a run and keeps what they tell.
+func (p *pass) call(ctx context.Context, r run) error {
+	if r.kind != "" {
+		return p.tell(ctx, r.batch)
+	}
+	for i := range r.batch {
+		if err := p.tell(ctx, r.batch[i:i+1]); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-// handle runs a handler. A panic is a permanent fault: the same input would
+// tell runs one handler. A panic is a permanent fault: the same input would
 // panic again.
-func (c *Consumer) handle(ctx context.Context, tx *sqlx.Tx, r Reaction, env event.Envelope) (events []event.Numbered, err error) {
+func (p *pass) tell(ctx context.Context, batch []event.Envelope) (err error) {
+	kind := batch[0].Kind
 	defer func() {
 		if v := recover(); v != nil {
-			err = fault.Permanent("reaction on %s panicked: %v\n%s", env.Kind, v, debug.Stack())
+			err = fault.Permanent("reaction on %s panicked: %v\n%s", kind, v, debug.Stack())
 		}
 	}()
-	return r.Handle(ctx, tx, env)
+	events, err := p.c.byKind[kind].Handle(ctx, p.tx, batch...)
+	p.events = append(p.events, events...)
+	return err
 }
 
 // finish writes what the pass has gathered.

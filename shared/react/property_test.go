@@ -12,6 +12,7 @@ import (
 
 // TestConsumer_AnyOrderOfDelivery_AppliesEachOnceInOrder: whatever is repeated,
 // reordered, delivered again from an old offset or interrupted by a restart,
+// whether reactions take one event or many, and however their kinds are mixed,
 // once every record came at least once each key has its effects 1 … n.
 func TestConsumer_AnyOrderOfDelivery_AppliesEachOnceInOrder(t *testing.T) {
 	t.Parallel()
@@ -26,7 +27,8 @@ func TestConsumer_AnyOrderOfDelivery_AppliesEachOnceInOrder(t *testing.T) {
 			key := fmt.Sprintf("%d-%d", round, k)
 			lengths[key] = int64(rapid.IntRange(1, 6).Draw(rt, "length"))
 			for n := range lengths[key] {
-				once = append(once, record(did{ID: key, N: n + 1}, n+1))
+				e := did{ID: key, N: n + 1}
+				once = append(once, rapid.SampledFrom([]broker.Record{record(e, n+1), record(newer{e}, n+1)}).Draw(rt, "kind"))
 			}
 		}
 		deliveries := rapid.Permutation(once).Draw(rt, "order")
@@ -38,20 +40,31 @@ func TestConsumer_AnyOrderOfDelivery_AppliesEachOnceInOrder(t *testing.T) {
 			deliveries[i].Offset = r.offset[0]
 			r.offset[0]++
 		}
-		c := r.restarted(rapid.IntRange(1, 5).Draw(rt, "batch"))
+		c := r.drawn(rt)
 		for done := 0; done < len(deliveries); {
 			n := rapid.IntRange(1, len(deliveries)-done).Draw(rt, "fetch")
 			from := max(0, done-rapid.IntRange(0, 3).Draw(rt, "back"))
 			r.deliver(c, deliveries[from:done+n]...)
 			done += n
 			if rapid.Bool().Draw(rt, "restart") {
-				c = r.restarted(rapid.IntRange(1, 5).Draw(rt, "batch"))
+				c = r.drawn(rt)
 			}
 		}
 		for key, n := range lengths {
 			r.requireDense(key, n)
 		}
 		requireEqual(t, "parked", len(r.parked()), 0)
+	})
+}
+
+// drawn returns a consumer that handles each kind one way or the other.
+func (r *rig) drawn(rt *rapid.T) *react.Consumer {
+	return r.consumer(func(c *react.ConsumerConfig) {
+		c.Metrics, c.BatchSize, c.Reactions = nil, rapid.IntRange(1, 12).Draw(rt, "batch"), nil
+		r.many = rapid.Bool().Draw(rt, "many")
+		c.Reactions = append(c.Reactions, r.reaction())
+		r.many = rapid.Bool().Draw(rt, "many newer")
+		c.Reactions = append(c.Reactions, on(r, r.reactNewer))
 	})
 }
 

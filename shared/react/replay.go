@@ -116,13 +116,7 @@ func (g *generation) replay(ctx context.Context, tx *sqlx.Tx, w inbox.Parked) (*
 	if err := p.load(ctx, items); err != nil {
 		return nil, head, unavailable(err)
 	}
-	if err := hit(ctx, "inbox.before_handlers"); err != nil {
-		return nil, head, err
-	}
-	if err := p.take(ctx, &items[0]); err != nil {
-		return nil, head, err
-	}
-	if err := hit(ctx, "inbox.after_handlers"); err != nil {
+	if err := p.handle(ctx, items); err != nil {
 		return nil, head, err
 	}
 	return p, head, p.finish(ctx, nil)

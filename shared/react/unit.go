@@ -55,6 +55,7 @@ func (i *item) parked(cause inbox.Cause, reason string) inbox.Parked {
 type unit struct {
 	items []item
 	ends  []inbox.Offset
+	part  bool // of a unit that failed
 }
 
 // cut makes units of at most size records of a fetch. The last one takes along
@@ -85,7 +86,7 @@ func cut(f broker.Fetched, at []broker.Position, size int) []unit {
 // halves splits a unit of two or more records so that a faulty one is found.
 func (u unit) halves() (first, second unit) {
 	mid := len(u.items) / 2
-	return unit{items: u.items[:mid], ends: endsOf(u.items[:mid])}, unit{items: u.items[mid:], ends: u.ends}
+	return unit{items: u.items[:mid], ends: endsOf(u.items[:mid]), part: true}, unit{items: u.items[mid:], ends: u.ends, part: true}
 }
 
 // endsOf returns the offsets after items; those of a partition lie together.
