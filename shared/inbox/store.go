@@ -21,6 +21,13 @@ order by o.topic, o.partition`
 
 	lockSQL = readSQL + ` for update of o`
 
+	// The rows are locked after all of the join is there, so after the lock on
+	// the service; their offsets are those of that later moment.
+	lockAloneSQL = `select o.topic, o.partition, o.next_offset
+from inbox_offset o join unnest($1::text[], $2::integer[]) as t (topic, partition) using (topic, partition)
+cross join (select pg_advisory_xact_lock(hashtextextended('pavane consumer ' || current_schema() || ' ' || $3, 0))) alone
+order by o.topic, o.partition for update of o`
+
 	// One index lookup per id, in the order given, whatever the planner knows
 	// of the table's size when the statement is prepared.
 	loadSQL = `select t.source, t.key, coalesce(i.last_seq, 0), coalesce(p.head, 0)
@@ -66,6 +73,14 @@ func Begin(ctx context.Context, tx *sqlx.Tx, offsets []Offset) ([]Offset, error)
 func Lock(ctx context.Context, tx *sqlx.Tx, offsets []Offset) ([]Offset, error) {
 	topics, partitions, _ := columns(offsets)
 	rows, err := tx.QueryContext(ctx, lockSQL, postgres.Array(topics), postgres.Array(partitions))
+	return scanOffsets(rows, err)
+}
+
+// LockAlone is [Lock] for one transaction of a service at a time, over all of
+// its partitions and instances.
+func LockAlone(ctx context.Context, tx *sqlx.Tx, service string, offsets []Offset) ([]Offset, error) {
+	topics, partitions, _ := columns(offsets)
+	rows, err := tx.QueryContext(ctx, lockAloneSQL, postgres.Array(topics), postgres.Array(partitions), service)
 	return scanOffsets(rows, err)
 }
 

@@ -86,16 +86,9 @@ func (g *generation) insist(ctx context.Context, f func() error) error {
 	}
 }
 
-// transact is one transaction of this consumer, alone among all instances
-// where the service asks for it.
+// transact is one transaction of this consumer. It begins with [generation.lock].
 func (g *generation) transact(ctx context.Context, f func(ctx context.Context, tx *sqlx.Tx) error) error {
 	err := g.c.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		if g.c.cfg.Serial {
-			const alone = `select pg_advisory_xact_lock(hashtextextended('pavane consumer ' || current_schema() || ' ' || $1, 0))`
-			if _, err := tx.ExecContext(ctx, alone, g.c.cfg.Service); err != nil {
-				return unavailable(err)
-			}
-		}
 		if err := f(ctx, tx); err != nil {
 			return err
 		}
@@ -111,11 +104,25 @@ func (g *generation) transact(ctx context.Context, f func(ctx context.Context, t
 	return nil
 }
 
-// run is the transaction of a unit.
-func (g *generation) run(ctx context.Context, tx *sqlx.Tx, u unit) (*pass, error) {
-	locked, err := inbox.Lock(ctx, tx, u.ends)
+// lock keeps others off the partitions, and off everything where the service
+// asks for it. It returns the offsets that count.
+func (g *generation) lock(ctx context.Context, tx *sqlx.Tx, offsets []inbox.Offset) (locked []inbox.Offset, err error) {
+	if g.c.cfg.Serial {
+		locked, err = inbox.LockAlone(ctx, tx, g.c.cfg.Service, offsets)
+	} else {
+		locked, err = inbox.Lock(ctx, tx, offsets)
+	}
 	if err != nil {
 		return nil, unavailable(err)
+	}
+	return locked, nil
+}
+
+// run is the transaction of a unit.
+func (g *generation) run(ctx context.Context, tx *sqlx.Tx, u unit) (*pass, error) {
+	locked, err := g.lock(ctx, tx, u.ends)
+	if err != nil {
+		return nil, err
 	}
 	items, err := g.fresh(locked, u)
 	if err != nil {

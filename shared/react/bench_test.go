@@ -70,7 +70,9 @@ func BenchmarkDeliver(b *testing.B) {
 				records[i] = r.next(did{ID: fmt.Sprintf("key-%d", i%1000), N: int64(i/1000) + 1}, int64(i/1000)+1)
 			}
 			b.ResetTimer()
-			r.deliver(c, records...)
+			if err := c.Deliver(b.Context(), records...); err != nil {
+				b.Fatal(err)
+			}
 			perSecond(b)
 		})
 	}
@@ -108,7 +110,9 @@ func BenchmarkRun(b *testing.B) {
 func BenchmarkDeliver_MillionKeys(b *testing.B) {
 	const keys, events, rounds = 1000, 5, 20
 	full, empty := newRig(b), newRig(b)
-	full.exec(`insert into inbox (source, key, last_seq) select $1, md5(n::text), 5 from generate_series(1, 1000000) n`, source)
+	for n := range 20 {
+		full.exec(`insert into inbox (source, key, last_seq) select $1, md5(n::text), 5 from generate_series($2::int, $3) n`, source, n*50_000, n*50_000+49_999)
+	}
 	full.exec(`analyze inbox`)
 	slice := func(r *rig) float64 {
 		c := r.consumer(func(c *react.ConsumerConfig) {

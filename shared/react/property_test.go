@@ -79,7 +79,3 @@ func (r *rig) drawn(rt *rapid.T, log io.Writer) *react.Consumer {
 		c.Reactions = append(c.Reactions, on(r, r.reactNewer))
 	})
 }
-
-func (r *rig) restarted(batch int) *react.Consumer {
-	return r.consumer(func(c *react.ConsumerConfig) { c.Metrics, c.BatchSize = nil, batch })
-}

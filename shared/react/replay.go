@@ -82,7 +82,7 @@ func (g *generation) step(ctx context.Context, w inbox.Parked) (more bool, err e
 	v := g.c.judge(ctx, head, err)
 	return false, g.insist(ctx, func() error {
 		err := g.transact(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-			if _, err := inbox.Lock(ctx, tx, []inbox.Offset{{Topic: w.Topic, Partition: w.Partition}}); err != nil {
+			if _, err := g.lock(ctx, tx, []inbox.Offset{{Topic: w.Topic, Partition: w.Partition}}); err != nil {
 				return err
 			}
 			return inbox.Hold(ctx, tx, v.Parked)
@@ -97,8 +97,8 @@ func (g *generation) step(ctx context.Context, w inbox.Parked) (more bool, err e
 // replay is the transaction of a step. It returns no pass when there is nothing
 // to do any more.
 func (g *generation) replay(ctx context.Context, tx *sqlx.Tx, w inbox.Parked) (*pass, inbox.Parked, error) {
-	if _, err := inbox.Lock(ctx, tx, []inbox.Offset{{Topic: w.Topic, Partition: w.Partition}}); err != nil {
-		return nil, inbox.Parked{}, unavailable(err)
+	if _, err := g.lock(ctx, tx, []inbox.Offset{{Topic: w.Topic, Partition: w.Partition}}); err != nil {
+		return nil, inbox.Parked{}, err
 	}
 	head, ok, err := inbox.Head(ctx, tx, w.ID, w.Topic, w.Partition)
 	if err != nil {
