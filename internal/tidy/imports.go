@@ -57,6 +57,8 @@ cmd/*                  : cmd/*/internal/* internal/audit internal/devstack share
 cmd/*/internal/*       : cmd/*/internal/* internal/audit internal/devstack shared/broker shared/contract shared/event shared/fault shared/inbox shared/lifecycle shared/postgres shared/relay shared/story
 bench/*                : cmd/*/internal/* internal/* migrations shared/*
 docs                   :
+
+proof/search           :
 `
 
 // confinement says which packages alone may import a module of others, tests

@@ -1,0 +1,2 @@
+// Package search owns the exhaustive search over the saga.
+package search
