@@ -1,0 +1,144 @@
+package search_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+
+	"pavane/proof/search"
+)
+
+func load(t testing.TB) []search.Machine {
+	t.Helper()
+	machines, err := search.Load(os.DirFS("../.."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return machines
+}
+
+func items(skus ...string) []search.Item {
+	all := make([]search.Item, len(skus))
+	for i, sku := range skus {
+		all[i] = search.Item{SKU: sku, Quantity: 1}
+	}
+	return all
+}
+
+// scenario is two orders over two products, both paid by one wallet.
+func scenario(x, y, wallet int, a, b []search.Item) search.Config {
+	return search.Config{
+		Orders:  []search.Order{{Customer: "c", Price: 1, Items: a}, {Customer: "c", Price: 1, Items: b}},
+		Stock:   map[string]int{"x": x, "y": y},
+		Wallets: map[string]int{"c": wallet},
+	}
+}
+
+func run(t testing.TB, machines []search.Machine, c search.Config) search.Report {
+	t.Helper()
+	m, err := search.New(machines, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := m.Search()
+	if err != nil {
+		t.Errorf("%+v: %v", c, err)
+	}
+	return r
+}
+
+// TestSaga_EveryInterleaving_EndsAndKeepsMoneyAndStock is the search: complete for
+// two orders of two products with two duplicates and two crashes at any point,
+// customers who cancel and deadlines that fire at any time.
+func TestSaga_EveryInterleaving_EndsAndKeepsMoneyAndStock(t *testing.T) {
+	machines := load(t)
+	var states, steps int
+	for _, s := range []struct {
+		name string
+		search.Config
+	}{
+		{"both want the last piece", scenario(1, 0, 2, items("x"), items("x"))},
+		{"both share a product, the wallet pays one", scenario(1, 1, 1, items("x", "y"), items("y"))},
+		{"the wallet pays one", scenario(2, 2, 1, items("x", "y"), items("x", "y"))},
+		{"there is enough", scenario(2, 2, 2, items("x", "y"), items("x", "y"))},
+		{"there is nothing", scenario(0, 1, 2, items("x", "y"), items("x"))},
+	} {
+		for _, inbox := range []bool{true, false} {
+			s.NoInbox, s.Duplicates, s.Crashes = !inbox, 2, 2
+			if !inbox { // the same again from the functions alone, which is more than they promise
+				s.Crashes = 1
+			}
+			r := run(t, machines, s.Config)
+			t.Logf("%-42s inbox %-5t %s", s.name, inbox, r)
+			states, steps = states+r.States, steps+r.Steps
+		}
+	}
+	t.Logf("%d states, %d steps", states, steps)
+	if states < 1_000_000 {
+		t.Errorf("%d states are too few to be all", states)
+	}
+}
+
+// TestSaga_EveryStart_EndsAndKeepsMoneyAndStock takes every mix of orders, stock
+// and wallet there is with two products, with duplicates and without crashes.
+func TestSaga_EveryStart_EndsAndKeepsMoneyAndStock(t *testing.T) {
+	t.Parallel()
+	machines := load(t)
+	mixes := [][]search.Item{items("x"), items("y"), items("x", "y")}
+	starts, states := 0, 0
+	for n := range 3 * 3 * 3 * len(mixes) * len(mixes) {
+		c := scenario(n%3, n/3%3, n/9%3, mixes[n/27%3], mixes[n/81])
+		c.Duplicates = 2
+		starts, states = starts+1, states+run(t, machines, c).States
+	}
+	t.Logf("%d starts, %d states", starts, states)
+}
+
+// violation searches a saga that was made worse, and wants it to be found.
+func violation(t *testing.T, machines []search.Machine, c search.Config) *search.Violation {
+	t.Helper()
+	m, err := search.New(machines, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = m.Search()
+	var v *search.Violation
+	if !errors.As(err, &v) {
+		t.Fatalf("nothing was found: %v", err)
+	}
+	return v
+}
+
+// worse makes a row of one machine another one: what the service does on a fact
+// in a state. A row with To "" is none: the fact is ignored.
+func worse(t *testing.T, machines []search.Machine, service, state string, row search.Row) {
+	t.Helper()
+	for i := range machines {
+		for j := range machines[i].States {
+			s := &machines[i].States[j]
+			if machines[i].Service != service || s.Name != state {
+				continue
+			}
+			s.Rows = drop(s.Rows, func(r search.Row) bool { return r.On == row.On && r.If == row.If })
+			s.Ignores = drop(s.Ignores, func(fact string) bool { return fact == row.On })
+			s.Faults = drop(s.Faults, func(fact string) bool { return fact == row.On })
+			if row.To == "" {
+				s.Ignores = append(s.Ignores, row.On)
+			} else {
+				s.Rows = append(s.Rows, row)
+			}
+			return
+		}
+	}
+	t.Fatal(fmt.Errorf("%s has no state %q", service, state))
+}
+
+func drop[E any](all []E, gone func(E) bool) (kept []E) {
+	for _, e := range all {
+		if !gone(e) {
+			kept = append(kept, e)
+		}
+	}
+	return kept
+}
