@@ -59,6 +59,7 @@ bench/*                : cmd/*/internal/* internal/* migrations shared/*
 docs                   :
 
 proof/search           :
+proof/search/replay    : proof/search shared/broker shared/contract shared/event shared/inbox shared/outbox shared/postgres shared/react
 `
 
 // confinement says which packages alone may import a module of others, tests
