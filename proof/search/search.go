@@ -80,10 +80,10 @@ func (f *frontier) visit(at int, r *Report) (bad string) {
 	if f.m.over(&w) {
 		r.Ends++
 	}
-	f.m.next(&w, func(_ *step, _ int, to *world) bool {
+	f.m.next(&w, func(_ *step, _ int, to world) bool {
 		r.Steps++
 		if to.orders != w.orders {
-			f.seen.add(f.pack(to))
+			f.seen.add(f.pack(&to))
 		}
 		return true
 	})
@@ -162,9 +162,9 @@ func (f *frontier) violation(at int) *Violation {
 
 // step finds a step from w to a state.
 func (f *frontier) step(w *world, key uint64) (move Move, end world, found bool) {
-	f.m.next(w, func(s *step, order int, to *world) bool {
-		if found = f.pack(to) == key; found {
-			move, end = f.m.show(s.move, order), *to
+	f.m.next(w, func(s *step, order int, to world) bool {
+		if found = f.pack(&to) == key; found {
+			move, end = f.m.show(s.move, order), to
 		}
 		return !found
 	})

@@ -24,8 +24,7 @@ func (s *set) add(key uint64) bool {
 // find returns the slot of a key, or the free one where it belongs.
 func (s *set) find(key uint64) uint64 {
 	mask := uint64(len(s.slots) - 1)
-	h := key * 0x9e3779b97f4a7c15
-	for at := (h ^ h>>32) & mask; ; at = (at + 1) & mask {
+	for at := mix(key) & mask; ; at = (at + 1) & mask {
 		if n := s.slots[at]; n == 0 || s.keys[n-1] == key {
 			return at
 		}
@@ -37,4 +36,12 @@ func (s *set) grow() {
 	for i, key := range s.keys {
 		s.slots[s.find(key)] = uint32(i + 1)
 	}
+}
+
+// mix spreads all bits of a key over all bits: keys of neighbouring states differ
+// in few of them.
+func mix(key uint64) uint64 {
+	key = (key ^ key>>32) * 0x9e3779b97f4a7c15
+	key = (key ^ key>>32) * 0x9e3779b97f4a7c15
+	return key ^ key>>32
 }

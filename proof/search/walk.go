@@ -69,9 +69,9 @@ type choice struct {
 // choices are the steps of a world; toTheEnd leaves only deliveries.
 func (m *Model) choices(w *world, toTheEnd bool) []choice {
 	var found []choice
-	m.next(w, func(s *step, order int, to *world) bool {
+	m.next(w, func(s *step, order int, to world) bool {
 		if !toTheEnd || s.act == Deliver {
-			found = append(found, choice{m.show(s.move, order), *to})
+			found = append(found, choice{m.show(s.move, order), to})
 		}
 		return true
 	})

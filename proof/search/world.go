@@ -10,12 +10,13 @@ type world struct {
 }
 
 // next calls yield with every step and where it leads, until yield returns false.
-func (m *Model) next(w *world, yield func(s *step, order int, to *world) bool) {
+func (m *Model) next(w *world, yield func(s *step, order int, to world) bool) {
 	for k := range m.cfg.Orders {
 		steps := m.steps(w.orders[k])
 		for i := range steps {
 			s := &steps[i]
-			if int(w.dups+s.dup()) > m.cfg.Duplicates || int(w.crashes+s.crash()) > m.cfg.Crashes {
+			dups, crashes := w.dups+s.dup(), w.crashes+s.crash()
+			if int(dups) > m.cfg.Duplicates || int(crashes) > m.cfg.Crashes {
 				continue
 			}
 			if s.asks != nothing && m.answer(w, k, s.asks) != s.granted {
@@ -23,8 +24,8 @@ func (m *Model) next(w *world, yield func(s *step, order int, to *world) bool) {
 			}
 			to := *w
 			to.orders[k] = s.to
-			to.dups, to.crashes = w.dups+s.dup(), w.crashes+s.crash()
-			if !yield(s, k, &to) {
+			to.dups, to.crashes = dups, crashes
+			if !yield(s, k, to) {
 				return
 			}
 		}
