@@ -19,7 +19,7 @@ import (
 // from drifting from this service.
 func TestSaga_WalksOfTheSearch_DoTheSameOnPostgres(t *testing.T) {
 	t.Parallel()
-	replay.Walks(t, "..", 20, func(t *testing.T, c search.Config) replay.Service {
+	replay.Walks(t, "..", func(t *testing.T, c search.Config) replay.Service {
 		db := pgtest.WithKit(t, migrations.Inventory())
 		out, err := outbox.New(outbox.Config{Source: "/inventory-svc", Topics: contract.Topics()})
 		if err != nil {

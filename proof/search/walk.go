@@ -30,7 +30,7 @@ func (m *Model) Walk(limit int, pick func(n int) int) ([]Step, error) {
 		if len(choices) == 0 {
 			return steps, nil
 		}
-		if some := kindOf(choices, pick(4)); len(some) > 0 {
+		if some := kindOf(choices, pick(6)); len(some) > 0 {
 			choices = some
 		}
 		c := choices[pick(len(choices))]
@@ -78,7 +78,7 @@ func (m *Model) choices(w *world, toTheEnd bool) []choice {
 	return found
 }
 
-// kindOf leaves requests, deliveries (twice as likely) or faults. There are many
+// kindOf leaves requests, deliveries (four times as likely) or faults. There are many
 // more requests that change nothing than records under way; picked from all, few
 // orders would get far.
 func kindOf(all []choice, n int) (some []choice) {

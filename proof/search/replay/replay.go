@@ -48,24 +48,25 @@ type Service struct {
 	Wallets func(ctx context.Context) (map[string]int, error)
 }
 
-// Walks runs f for walks with the seeds from 1 to n, each a subtest named after
-// its seed: -run /seed=7 repeats one. Root leads to the root of the repository.
-func Walks(t *testing.T, root string, n int, f func(t *testing.T, c search.Config) Service) {
+// The walks meet every state that can be met; with other numbers from the same
+// stream, or from another one, it takes more of them.
+const (
+	walks  = 24
+	stream = 6
+)
+
+// Walks runs f for each walk, each a subtest named after its seed: -run /seed=7
+// repeats one. Root leads to the root of the repository.
+func Walks(t *testing.T, root string, f func(t *testing.T, c search.Config) Service) {
 	t.Helper()
 	machines, err := search.Load(os.DirFS(root))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for seed := 1; seed <= n; seed++ {
+	for seed := uint64(1); seed <= walks; seed++ {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()
-			r := rand.New(rand.NewPCG(uint64(seed), 0))
-			c := config(r)
-			m, err := search.New(machines, c)
-			if err != nil {
-				t.Fatal(err)
-			}
-			steps, err := m.Walk(60, r.IntN)
+			c, steps, err := walk(machines, seed)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -74,10 +75,21 @@ func Walks(t *testing.T, root string, n int, f func(t *testing.T, c search.Confi
 	}
 }
 
+func walk(machines []search.Machine, seed uint64) (search.Config, []search.Step, error) {
+	r := rand.New(rand.NewPCG(seed, stream))
+	c := config(r)
+	m, err := search.New(machines, c)
+	if err != nil {
+		return c, nil, err
+	}
+	steps, err := m.Walk(60, r.IntN)
+	return c, steps, err
+}
+
 // config is three orders that are short of everything now and then.
 func config(r *rand.Rand) search.Config {
 	c := search.Config{
-		Stock: map[string]int{"tin": r.IntN(4), "tray": r.IntN(4)}, Wallets: map[string]int{"cust-01": r.IntN(20), "cust-02": r.IntN(20)},
+		Stock: map[string]int{"tin": 1 + r.IntN(5), "tray": 1 + r.IntN(5)}, Wallets: map[string]int{"cust-01": r.IntN(15), "cust-02": r.IntN(15)},
 		Duplicates: 4, Crashes: 4,
 	}
 	for range 3 {
