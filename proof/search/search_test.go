@@ -65,8 +65,8 @@ func TestSaga_EveryInterleaving_EndsAndKeepsMoneyAndStock(t *testing.T) {
 		{"there is nothing", scenario(0, 1, 2, items("x", "y"), items("x"))},
 	} {
 		for _, inbox := range []bool{true, false} {
-			s.NoInbox, s.Duplicates, s.Crashes = !inbox, 2, 2
-			if !inbox { // the same again from the functions alone, which is more than they promise
+			s.NoInbox, s.Duplicates, s.Crashes = !inbox, 2, crashes
+			if !inbox { // the functions alone hold out, too, which is more than they must
 				s.Crashes = 1
 			}
 			r := run(t, machines, s.Config)
@@ -75,7 +75,7 @@ func TestSaga_EveryInterleaving_EndsAndKeepsMoneyAndStock(t *testing.T) {
 		}
 	}
 	t.Logf("%d states, %d steps", states, steps)
-	if states < 1_000_000 {
+	if states < 9_000_000 && crashes == 2 {
 		t.Errorf("%d states are too few to be all", states)
 	}
 }

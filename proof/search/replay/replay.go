@@ -237,31 +237,43 @@ func (p *player) die(s search.Step) error {
 
 // compare holds the database against what the model says of it.
 func (p *player) compare(s search.Step) error {
-	if parked, err := inbox.List(p.ctx, p.DB, 10); err != nil || len(parked) > 0 {
-		return fmt.Errorf("parked: %+v, %w", parked, err)
+	parked, err := inbox.List(p.ctx, p.DB, 10)
+	if err != nil {
+		return err
+	}
+	if len(parked) > 0 {
+		return fmt.Errorf("it is parked: %+v", parked[0])
 	}
 	id := p.Order(s.Order).OrderID
 	state, err := p.State(p.ctx, id)
-	if err != nil || state != s.State {
-		return fmt.Errorf("the order is %q, the model says %q: %w", state, s.State, err)
+	if err := differ("the order", state, s.State, err, state == s.State); err != nil {
+		return err
 	}
-	if told, err := p.published(id); err != nil || !slices.Equal(told, s.Told) {
-		return fmt.Errorf("the outbox has %q, the model says %q: %w", told, s.Told, err)
+	published, err := p.published(id)
+	if err := differ("the outbox", published, s.Told, err, slices.Equal(published, s.Told)); err != nil {
+		return err
 	}
 	if p.Stock != nil {
-		if stock, err := p.Stock(p.ctx); err != nil || !maps.Equal(stock, s.Stock) {
-			return fmt.Errorf("the stock is %+v, the model says %+v: %w", stock, s.Stock, err)
+		stock, err := p.Stock(p.ctx)
+		if err := differ("the stock", stock, s.Stock, err, maps.Equal(stock, s.Stock)); err != nil {
+			return err
 		}
 	}
 	if p.Wallets != nil {
-		if wallets, err := p.Wallets(p.ctx); err != nil || !maps.Equal(wallets, s.Wallets) {
-			return fmt.Errorf("the wallets hold %v, the model says %v: %w", wallets, s.Wallets, err)
-		}
+		wallets, err := p.Wallets(p.ctx)
+		return differ("what the wallets hold", wallets, s.Wallets, err, maps.Equal(wallets, s.Wallets))
 	}
 	return nil
 }
 
-// told returns the kinds in the outbox for an order, whose numbers must be
+func differ(what string, have, want any, err error, same bool) error {
+	if err == nil && !same {
+		err = fmt.Errorf("%s is %v, the model says %v", what, have, want)
+	}
+	return err
+}
+
+// published returns the kinds in the outbox for an order, whose numbers must be
 // 1, 2, 3 …
 func (p *player) published(key string) ([]string, error) {
 	var rows []struct {
