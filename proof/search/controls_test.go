@@ -108,13 +108,7 @@ func short(want string) search.Config {
 func TestControls_FaultInSomeState_IsFound(t *testing.T) {
 	t.Parallel()
 	machines := load(t)
-	worse(t, machines, "order-svc", "cancelled deadline", search.Row{On: authorized})
-	for i := range machines[0].States {
-		if s := &machines[0].States[i]; s.Name == "cancelled deadline" {
-			s.Ignores = drop(s.Ignores, func(fact string) bool { return fact == authorized })
-			s.Faults = append(s.Faults, authorized)
-		}
-	}
+	park(t, machines, "order-svc", "cancelled deadline", authorized)
 	c := scenario(1, 2, 1, items("x", "y"), items("y"))
 	v := violation(t, machines, c)
 	want := []string{

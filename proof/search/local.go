@@ -176,6 +176,10 @@ func (x *expansion) apply(s step, to local, res result) {
 		x.fail(s.move, name+" goes on publishing for ever")
 		return
 	}
+	if s.act == Ask && res.emits == 0 && x.from.logs[s.service].seq == 1 && x.m.facts[s.fact] != Place {
+		x.fail(s.move, fmt.Sprintf("%s leaves an undecided order undecided on a %s", name, x.m.facts[s.fact]))
+		return
+	}
 	if to != x.from && rank(&to)+int(s.dup()+s.crash()) <= rank(&x.from) {
 		x.fail(s.move, name+" changes the order and tells nobody, which may go on for ever")
 		return

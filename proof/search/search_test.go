@@ -2,7 +2,6 @@ package search_test
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"testing"
 
@@ -114,24 +113,37 @@ func violation(t *testing.T, machines []search.Machine, c search.Config) *search
 // in a state. A row with To "" is none: the fact is ignored.
 func worse(t *testing.T, machines []search.Machine, service, state string, row search.Row) {
 	t.Helper()
+	s := forget(t, machines, service, state, row)
+	if row.To == "" {
+		s.Ignores = append(s.Ignores, row.On)
+	} else {
+		s.Rows = append(s.Rows, row)
+	}
+}
+
+// park makes a service park a fact in a state.
+func park(t *testing.T, machines []search.Machine, service, state, fact string) {
+	t.Helper()
+	s := forget(t, machines, service, state, search.Row{On: fact})
+	s.Rows = drop(s.Rows, func(r search.Row) bool { return r.On == fact })
+	s.Faults = append(s.Faults, fact)
+}
+
+func forget(t *testing.T, machines []search.Machine, service, state string, row search.Row) *search.State {
+	t.Helper()
 	for i := range machines {
 		for j := range machines[i].States {
 			s := &machines[i].States[j]
-			if machines[i].Service != service || s.Name != state {
-				continue
+			if machines[i].Service == service && s.Name == state {
+				s.Rows = drop(s.Rows, func(r search.Row) bool { return r.On == row.On && r.If == row.If })
+				s.Ignores = drop(s.Ignores, func(fact string) bool { return fact == row.On })
+				s.Faults = drop(s.Faults, func(fact string) bool { return fact == row.On })
+				return s
 			}
-			s.Rows = drop(s.Rows, func(r search.Row) bool { return r.On == row.On && r.If == row.If })
-			s.Ignores = drop(s.Ignores, func(fact string) bool { return fact == row.On })
-			s.Faults = drop(s.Faults, func(fact string) bool { return fact == row.On })
-			if row.To == "" {
-				s.Ignores = append(s.Ignores, row.On)
-			} else {
-				s.Rows = append(s.Rows, row)
-			}
-			return
 		}
 	}
-	t.Fatal(fmt.Errorf("%s has no state %q", service, state))
+	t.Fatalf("%s has no state %q", service, state)
+	return nil
 }
 
 func drop[E any](all []E, gone func(E) bool) (kept []E) {
