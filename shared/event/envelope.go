@@ -65,40 +65,70 @@ func (e Envelope) Headers() []Header {
 // the required attributes, a subject equal to the key, a sequence from 1 on.
 func Decode(key []byte, headers []Header, value []byte) (Envelope, error) {
 	e := Envelope{Data: value}
-	var version, contentType, sequence, at string
-	fields := map[string]*string{
-		"ce_specversion": &version, "ce_id": &e.ID, "ce_source": &e.Source, "ce_type": &e.Kind, "ce_subject": &e.Key, "ce_time": &at,
-		"ce_sequence": &sequence, "ce_correlationid": &e.CorrelationID, "ce_causationid": &e.CausationID,
-		"content-type": &contentType, "traceparent": &e.TraceParent,
-	}
+	a := attributes{e: &e}
 	for _, h := range headers {
-		if field, ok := fields[h.Key]; ok {
+		if field := a.field(h.Key); field != nil {
 			*field = string(h.Value)
 		}
 	}
 	switch {
-	case version != specVersion:
-		return Envelope{}, fmt.Errorf("ce_specversion %q: want %q", version, specVersion)
+	case a.version != specVersion:
+		return Envelope{}, fmt.Errorf("ce_specversion %q: want %q", a.version, specVersion)
 	case e.ID == "" || e.Source == "" || e.Kind == "":
 		return Envelope{}, fmt.Errorf("ce_id %q, ce_source %q, ce_type %q: all three are required", e.ID, e.Source, e.Kind)
-	case contentType != ContentType:
-		return Envelope{}, fmt.Errorf("content-type %q: want %q", contentType, ContentType)
+	case a.contentType != ContentType:
+		return Envelope{}, fmt.Errorf("content-type %q: want %q", a.contentType, ContentType)
 	case e.Key == "" || e.Key != string(key):
 		return Envelope{}, fmt.Errorf("ce_subject %q: want the record's key %q, not empty", e.Key, key)
 	}
 	var err error
-	if e.Sequence, err = strconv.ParseInt(sequence, 10, 64); err != nil || e.Sequence < 1 {
-		return Envelope{}, fmt.Errorf("ce_sequence %q: want a number from 1 on", sequence)
+	if e.Sequence, err = strconv.ParseInt(a.sequence, 10, 64); err != nil || e.Sequence < 1 {
+		return Envelope{}, fmt.Errorf("ce_sequence %q: want a number from 1 on", a.sequence)
 	}
-	if at != "" {
-		if e.Time, err = time.Parse(time.RFC3339Nano, at); err != nil {
-			return Envelope{}, fmt.Errorf("ce_time %q: %w", at, err)
+	if a.time != "" {
+		if e.Time, err = time.Parse(time.RFC3339Nano, a.time); err != nil {
+			return Envelope{}, fmt.Errorf("ce_time %q: %w", a.time, err)
 		}
 	}
 	if _, _, err = SplitKind(e.Kind); err != nil {
 		return Envelope{}, err
 	}
 	return e, nil
+}
+
+// attributes are an envelope's as they are read, before they are checked.
+type attributes struct {
+	e                                    *Envelope
+	version, contentType, sequence, time string
+}
+
+// field returns where the value of a header goes, nil for one that is not ours.
+func (a *attributes) field(header string) *string {
+	switch header {
+	case "ce_specversion":
+		return &a.version
+	case "ce_id":
+		return &a.e.ID
+	case "ce_source":
+		return &a.e.Source
+	case "ce_type":
+		return &a.e.Kind
+	case "ce_subject":
+		return &a.e.Key
+	case "ce_time":
+		return &a.time
+	case "ce_sequence":
+		return &a.sequence
+	case "ce_correlationid":
+		return &a.e.CorrelationID
+	case "ce_causationid":
+		return &a.e.CausationID
+	case "content-type":
+		return &a.contentType
+	case "traceparent":
+		return &a.e.TraceParent
+	}
+	return nil
 }
 
 // AppendHeaders appends the header section of a Kafka v2 record (varint count,

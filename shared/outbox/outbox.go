@@ -94,6 +94,9 @@ func (o *Outbox) signal() {
 	}
 }
 
+// headerRoom is what the headers of an event take, as a rule.
+const headerRoom = 512
+
 type row struct {
 	topic, key, id, kind string
 	sequence             int64
@@ -128,7 +131,7 @@ func (o *Outbox) row(n event.Numbered) (row, error) {
 	}
 	return row{
 		topic: topic, key: key, id: e.ID, kind: kind, sequence: n.Sequence,
-		headers: event.AppendHeaders(nil, e.Headers()), payload: data,
+		headers: event.AppendHeaders(make([]byte, 0, headerRoom), e.Headers()), payload: data,
 	}, nil
 }
 

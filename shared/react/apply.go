@@ -141,7 +141,7 @@ func (g *generation) run(ctx context.Context, tx *sqlx.Tx, u unit) (*pass, error
 
 // fresh returns the records at or above the offsets that count. Another member
 // may have gone on with a partition that this one still believes to be its own.
-func (g *generation) fresh(locked []inbox.Offset, u unit) ([]item, error) {
+func (g *generation) fresh(locked []inbox.Offset, u unit) ([]*item, error) {
 	next := make(map[partition]int64, len(locked))
 	for _, o := range locked {
 		next[partition{o.Topic, o.Partition}] = o.Next
@@ -152,8 +152,9 @@ func (g *generation) fresh(locked []inbox.Offset, u unit) ([]item, error) {
 			return nil, fmt.Errorf("partition %s/%d: stored offset %d, was %d: %w", o.Topic, o.Partition, n, g.stored(at), errMovedBack)
 		}
 	}
-	items := make([]item, 0, len(u.items))
-	for _, it := range u.items {
+	items := make([]*item, 0, len(u.items))
+	for i := range u.items {
+		it := &u.items[i]
 		if it.rec.Offset >= next[partition{it.rec.Topic, it.rec.Partition}] {
 			items = append(items, it)
 		}

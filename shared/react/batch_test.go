@@ -9,6 +9,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"pavane/shared/broker"
 	"pavane/shared/event"
 	"pavane/shared/inbox"
 	"pavane/shared/react"
@@ -73,5 +74,33 @@ func TestOnBatch_ReturnsForOtherEvents_ParksInsteadOfGuessing(t *testing.T) {
 	groups := r.parked()
 	if len(groups) != 1 || groups[0].Key != "a" || groups[0].Cause != inbox.Fault {
 		t.Fatalf("parked: %+v; want a, which was alone when two answers came", groups)
+	}
+}
+
+func TestOnBatch_AllReactions_TakeMoreInOneTransaction(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		with []react.Reaction
+		want int
+	}{
+		"alone":            {nil, 2000},
+		"beside an origin": {[]react.Reaction{react.Origin("test", told{})}, 2000},
+		"beside On":        {[]react.Reaction{react.On(func(context.Context, *sqlx.Tx, newer) ([]event.Numbered, error) { return nil, nil })}, 500},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			most := 0
+			many := react.OnBatch(func(_ context.Context, _ *sqlx.Tx, batch []did) ([][]event.Numbered, error) {
+				most = max(most, len(batch))
+				return nil, nil
+			})
+			records := make([]broker.Record, 2100)
+			for i := range records {
+				records[i] = r.record("a", int64(i)+1, "")
+			}
+			r.deliver(r.consumer(func(cfg *react.ConsumerConfig) { cfg.Reactions = append(c.with, many) }), records...)
+			requireEqual(t, "events in the largest call", most, c.want)
+		})
 	}
 }

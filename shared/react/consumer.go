@@ -48,7 +48,7 @@ type ConsumerConfig struct {
 	Logger  *slog.Logger          // nil: no log
 	Metrics prometheus.Registerer // nil: none
 
-	BatchSize   int           // records in one transaction, at most; 0: 500
+	BatchSize   int           // records in one transaction, at most; 0: 500, or 2,000 when all reactions are of OnBatch
 	MaxBytes    int           // of one fetch from one broker; 0: 2 MiB
 	MaxWait     time.Duration // of one fetch without records; 0: 500 ms
 	Pace        time.Duration // least time between two small transactions: records that come meanwhile share one; 0: 10 ms
@@ -58,7 +58,7 @@ type ConsumerConfig struct {
 }
 
 func (c *ConsumerConfig) setDefaults() {
-	c.BatchSize = orDefault(c.BatchSize, 500)
+	c.BatchSize = orDefault(c.BatchSize, batchSize(c.Reactions))
 	c.MaxBytes = orDefault(c.MaxBytes, 2<<20)
 	c.MaxWait = orDefault(c.MaxWait, 500*time.Millisecond)
 	c.Pace = orDefault(c.Pace, 10*time.Millisecond)
@@ -66,6 +66,15 @@ func (c *ConsumerConfig) setDefaults() {
 	c.RetryDelay = orDefault(c.RetryDelay, 50*time.Millisecond)
 	c.Watchdog = orDefault(c.Watchdog, time.Minute)
 	c.Logger = orDefault(c.Logger, slog.New(slog.DiscardHandler))
+}
+
+// batchSize weighs what a transaction costs beside its records against how long
+// it holds its locks: handlers of single events take a round trip or more each.
+func batchSize(reactions []Reaction) int {
+	if slices.ContainsFunc(reactions, func(r Reaction) bool { return r.Kind != "" && !r.many }) {
+		return 500
+	}
+	return 2000
 }
 
 func orDefault[T comparable](value, fallback T) T {

@@ -38,11 +38,11 @@ func (c *Consumer) newPass(tx *sqlx.Tx) *pass {
 }
 
 // load asks the inbox for the states of all keys at once.
-func (p *pass) load(ctx context.Context, items []item) error {
+func (p *pass) load(ctx context.Context, items []*item) error {
 	ids := make([]inbox.ID, 0, len(items))
-	for i := range items {
-		if items[i].bad == nil {
-			ids = append(ids, items[i].id())
+	for _, it := range items {
+		if it.bad == nil {
+			ids = append(ids, it.id())
 		}
 	}
 	slices.SortFunc(ids, func(a, b inbox.ID) int { return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Key, b.Key)) })
@@ -61,12 +61,12 @@ func (p *pass) load(ctx context.Context, items []item) error {
 }
 
 // handle decides on each record and runs the handlers of those that are due.
-func (p *pass) handle(ctx context.Context, items []item) error {
+func (p *pass) handle(ctx context.Context, items []*item) error {
 	if err := hit(ctx, "inbox.before_handlers"); err != nil {
 		return err
 	}
-	for i := range items {
-		p.take(&items[i])
+	for _, it := range items {
+		p.take(it)
 	}
 	for _, r := range p.due.list {
 		if err := p.call(ctx, r); err != nil {

@@ -107,7 +107,8 @@ func (g *generation) replay(ctx context.Context, tx *sqlx.Tx, w inbox.Parked) (*
 	if !ok || head.Cause != inbox.Missing && head.Cause != inbox.Follows && head.Cause != inbox.Retry {
 		return nil, head, nil
 	}
-	items := []item{itemOf(head)}
+	it := itemOf(head)
+	items := []*item{&it}
 	p := g.c.newPass(tx)
 	p.replaying = head.Sequence > 0 // an undecodable one has no place in its key yet
 	if err := inbox.Drop(ctx, tx, head); err != nil {

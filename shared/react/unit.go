@@ -115,4 +115,4 @@ func extend(ends []inbox.Offset, o inbox.Offset) []inbox.Offset {
 
 // byKey orders items for handling: a key's records in the order fetched, keys
 // sorted, so that all instances lock the rows of their keys in one order.
-func byKey(a, b item) int { return strings.Compare(a.env.Key, b.env.Key) }
+func byKey(a, b *item) int { return strings.Compare(a.env.Key, b.env.Key) }
