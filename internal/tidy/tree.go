@@ -83,6 +83,9 @@ func Load(root fs.FS) (Tree, error) {
 			}
 			return nil
 		}
+		if name == ".git" { // of a worktree: it says where the repository is
+			return nil
+		}
 		return t.add(root, name)
 	})
 	if err != nil {
