@@ -79,6 +79,35 @@ func TestRelay_TransactionWithoutXIDYet_IsNotSkipped(t *testing.T) {
 	b.requireExact()
 }
 
+// planning calls between when a relay has read its first rows and not planned
+// them yet.
+type planning struct {
+	*broker.Client
+	between func()
+}
+
+func (p *planning) InitProducer(ctx context.Context) (broker.Producer, error) {
+	p.between()
+	return p.Client.InitProducer(ctx)
+}
+
+func TestRelay_TransactionBeginsWhileAChunkIsPlanned_IsNotSkipped(t *testing.T) {
+	// Its number lies between the set's snapshot and the plan's own number: it is
+	// in no list of open transactions, and not later than the plan either.
+	b := setup(t)
+	b.write("first", 1)
+	var open *sqlx.Tx
+	p := &planning{Client: b.client, between: sync.OnceFunc(func() {
+		open = b.begin()
+		must(t, b.append(t.Context(), open, "open", 1))
+	})}
+	must(t, b.relay(p).Flush(t.Context()))
+	b.await(1)
+	must(t, open.Commit())
+	b.start(b.relay(nil))
+	b.requireExact()
+}
+
 func TestRelay_OlderTransactionWritesKeySecond_KeyOrderIsCommitOrder(t *testing.T) {
 	// The older transaction has the lower xid but locks the key after the
 	// younger one: order by xid or by now() would invert the key.
