@@ -52,7 +52,7 @@ func load(dir fs.FS) ([]control, error) {
 	return controls, nil
 }
 
-// parse reads one control. doc.go shows the form.
+// parse reads one control. The package comment shows the form.
 func parse(name, text string) (control, error) {
 	c := control{name: name}
 	lines := bufio.NewScanner(strings.NewReader(text))

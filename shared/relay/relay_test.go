@@ -218,12 +218,20 @@ func TestRelay_StoppedInMidSend_OthersGoOnAndItsLateCopyIsNoOp(t *testing.T) {
 	b.requireExact()
 }
 
+// refusal returns what a relay refuses with; one that runs on is stopped.
+func (b *bench) refusal() error {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
+	defer cancel()
+	return b.relay(nil).Run(ctx)
+}
+
 func TestRelay_DatabaseRestoredElsewhere_RefusesToRun(t *testing.T) {
 	b := setup(t)
 	b.write("key", 1)
 	must(t, b.relay(nil).Flush(t.Context()))
 	b.exec(`insert into relay_identity (system_identifier) values ('another cluster')`)
-	if err := b.relay(nil).Run(t.Context()); !errors.Is(err, relay.ErrRefuse) {
+	if err := b.refusal(); !errors.Is(err, relay.ErrRefuse) {
 		t.Fatalf("Run on a restored database = %v, want ErrRefuse", err)
 	}
 }
@@ -237,7 +245,7 @@ func TestRelay_RowsOfPlannedChunkChanged_RefusesToRun(t *testing.T) {
 		t.Fatal("the relay did not die after its plan")
 	}
 	b.exec(`delete from outbox where sequence = 2`)
-	if err := b.relay(nil).Run(t.Context()); !errors.Is(err, relay.ErrRefuse) {
+	if err := b.refusal(); !errors.Is(err, relay.ErrRefuse) {
 		t.Fatalf("Run after an outbox row was deleted = %v, want ErrRefuse", err)
 	}
 }
