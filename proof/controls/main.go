@@ -54,7 +54,7 @@ func main() {
 
 func run(ctx context.Context, out io.Writer) error {
 	only := flag.String("only", "", "names of controls, separated by commas; empty: all")
-	jobs := flag.Int("jobs", 3, "how many controls run at a time")
+	jobs := flag.Int("jobs", 4, "how many controls run at a time")
 	verbose := flag.Bool("v", false, "show what each run said")
 	flag.Parse()
 	controls, err := chosen(*only)
