@@ -108,6 +108,14 @@ func TestRelay_TransactionBeginsWhileAChunkIsPlanned_IsNotSkipped(t *testing.T) 
 	b.requireExact()
 }
 
+func TestRelay_AnotherRelayPlansFirst_SendsNothingOfItsOwn(t *testing.T) {
+	b := setup(t)
+	b.write("key", 3)
+	late := &planning{Client: b.client, between: sync.OnceFunc(func() { must(t, b.relay(nil).Flush(t.Context())) })}
+	must(t, b.relay(late).Flush(t.Context()))
+	b.requireExact()
+}
+
 func TestRelay_OlderTransactionWritesKeySecond_KeyOrderIsCommitOrder(t *testing.T) {
 	// The older transaction has the lower xid but locks the key after the
 	// younger one: order by xid or by now() would invert the key.
