@@ -55,6 +55,7 @@ internal/catalog/*     : internal/catalog
 internal/tidy          : internal/catalog
 cmd/*                  : cmd/*/internal/* internal/audit internal/devstack shared/broker shared/config shared/contract shared/event shared/fault shared/inbox shared/lifecycle shared/postgres shared/relay shared/story
 cmd/*/internal/*       : cmd/*/internal/* internal/audit internal/devstack shared/broker shared/contract shared/event shared/fault shared/inbox shared/lifecycle shared/postgres shared/relay shared/story
+proof/controls         :
 bench/*                : cmd/*/internal/* internal/* migrations shared/*
 docs                   :
 

@@ -79,6 +79,43 @@ func TestRelay_TransactionWithoutXIDYet_IsNotSkipped(t *testing.T) {
 	b.requireExact()
 }
 
+// planning calls between when a relay has read its first rows and not planned
+// them yet.
+type planning struct {
+	*broker.Client
+	between func()
+}
+
+func (p *planning) InitProducer(ctx context.Context) (broker.Producer, error) {
+	p.between()
+	return p.Client.InitProducer(ctx)
+}
+
+func TestRelay_TransactionBeginsWhileAChunkIsPlanned_IsNotSkipped(t *testing.T) {
+	// Its number lies between the set's snapshot and the plan's own number: it is
+	// in no list of open transactions, and not later than the plan either.
+	b := setup(t)
+	b.write("first", 1)
+	var open *sqlx.Tx
+	p := &planning{Client: b.client, between: sync.OnceFunc(func() {
+		open = b.begin()
+		must(t, b.append(t.Context(), open, "open", 1))
+	})}
+	must(t, b.relay(p).Flush(t.Context()))
+	b.await(1)
+	must(t, open.Commit())
+	b.start(b.relay(nil))
+	b.requireExact()
+}
+
+func TestRelay_AnotherRelayPlansFirst_SendsNothingOfItsOwn(t *testing.T) {
+	b := setup(t)
+	b.write("key", 3)
+	late := &planning{Client: b.client, between: sync.OnceFunc(func() { must(t, b.relay(nil).Flush(t.Context())) })}
+	must(t, b.relay(late).Flush(t.Context()))
+	b.requireExact()
+}
+
 func TestRelay_OlderTransactionWritesKeySecond_KeyOrderIsCommitOrder(t *testing.T) {
 	// The older transaction has the lower xid but locks the key after the
 	// younger one: order by xid or by now() would invert the key.
@@ -189,12 +226,20 @@ func TestRelay_StoppedInMidSend_OthersGoOnAndItsLateCopyIsNoOp(t *testing.T) {
 	b.requireExact()
 }
 
+// refusal returns what a relay refuses with; one that runs on is stopped.
+func (b *bench) refusal() error {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
+	defer cancel()
+	return b.relay(nil).Run(ctx)
+}
+
 func TestRelay_DatabaseRestoredElsewhere_RefusesToRun(t *testing.T) {
 	b := setup(t)
 	b.write("key", 1)
 	must(t, b.relay(nil).Flush(t.Context()))
 	b.exec(`insert into relay_identity (system_identifier) values ('another cluster')`)
-	if err := b.relay(nil).Run(t.Context()); !errors.Is(err, relay.ErrRefuse) {
+	if err := b.refusal(); !errors.Is(err, relay.ErrRefuse) {
 		t.Fatalf("Run on a restored database = %v, want ErrRefuse", err)
 	}
 }
@@ -208,7 +253,7 @@ func TestRelay_RowsOfPlannedChunkChanged_RefusesToRun(t *testing.T) {
 		t.Fatal("the relay did not die after its plan")
 	}
 	b.exec(`delete from outbox where sequence = 2`)
-	if err := b.relay(nil).Run(t.Context()); !errors.Is(err, relay.ErrRefuse) {
+	if err := b.refusal(); !errors.Is(err, relay.ErrRefuse) {
 		t.Fatalf("Run after an outbox row was deleted = %v, want ErrRefuse", err)
 	}
 }
