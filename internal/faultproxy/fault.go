@@ -1,6 +1,9 @@
 package faultproxy
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Fault is what happens to one request.
 type Fault string
@@ -33,6 +36,7 @@ func (f Fault) answered() bool { return f == Drop || f == Cut || f == Delay }
 type Strike struct {
 	kind   string
 	fault  Fault
+	hold   time.Duration
 	left   int // requests of its kind up to and with the one it strikes; guarded by Proxy.mu
 	struck chan struct{}
 }
@@ -48,12 +52,12 @@ func (s *Strike) String() string { return fmt.Sprintf("%s of %s", s.fault, s.kin
 func (s *Strike) hit() { close(s.struck) }
 
 // Arm has the k-th request of a kind from now on, over all connections, struck
-// by a fault. Of several strikes due at one request the one armed first takes
+// by a fault. Hold is how long Delay and Late hold back. Of several strikes due at one request the one armed first takes
 // it and the others take the next. A strike whose request ends without an
 // answer, because the connection broke for another reason, takes the next one
 // of its kind.
-func (p *Proxy) Arm(kind string, k int, fault Fault) *Strike {
-	s := &Strike{kind: kind, fault: fault, left: max(k, 1), struck: make(chan struct{})}
+func (p *Proxy) Arm(kind string, k int, fault Fault, hold time.Duration) *Strike {
+	s := &Strike{kind: kind, fault: fault, hold: hold, left: max(k, 1), struck: make(chan struct{})}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.armed = append(p.armed, s)

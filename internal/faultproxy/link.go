@@ -16,6 +16,7 @@ type frame struct {
 	kind  string // of a request that will be answered; "" for all else
 	id    int32  // of the request, or of the one that is being answered
 	last  bool   // the answer ends here
+	asks  bool   // the answer goes on when the client has replied to this
 }
 
 // conversation cuts the two streams of a connection into frames. request and
@@ -101,7 +102,7 @@ func (l *link) strikeRequest(f frame) bool {
 		s.hit()
 		return false
 	}
-	if !l.proxy.hold() {
+	if !l.proxy.wait(s.hold) {
 		return false
 	}
 	s.hit() // Late: it is handed over now
@@ -134,8 +135,8 @@ func (l *link) answers() {
 func (l *link) strikeAnswer(f frame) bool {
 	l.mu.Lock()
 	s := l.waiting[f.id]
-	if s == nil || (s.fault != Delay && !f.last) {
-		l.silent = l.silent || s != nil // swallow the answer up to its end
+	if s == nil || s.fault != Delay && !f.last {
+		l.silent = l.silent || s != nil && !f.asks // swallow the answer up to its end
 		l.mu.Unlock()
 		return true
 	}
@@ -146,7 +147,7 @@ func (l *link) strikeAnswer(f frame) bool {
 		l.close()
 	}
 	s.hit()
-	return s.fault == Drop || s.fault == Delay && l.proxy.hold()
+	return s.fault == Drop || s.fault == Delay && l.proxy.wait(s.hold)
 }
 
 func (l *link) isSilent() bool {

@@ -65,7 +65,7 @@ func (t *postgresTalk) answer(r *bufio.Reader) (frame, error) {
 	if err != nil {
 		return frame{}, err
 	}
-	f := frame{data: b, id: t.answered, last: b[0] == 'Z'}
+	f := frame{data: b, id: t.answered, last: b[0] == 'Z', asks: b[0] == 'R' || b[0] == 'G'} // for a password, for rows
 	if f.last {
 		t.answered++
 	}

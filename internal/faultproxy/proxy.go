@@ -4,7 +4,7 @@
 // is.
 //
 //	p, err := faultproxy.Start(faultproxy.Config{Protocol: faultproxy.Postgres, Target: "127.0.0.1:5432"})
-//	s := p.Arm("COMMIT", 3, faultproxy.Drop)
+//	s := p.Arm("COMMIT", 3, faultproxy.Drop, 0)
 //	… clients talk to p.Addr() …
 //	<-s.Struck()
 //
@@ -36,16 +36,13 @@ const (
 	Postgres Protocol = "postgres"
 )
 
-const (
-	defaultDelay = time.Second
-	dialTimeout  = 5 * time.Second
-)
+// dialTimeout bounds the way to the server.
+const dialTimeout = 5 * time.Second
 
 // Config says what a proxy stands before. Protocol and Target are required.
 type Config struct {
 	Protocol Protocol
-	Target   string        // host:port of the server; of a Kafka cluster, any of its brokers
-	Delay    time.Duration // how long Delay and Late hold back; 0: 1 s
+	Target   string // host:port of the server; of a Kafka cluster, any of its brokers
 }
 
 // Proxy is a running proxy. It is safe for concurrent use.
@@ -70,9 +67,6 @@ func Start(cfg Config) (*Proxy, error) {
 	}
 	if _, _, err := net.SplitHostPort(cfg.Target); err != nil {
 		return nil, fmt.Errorf("fault proxy: target: want host:port: %w", err)
-	}
-	if cfg.Delay == 0 {
-		cfg.Delay = defaultDelay
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &Proxy{
@@ -170,9 +164,9 @@ func (p *Proxy) leave(l *link) {
 	delete(p.links, l)
 }
 
-// hold waits for the proxy's delay; false: it was closed meanwhile.
-func (p *Proxy) hold() bool {
-	timer := time.NewTimer(p.cfg.Delay)
+// wait waits for d; false: the proxy was closed meanwhile.
+func (p *Proxy) wait(d time.Duration) bool {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -24,9 +24,9 @@ const (
 	delay   = 600 * time.Millisecond // of the proxy: the clients have given up before, the server waits twice their timeout
 )
 
-func start(t *testing.T, protocol faultproxy.Protocol, target string, delay time.Duration) *faultproxy.Proxy {
+func start(t *testing.T, protocol faultproxy.Protocol, target string) *faultproxy.Proxy {
 	t.Helper()
-	p, err := faultproxy.Start(faultproxy.Config{Protocol: protocol, Target: target, Delay: delay})
+	p, err := faultproxy.Start(faultproxy.Config{Protocol: protocol, Target: target})
 	must(t, err)
 	t.Cleanup(p.Close)
 	return p
@@ -54,12 +54,12 @@ type database struct {
 	pool, direct *postgres.DB
 }
 
-func newDatabase(t *testing.T, delay time.Duration) *database {
+func newDatabase(t *testing.T) *database {
 	t.Helper()
 	direct := pgtest.URL(t)
 	u, err := url.Parse(direct)
 	must(t, err)
-	d := &database{proxy: start(t, faultproxy.Postgres, u.Host, delay), direct: pgtest.Open(t, direct)}
+	d := &database{proxy: start(t, faultproxy.Postgres, u.Host), direct: pgtest.Open(t, direct)}
 	u.Host = d.proxy.Addr()
 	d.pool, err = postgres.Open(postgres.Config{URL: u.String(), MaxConns: 2, NetworkTimeout: timeout})
 	must(t, err)
@@ -92,8 +92,8 @@ func TestPostgres_FaultAtCommit_ServerHasCommittedOrNot(t *testing.T) {
 	} {
 		t.Run(string(fault), func(t *testing.T) {
 			t.Parallel()
-			d := newDatabase(t, delay)
-			s := d.proxy.Arm("COMMIT", 1, fault)
+			d := newDatabase(t)
+			s := d.proxy.Arm("COMMIT", 1, fault, delay)
 			if err := insert(t.Context(), d.pool, `insert into made values ($1)`, 1); !errors.Is(err, postgres.ErrCommitUnknown) {
 				t.Fatalf("got %v; want the commit's outcome to be unknown", err)
 			}
@@ -109,8 +109,8 @@ func TestPostgres_FaultAtCommit_ServerHasCommittedOrNot(t *testing.T) {
 
 func TestPostgres_Delay_AnswerComesLateAndWhole(t *testing.T) {
 	t.Parallel()
-	d := newDatabase(t, timeout/4)
-	s := d.proxy.Arm("SELECT", 1, faultproxy.Delay)
+	d := newDatabase(t)
+	s := d.proxy.Arm("SELECT", 1, faultproxy.Delay, timeout/4)
 	began := time.Now()
 	var list []int
 	must(t, d.pool.Select(t.Context(), &list, `select n from generate_series(1, $1::int) n`, 1000))
@@ -120,9 +120,23 @@ func TestPostgres_Delay_AnswerComesLateAndWhole(t *testing.T) {
 	}
 }
 
+func TestPostgres_FaultAtConnect_StrikesAlthoughTheClientIsAskedForItsPassword(t *testing.T) {
+	t.Parallel()
+	for _, fault := range faultproxy.Faults() {
+		t.Run(string(fault), func(t *testing.T) {
+			t.Parallel()
+			d := newDatabase(t)
+			s := d.proxy.Arm("CONNECT", 1, fault, delay)
+			_ = insert(t.Context(), d.pool, `insert into made values ($1)`, 1) // may fail or wait
+			awaitStrike(t, s)
+			must(t, insert(t.Context(), d.pool, `insert into made values ($1)`, 2))
+		})
+	}
+}
+
 func TestPostgres_PreparedStatements_AreKnownByTheirText(t *testing.T) {
 	t.Parallel()
-	d := newDatabase(t, delay)
+	d := newDatabase(t)
 	d.pool.SQL().SetMaxOpenConns(1)
 	for n := range 3 {
 		must(t, insert(t.Context(), d.pool, `-- a comment
@@ -139,8 +153,8 @@ func TestPostgres_PreparedStatements_AreKnownByTheirText(t *testing.T) {
 
 func TestPostgres_KthRequestOfItsKind_IsStruckAndNoOther(t *testing.T) {
 	t.Parallel()
-	d := newDatabase(t, delay)
-	s := d.proxy.Arm("INSERT", 3, faultproxy.Cut)
+	d := newDatabase(t)
+	s := d.proxy.Arm("INSERT", 3, faultproxy.Cut, delay)
 	for n := 1; n <= 5; n++ {
 		if err := insert(t.Context(), d.pool, `insert into made values ($1)`, n); (err != nil) != (n == 3) {
 			t.Fatalf("insert %d: %v", n, err)
@@ -154,8 +168,8 @@ func TestPostgres_KthRequestOfItsKind_IsStruckAndNoOther(t *testing.T) {
 
 func TestArm_AnswerNeverCame_StrikesTheNextRequest(t *testing.T) {
 	t.Parallel()
-	d := newDatabase(t, delay)
-	s := d.proxy.Arm("SELECT", 1, faultproxy.Drop)
+	d := newDatabase(t)
+	s := d.proxy.Arm("SELECT", 1, faultproxy.Drop, delay)
 	ctx, cancel := context.WithCancel(t.Context())
 	gone := make(chan error, 1)
 	go func() {
@@ -175,15 +189,15 @@ func TestArm_AnswerNeverCame_StrikesTheNextRequest(t *testing.T) {
 
 func TestDisarm_NothingStrikes(t *testing.T) {
 	t.Parallel()
-	d := newDatabase(t, delay)
-	s := d.proxy.Arm("COMMIT", 1, faultproxy.Cut)
+	d := newDatabase(t)
+	s := d.proxy.Arm("COMMIT", 1, faultproxy.Cut, delay)
 	d.proxy.Disarm(s)
 	must(t, insert(t.Context(), d.pool, `insert into made values (1)`))
 }
 
 func TestPostgres_ClientAsksForTLS_IsToldThatThereIsNone(t *testing.T) {
 	t.Parallel()
-	d := newDatabase(t, delay)
+	d := newDatabase(t)
 	u, err := url.Parse(pgtest.URL(t))
 	must(t, err)
 	u.Host = d.proxy.Addr()
@@ -209,7 +223,7 @@ func newLog(t *testing.T) *log {
 	t.Helper()
 	addr := brokertest.Start(t)
 	first, _, _ := strings.Cut(addr, ",")
-	l := &log{proxy: start(t, faultproxy.Kafka, first, delay), topic: brokertest.Topic(t, addr, 1)}
+	l := &log{proxy: start(t, faultproxy.Kafka, first), topic: brokertest.Topic(t, addr, 1)}
 	l.client, l.direct = dial(t, l.proxy.Addr()), dial(t, addr)
 	return l
 }
@@ -258,7 +272,7 @@ func TestKafka_FaultAtProduce_RecordIsInTheLogOrNot(t *testing.T) {
 				return err == nil
 			})
 			await.True(t, wait, "a first record", func() bool { return l.client.Produce(t.Context(), l.batch(p, 0))[0].Err == nil })
-			s := l.proxy.Arm("Produce", 1, fault)
+			s := l.proxy.Arm("Produce", 1, fault, delay)
 			if r := l.client.Produce(t.Context(), l.batch(p, 1))[0]; !errors.Is(r.Err, broker.ErrUnavailable) {
 				t.Fatalf("got %+v; want the outcome to be open", r)
 			}
@@ -294,8 +308,8 @@ func TestKafka_ClientNeverGoesPastTheProxy(t *testing.T) {
 
 func TestClose_ConnectionsHeldAndSilent_EndsThemAll(t *testing.T) {
 	t.Parallel()
-	d := newDatabase(t, time.Hour)
-	s := d.proxy.Arm("COMMIT", 1, faultproxy.Late)
+	d := newDatabase(t)
+	s := d.proxy.Arm("COMMIT", 1, faultproxy.Late, time.Hour)
 	if err := insert(t.Context(), d.pool, `insert into made values (1)`); err == nil {
 		t.Fatal("a commit that is held back succeeded")
 	}
@@ -324,7 +338,7 @@ func TestStart_WrongConfig_IsNamed(t *testing.T) {
 
 func TestStart_ServerAway_ClientIsRefused(t *testing.T) {
 	t.Parallel()
-	p := start(t, faultproxy.Postgres, "127.0.0.1:1", delay)
+	p := start(t, faultproxy.Postgres, "127.0.0.1:1")
 	db, err := postgres.Open(postgres.Config{URL: "postgres://u@" + p.Addr() + "/d?sslmode=disable"})
 	must(t, err)
 	defer db.Close() //nolint:errcheck // it was never connected
