@@ -50,7 +50,7 @@ func runLane(l *lane, attempts []attempt, y *tally) {
 			s := l.kafka.Arm(a.name, a.k, a.fault, a.hold())
 			l.start()
 			l.strike(a, s)
-			l.until(a.String(), l.caughtUp())
+			l.recover(a)
 		} else {
 			l.try(a)
 		}

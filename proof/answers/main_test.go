@@ -27,9 +27,8 @@ func TestMain(m *testing.M) {
 
 // size is how much a run is to prove.
 type size struct {
-	rounds int  // how many times each fault strikes each kind, at the 1st, 2nd … request; 0: one fault for each kind
-	lanes  int  // among which that is dealt out
-	full   bool // wait longer for what is slow
+	rounds int // how many times each fault strikes each kind, at the 1st, 2nd … request; 0: two faults for most kinds
+	lanes  int // among which that is dealt out
 }
 
 // proofSize reads PAVANE_PROOF: empty for a run among the other tests, "ci" for
