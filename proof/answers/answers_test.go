@@ -10,6 +10,7 @@ import (
 // every way: its answer is lost, late or cut off, or the request itself is cut off
 // or carried out when nobody waits for it any more.
 func TestAnswers_LostLateOrCutOff_EachEventOnceInTheLogAndOnceInEffect(t *testing.T) {
+	t.Parallel()
 	s, y := proofSize(t), newTally()
 	lanes := plan(s)
 	began := time.Now()

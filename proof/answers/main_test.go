@@ -14,7 +14,7 @@ import (
 
 // atOnce is how many lanes run side by side. They mostly wait for timeouts, so
 // there are more of them than cores.
-const atOnce = "12"
+const atOnce = "21"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -27,8 +27,9 @@ func TestMain(m *testing.M) {
 
 // size is how much a run is to prove.
 type size struct {
-	rounds int // how many times each fault strikes each kind, at the 1st, 2nd … request; 0: two faults for most kinds
-	lanes  int // among which that is dealt out
+	saga   bool // also the five services as processes
+	rounds int  // how many times each fault strikes each kind, at the 1st, 2nd … request; 0: two faults for most kinds
+	lanes  int  // among which that is dealt out
 }
 
 // proofSize reads PAVANE_PROOF: empty for a run among the other tests, "ci" for
@@ -39,9 +40,9 @@ func proofSize(t testing.TB) size {
 	case "":
 		return size{lanes: 6}
 	case "ci":
-		return size{rounds: 5, lanes: 25}
+		return size{saga: true, rounds: 4, lanes: 20}
 	case "full":
-		return size{rounds: 25, lanes: 125}
+		return size{saga: true, rounds: 25, lanes: 125}
 	default:
 		t.Fatalf("PAVANE_PROOF=%q: want nothing, ci or full", mode)
 		return size{}
