@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jmoiron/sqlx"
+	"github.com/twmb/franz-go/pkg/kfake"
 
 	"pavane/internal/await"
 	"pavane/internal/faultproxy"
@@ -289,7 +291,7 @@ func TestKafka_FaultAtProduce_RecordIsInTheLogOrNot(t *testing.T) {
 	}
 }
 
-func TestKafka_ClientNeverGoesPastTheProxy(t *testing.T) {
+func TestKafka_GroupRequests_ComeThisWay(t *testing.T) {
 	t.Parallel()
 	l := newLog(t)
 	ctx, cancel := context.WithTimeout(t.Context(), wait)
@@ -302,6 +304,45 @@ func TestKafka_ClientNeverGoesPastTheProxy(t *testing.T) {
 	for _, kind := range []string{"Metadata", "FindCoordinator", "JoinGroup", "SyncGroup", "OffsetFetch", "OffsetCommit"} {
 		if seen[kind] == 0 {
 			t.Errorf("no %s came this way; seen: %v", kind, seen)
+		}
+	}
+}
+
+func TestKafka_SeveralBrokers_NobodyGoesPastTheProxy(t *testing.T) {
+	t.Parallel()
+	const brokers = 3
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(brokers), kfake.SeedTopics(brokers, "t"))
+	must(t, err)
+	t.Cleanup(cluster.Close)
+	for p := range int32(brokers) {
+		must(t, cluster.MoveTopicPartition("t", p, p))
+	}
+	proxy := start(t, faultproxy.Kafka, cluster.ListenAddrs()[1])
+	c := dial(t, proxy.Addr())
+	var p broker.Producer
+	await.True(t, wait, "a producer id", func() bool {
+		p, err = c.InitProducer(t.Context())
+		return err == nil
+	})
+	var batches []*broker.Batch
+	for n := range int32(brokers) {
+		b := new(broker.Batch)
+		b.Reset("t", n)
+		b.Add(1, []byte("key"), []byte("value"), nil)
+		b.Seal(p, 0)
+		batches = append(batches, b)
+	}
+	written := func() bool {
+		return !slices.ContainsFunc(c.Produce(t.Context(), batches), func(r broker.Result) bool { return r.Err != nil })
+	}
+	await.True(t, wait, "a record at each broker", written)
+	if got := proxy.Seen()["Produce"]; got < brokers {
+		t.Errorf("%d requests came this way, want one for each of %d brokers", got, brokers)
+	}
+	proxy.Close()
+	for _, r := range c.Produce(t.Context(), batches) {
+		if r.Err == nil {
+			t.Error("a broker was reached when the proxy was closed")
 		}
 	}
 }
