@@ -96,8 +96,13 @@ func TestPostgres_FaultAtCommit_ServerHasCommittedOrNot(t *testing.T) {
 			t.Parallel()
 			d := newDatabase(t)
 			s := d.proxy.Arm("COMMIT", 1, fault, delay)
+			began := time.Now()
 			if err := insert(t.Context(), d.pool, `insert into made values ($1)`, 1); !errors.Is(err, postgres.ErrCommitUnknown) {
 				t.Fatalf("got %v; want the commit's outcome to be unknown", err)
+			}
+			cut := fault == faultproxy.Cut || fault == faultproxy.CutBefore
+			if took := time.Since(began); cut != (took < timeout) {
+				t.Errorf("the client knew after %s; its patience is %s", took, timeout)
 			}
 			if got := d.rows(t); got != c.rows {
 				t.Errorf("%d rows when the client has given up, want %d", got, c.rows)
