@@ -122,7 +122,7 @@ func (l *lane) prepare() {
 	db, err := l.pool(2)
 	must(l.T, err)
 	l.Cleanup(func() { _ = db.Close() })
-	out, err := l.outbox(l.Context(), db)
+	out, err := l.outbox()
 	must(l.T, err)
 	l.writer = &writer{address: l.address, db: db, out: out}
 }

@@ -103,9 +103,10 @@ func (s service) consume(ctx context.Context) {
 	defer db.Close() //nolint:errcheck // its connections may be broken by now
 	client := s.dial()
 	defer client.Close()
-	out, err := s.outbox(ctx, db)
+	out, err := s.outbox()
 	if err != nil {
-		return // ctx has ended
+		s.fail(err)
+		return
 	}
 	c, err := react.NewConsumer(react.ConsumerConfig{
 		Service: s.group, DB: db, Outbox: out, Source: client, Topics: []string{s.facts}, Partitions: partitions,
@@ -119,14 +120,8 @@ func (s service) consume(ctx context.Context) {
 	}
 }
 
-// outbox prepares the outbox, as often as that takes.
-func (a address) outbox(ctx context.Context, db *postgres.DB) (*outbox.Outbox, error) {
-	for {
-		out, err := outbox.New(ctx, db, outbox.Config{Source: "/lane", Topics: a.topics()})
-		if err == nil || ctx.Err() != nil {
-			return out, err
-		}
-	}
+func (a address) outbox() (*outbox.Outbox, error) {
+	return outbox.New(outbox.Config{Source: "/lane", Topics: a.topics()})
 }
 
 // reaction has an effect that shows whether it happened once and in order, and
