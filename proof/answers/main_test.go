@@ -40,7 +40,8 @@ type size struct {
 }
 
 // proofSize reads PAVANE_PROOF: empty for a run among the other tests, "ci" for
-// at least 500 faults, "full" for as many as have a point.
+// at least 500 faults, "full" for as many as have a point. More than the first
+// takes a Postgres with many connections, such as internal/teststack starts.
 func proofSize(t testing.TB) size {
 	t.Helper()
 	switch mode := os.Getenv("PAVANE_PROOF"); mode {
