@@ -49,6 +49,7 @@ gateway-svc            : own/internal/* docs shared/config shared/contract share
 internal/devstack      :
 internal/teststack     : internal/devstack
 internal/await         :
+internal/faultproxy    :
 internal/audit         : shared/broker shared/contract shared/event shared/postgres
 internal/catalog       : shared/config shared/contract shared/event shared/service
 internal/catalog/*     : internal/catalog
@@ -69,7 +70,7 @@ const confinement = `
 github.com/lib/pq                          : shared/postgres
 github.com/segmentio/kafka-go              : shared/broker
 github.com/kelseyhightower/envconfig       : shared/config
-github.com/twmb/franz-go                   : shared/brokertest internal/devstack
+github.com/twmb/franz-go                   : shared/brokertest internal/devstack internal/faultproxy
 github.com/fergusstrange/embedded-postgres : internal/devstack
 github.com/pressly/goose                   : shared/migrate
 github.com/hashicorp/memberlist            : shared/registry
