@@ -56,6 +56,11 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if slices.ContainsFunc(chosen, func(s section) bool { return s.name == "saga" }) {
+		if err := checkTool(o.bin); err != nil {
+			return err
+		}
+	}
 	say := newTeller(progress)
 	r, err := newRig(ctx, o, say)
 	if err != nil {
@@ -103,6 +108,14 @@ type section struct {
 func sections() []section {
 	return []section{
 		{"drain", drains},
+		{"kills", kills},
+		{"latency", latencies},
+		{"overhead", overhead},
+		{"sustained", sustainedLoad},
+		{"held", held},
+		{"idle", idles},
+		{"inbox", inboxes},
+		{"saga", saga},
 	}
 }
 

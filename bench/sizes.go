@@ -8,13 +8,37 @@ type sizes struct {
 	rounds int // of drains and limits, interleaved
 	kills  int
 
-	warmUp time.Duration // of the broker
+	warmUp        time.Duration // of the broker
+	latencyRounds int
+	latencyFor    time.Duration // of a round
+	cycles        int
+	slice         time.Duration
+	sustainedFor  time.Duration // Pavane's; the others half of it
+	heldRounds    int
+	heldFor       time.Duration
+	idleFor       time.Duration
+	inboxRecords  int
+	inboxFull     int // keys that an inbox knows beforehand
+	inboxRounds   int
+	sagaRate      float64 // orders a second
+	sagaFor       time.Duration
+	sagaWarmUp    time.Duration
 }
 
 func sizesOf(o options) sizes {
-	s := sizes{rows: 200000, rounds: 3, kills: 5, warmUp: 4 * time.Second}
+	s := sizes{
+		rows: 200000, rounds: 3, kills: 5, warmUp: 4 * time.Second,
+		latencyRounds: 3, latencyFor: 4 * time.Second, cycles: 12, slice: 600 * time.Millisecond,
+		sustainedFor: 30 * time.Second, heldRounds: 2, heldFor: 8 * time.Second, idleFor: 10 * time.Second,
+		inboxRecords: 100000, inboxFull: 1000000, inboxRounds: 2, sagaRate: 25, sagaFor: 15 * time.Second, sagaWarmUp: 5 * time.Second,
+	}
 	if o.quick {
-		s = sizes{rows: 60000, rounds: 1, kills: 5, warmUp: 2 * time.Second}
+		s = sizes{
+			rows: 60000, rounds: 1, kills: 5, warmUp: 2 * time.Second,
+			latencyRounds: 1, latencyFor: 1500 * time.Millisecond, cycles: 4, slice: 250 * time.Millisecond,
+			sustainedFor: 3 * time.Second, heldRounds: 1, heldFor: time.Second, idleFor: 3 * time.Second,
+			inboxRecords: 20000, inboxFull: 100000, inboxRounds: 1, sagaRate: 20, sagaFor: 3 * time.Second, sagaWarmUp: 2 * time.Second,
+		}
 	}
 	if o.rows > 0 {
 		s.rows = o.rows

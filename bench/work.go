@@ -41,7 +41,8 @@ func newItem(n int) item {
 		}
 		it.payload = append(it.payload, fmt.Sprintf(`{"sku": "article-%05d", "quantity": %d, "price": %d}`, random.IntN(100000), 1+random.IntN(9), random.IntN(9999))...)
 	}
-	it.payload = append(it.payload, fmt.Sprintf(`], "note": "%016x%016x%016x"}`, random.Uint64(), random.Uint64(), random.Uint64())...)
+	it.payload = append(it.payload, fmt.Sprintf(`], "note": "%016x%016x%016x%016x%016x"}`,
+		random.Uint64(), random.Uint64(), random.Uint64(), random.Uint64(), random.Uint64())...)
 	return it
 }
 

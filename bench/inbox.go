@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"pavane/shared/broker"
+	"pavane/shared/event"
+	"pavane/shared/outbox"
+	"pavane/shared/react"
+)
+
+// inboxKeys is how many keys the records of the inbox's section have.
+const inboxKeys = 5000
+
+// applied is a topic brought through the inbox, with one small row per effect.
+type applied struct {
+	Keys     int     `json:"keys_before"` // in the inbox, of other orders
+	Records  int     `json:"records"`
+	Rate     float64 `json:"records_per_s"`
+	CPU      usage   `json:"cpu"`      // a record; the consumer's own stands in Consumer
+	Consumer float64 `json:"consumer"` // microseconds a record, with this program
+	Effects  int     `json:"effects"`
+}
+
+// told is the event of the inbox's section.
+type told struct {
+	Order string `json:"order"`
+	N     int64  `json:"n"`
+	Note  string `json:"note"`
+}
+
+func (told) Kind() string  { return "bench.told.v1" }
+func (t told) Key() string { return t.Order }
+
+// inboxes brings one topic through two inboxes in turn: an empty one, and one
+// with many keys.
+func inboxes(ctx context.Context, r *rig) (err error) {
+	t, err := r.newTrial(ctx, pavane())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.end()) }()
+	if err := t.tell(ctx, r.inboxRecords); err != nil {
+		return err
+	}
+	var empty, full, ratios []float64
+	for range r.inboxRounds {
+		e, err := r.applyOne(ctx, t.name, 0)
+		if err != nil {
+			return err
+		}
+		f, err := r.applyOne(ctx, t.name, r.inboxFull)
+		if err != nil {
+			return err
+		}
+		empty, full, ratios = append(empty, e.Rate), append(full, f.Rate), append(ratios, ratio(f.Rate, e.Rate))
+	}
+	name := pavane().name
+	r.found.figure(r.section, "records/s, one small row each", map[string]float64{name: median(empty)})
+	r.found.figure(r.section, fmt.Sprintf("records/s, %d keys before", r.inboxFull), map[string]float64{name: median(full)})
+	r.found.goal(r.section, "records/s, one small row each", median(empty), atLeast(20000))
+	r.found.goal(r.section, fmt.Sprintf("rate with %d keys to without", r.inboxFull), median(ratios), atLeast(0.9))
+	return nil
+}
+
+// tell writes the records, as a relay would.
+func (t *trial) tell(ctx context.Context, records int) error {
+	producer, err := t.client.InitProducer(ctx)
+	if err != nil {
+		return err
+	}
+	var next [partitions]int32
+	for from := 0; from < records; from += produceBatch * partitions {
+		batches := map[int32]*broker.Batch{}
+		for n := from; n < min(from+produceBatch*partitions, records); n++ {
+			e := told{Order: fmt.Sprintf("order-%05d", n*7919%inboxKeys), N: int64(n/inboxKeys) + 1, Note: "as small as an effect may be"}
+			if err := addRecord(batches, t.name, e); err != nil {
+				return err
+			}
+		}
+		var all []*broker.Batch
+		for p, b := range batches {
+			b.Seal(producer, next[p])
+			next[p] = broker.NextSequence(next[p], b.Len())
+			all = append(all, b)
+		}
+		for _, res := range t.client.Produce(ctx, all) {
+			if res.Err != nil {
+				return res.Err
+			}
+		}
+	}
+	return nil
+}
+
+func addRecord(batches map[int32]*broker.Batch, topic string, e told) error {
+	data, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	p := broker.Partition([]byte(e.Order), partitions)
+	if batches[p] == nil {
+		batches[p] = new(broker.Batch)
+		batches[p].Reset(topic, p)
+	}
+	envelope := event.Envelope{ID: event.NewID(), Source: source, Kind: e.Kind(), Key: e.Order, Sequence: e.N, Time: time.Now(), CorrelationID: e.Order}
+	batches[p].Add(time.Now().UnixMilli(), []byte(e.Order), data, event.AppendHeaders(nil, envelope.Headers()))
+	return nil
+}
+
+// applyOne brings the topic through a fresh inbox that knows some keys already.
+func (r *rig) applyOne(ctx context.Context, topic string, keysBefore int) (a applied, err error) {
+	t, err := r.newTrial(ctx, pavane())
+	if err != nil {
+		return a, err
+	}
+	defer func() { err = errors.Join(err, t.end()) }()
+	if err := t.knowKeys(ctx, keysBefore); err != nil {
+		return a, err
+	}
+	client, err := r.client(topic)
+	if err != nil {
+		return a, err
+	}
+	defer client.Close()
+	consumer, err := t.consumer(client, topic)
+	if err != nil {
+		return a, err
+	}
+	running, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- consumer.Run(running) }()
+	a, err = t.awaitApplied(ctx, r.inboxRecords)
+	stop()
+	if err = errors.Join(err, <-ended); err != nil {
+		return a, err
+	}
+	a.Keys = keysBefore
+	r.found.add(r.section, a)
+	r.found.promises = append(r.found.promises, promise{
+		r.section, "each record applied once", fmt.Sprintf("%d effects of %d records", a.Effects, a.Records), a.Effects == a.Records,
+	})
+	r.say("  %d keys before: %.0f records/s, %.0f µs/record of Postgres, %.0f of the consumer, %.0f %% stolen, others %.0f %%",
+		keysBefore, a.Rate, a.CPU.Postgres, a.Consumer, 100*a.CPU.Stolen, 100*a.CPU.Others)
+	return a, nil
+}
+
+// knowKeys makes an inbox that has applied an event of many orders, and the table
+// of effects.
+func (t *trial) knowKeys(ctx context.Context, n int) error {
+	if err := execute(ctx, t.db, `create table effect (customer text not null, n bigint not null)`); err != nil {
+		return err
+	}
+	err := execute(ctx, t.db, `insert into inbox (source, key, last_seq) select $1, 'order-' || md5(i::text), 1 from generate_series(1, $2::bigint) i`, source, n)
+	if err != nil {
+		return fmt.Errorf("fill the inbox: %w", err)
+	}
+	for _, statement := range []string{"vacuum analyze inbox", "checkpoint"} {
+		if _, err := t.db.SQL().ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
+	}
+	return nil
+}
+
+// consumer applies each event as one small row.
+func (t *trial) consumer(client *broker.Client, topic string) (*react.Consumer, error) {
+	out, err := outbox.New(outbox.Config{Source: "/bench-reader", Topics: event.Topics{"bench": topic}})
+	if err != nil {
+		return nil, err
+	}
+	return react.NewConsumer(react.ConsumerConfig{
+		Service: strings.ReplaceAll(t.name, "_", "-"), DB: t.db, Outbox: out, Source: client, Topics: []string{topic}, Partitions: partitions,
+		Reactions: []react.Reaction{react.On(func(ctx context.Context, tx *sqlx.Tx, e told) ([]event.Numbered, error) {
+			_, err := tx.ExecContext(ctx, `insert into effect (customer, n) values ($1, $2)`, e.Order, e.N)
+			return nil, err
+		})},
+	})
+}
+
+// awaitApplied waits until all records are applied, and measures from the first
+// ones on: joining the group is not counted.
+func (t *trial) awaitApplied(ctx context.Context, records int) (applied, error) {
+	a := applied{Records: records}
+	ctx, cancel := context.WithTimeoutCause(ctx, drainTime, errors.New("the records were not applied"))
+	defer cancel()
+	tick := time.NewTicker(2 * look)
+	defer tick.Stop()
+	var before reading
+	for begun := 0; ; {
+		var done int
+		if err := t.db.Get(ctx, &done, `select coalesce(sum(next_offset), 0) from inbox_offset`); err != nil {
+			return a, err
+		}
+		switch now := t.read(nil); {
+		case done == 0:
+		case begun == 0:
+			begun, before = done, now
+		case done >= records:
+			a.CPU = now.since(before, records-begun)
+			a.Rate = perSecond(records-begun, now.at.Sub(before.at))
+			a.Consumer = float64((now.self - before.self).Microseconds()) / float64(max(records-begun, 1))
+			return a, t.db.Get(ctx, &a.Effects, `select count(*) from effect`)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return a, context.Cause(ctx)
+		}
+	}
+}
