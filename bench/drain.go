@@ -58,7 +58,8 @@ func drains(ctx context.Context, r *rig) error {
 	return nil
 }
 
-// drainRound measures one way; with Pavane's goes the limit, on the same rows.
+// drainRound measures one way; with Pavane's goes the limit, on the same rows,
+// before and after.
 func (r *rig) drainRound(ctx context.Context, w way, round int, batches [partitions][][]byte) (d drain, l *limit, err error) {
 	t, err := r.newTrial(ctx, w)
 	if err != nil {
@@ -69,7 +70,15 @@ func (r *rig) drainRound(ctx context.Context, w way, round int, batches [partiti
 	if err := t.fill(ctx, rows); err != nil {
 		return d, nil, err
 	}
-	if d, err = t.drain(ctx, rows); err != nil {
+	if w.poll == 0 {
+		d, l, err = t.drainWithin(ctx, batches, rows)
+	} else {
+		d, err = t.drain(ctx, rows)
+	}
+	if err != nil {
+		return d, nil, err
+	}
+	if d.Log, err = t.count(ctx, rows); err != nil {
 		return d, nil, err
 	}
 	d.Round = round
@@ -77,16 +86,27 @@ func (r *rig) drainRound(ctx context.Context, w way, round int, batches [partiti
 	r.found.promise(r.section, w, "each row once and in order", d.Log)
 	r.say("  %s: %.0f rows/s (%.0f once running), first after %.3f s, %.1f+%.1f+%.1f µs/row, %.0f MB, %s, %.0f %% stolen, others %.0f %%",
 		w.name, d.Rate, d.Running, d.First, d.CPU.Relay, d.CPU.Broker, d.CPU.Postgres, d.Peak, d.Log, 100*d.CPU.Stolen, 100*d.CPU.Others)
-	if w.poll > 0 {
-		return d, nil, nil
+	return d, l, nil
+}
+
+// drainWithin measures the limits, the drain and the limits again.
+func (t *trial) drainWithin(ctx context.Context, batches [partitions][][]byte, rows int) (drain, *limit, error) {
+	before, err := t.limits(ctx, batches, rows)
+	if err != nil {
+		return drain{}, nil, err
 	}
-	at, err := t.limits(ctx, batches, rows)
+	d, err := t.drain(ctx, rows)
 	if err != nil {
 		return d, nil, err
 	}
-	r.found.add("limits", at)
-	r.say("  limits: %.0f rows/s read, %.0f produced, %.0f both", at.Read, at.Produce, at.Combined)
-	return d, &at, nil
+	after, err := t.limits(ctx, batches, rows)
+	if err != nil {
+		return d, nil, err
+	}
+	l := mean(before, after)
+	t.found.add("limits", l)
+	t.say("  limits: %.0f rows/s read, %.0f produced, %.0f both; %.1f+%.1f µs/row", l.Read, l.Produce, l.Combined, l.ReadCPU, l.ProduceCPU)
+	return d, &l, nil
 }
 
 // drain starts the relay's process and measures until all rows are in the log.
@@ -111,8 +131,7 @@ func (t *trial) drain(ctx context.Context, rows int) (drain, error) {
 	d.Rate, d.Running = perSecond(rows, end.Sub(c.started)), perSecond(rows-first, end.Sub(at))
 	d.First, d.Peak = at.Sub(c.started).Seconds(), megabytes(peak)
 	c.stop()
-	d.Log, err = t.count(ctx, rows)
-	return d, err
+	return d, nil
 }
 
 // awaitLog waits until the topic holds n records or more, and tells how many it
@@ -155,15 +174,21 @@ func (r *rig) reportDrains(all map[string][]drain, limits []limit) {
 	figures("first record after, s", func(d drain) float64 { return d.First })
 	figures("memory at most, MB", func(d drain) float64 { return d.Peak })
 	figures("duplicates", func(d drain) float64 { return float64(d.Log.Duplicates) })
-	r.found.figure("limits", "rows/s read", map[string]float64{machine: medianOf(limits, func(l limit) float64 { return l.Read })})
-	r.found.figure("limits", "rows/s produced", map[string]float64{machine: medianOf(limits, func(l limit) float64 { return l.Produce })})
-	r.found.figure("limits", "rows/s combined", map[string]float64{machine: medianOf(limits, func(l limit) float64 { return l.Combined })})
+	limitFigure := func(measure string, f func(limit) float64) {
+		r.found.figure("limits", measure, map[string]float64{machine: medianOf(limits, f)})
+	}
+	limitFigure("rows/s read", func(l limit) float64 { return l.Read })
+	limitFigure("rows/s produced", func(l limit) float64 { return l.Produce })
+	limitFigure("rows/s combined", func(l limit) float64 { return l.Combined })
+	limitFigure("CPU µs/row", func(l limit) float64 { return l.ReadCPU + l.ProduceCPU })
 	ours, peer := all[pavane().name], all[textbook1000().name]
-	var ofLimit, ofPeer []float64
+	var ofLimit, byCPU, ofPeer []float64
 	for i, d := range ours {
 		ofLimit = append(ofLimit, ratio(d.Rate, limits[i].Combined))
+		byCPU = append(byCPU, ratio(limits[i].ReadCPU+limits[i].ProduceCPU, d.CPU.total()))
 		ofPeer = append(ofPeer, ratio(d.Rate, peer[i].Rate))
 	}
+	r.found.figure(r.section, "of the limit, by CPU/row", map[string]float64{pavane().name: median(byCPU)})
 	r.found.goal(r.section, "of the combined limit", median(ofLimit), atLeast(0.75))
 	r.found.goal(r.section, "times the textbook, 1000 rows a poll", median(ofPeer), atLeast(10))
 	r.found.goal(r.section, "memory at most, MB", medianOf(ours, func(d drain) float64 { return d.Peak }), atMost(64))

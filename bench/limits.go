@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -17,34 +18,49 @@ import (
 	"pavane/shared/relay"
 )
 
-// limit is what the machine allows in a round, rows per second.
+// limit is what the machine allows in a round, rows per second, and what that
+// costs, microseconds of CPU time a row.
 type limit struct {
-	Read     float64 `json:"read_per_s"`    // the rows, with the driver, and nothing done with them
-	Produce  float64 `json:"produce_per_s"` // batches encoded beforehand
-	Combined float64 `json:"combined_per_s"`
+	Read       float64 `json:"read_per_s"`    // the rows, with the driver, and nothing done with them
+	Produce    float64 `json:"produce_per_s"` // batches encoded beforehand
+	Combined   float64 `json:"combined_per_s"`
+	ReadCPU    float64 `json:"read_us"`
+	ProduceCPU float64 `json:"produce_us"`
 }
 
 const (
 	readChunk    = 10000
 	produceBatch = 1000
+	limitsTopic  = "bench_limits"
 )
 
 // limits measures both on a backlog that is filled already.
 func (t *trial) limits(ctx context.Context, batches [partitions][][]byte, rows int) (limit, error) {
-	var l limit
-	began := time.Now()
+	before := t.read(nil)
 	n, err := readAll(ctx, t.pg.URL(t.name))
 	if err != nil {
-		return l, err
+		return limit{}, err
 	}
-	l.Read = perSecond(n, time.Since(began))
-	began = time.Now()
+	between := t.read(nil)
 	if err := t.produceAll(ctx, batches); err != nil {
-		return l, err
+		return limit{}, err
 	}
-	l.Produce = perSecond(rows, time.Since(began))
+	read, produced := between.since(before, n), t.read(nil).since(between, rows)
+	l := limit{
+		Read: float64(n) / read.Seconds, Produce: float64(rows) / produced.Seconds,
+		ReadCPU: read.Self + read.Postgres, ProduceCPU: produced.Self + produced.Broker,
+	}
 	l.Combined = 1 / (1/l.Read + 1/l.Produce)
 	return l, nil
+}
+
+// mean is the limit over the time of both.
+func mean(a, b limit) limit {
+	rate := func(a, b float64) float64 { return math.Round(2 / (1/a + 1/b)) }
+	return limit{
+		Read: rate(a.Read, b.Read), Produce: rate(a.Produce, b.Produce), Combined: rate(a.Combined, b.Combined),
+		ReadCPU: (a.ReadCPU + b.ReadCPU) / 2, ProduceCPU: (a.ProduceCPU + b.ProduceCPU) / 2,
+	}
 }
 
 // readAll walks the outbox by its id.
@@ -118,17 +134,17 @@ func encodeWork(rows int) (batches [partitions][][]byte, err error) {
 }
 
 // produceAll writes the batches of each partition one after the other, all
-// partitions at once.
-func (t *trial) produceAll(ctx context.Context, batches [partitions][][]byte) error {
+// partitions at once, into a topic that nobody reads.
+func (r *rig) produceAll(ctx context.Context, batches [partitions][][]byte) error {
 	transport := &kafka.Transport{}
 	defer transport.CloseIdleConnections()
-	client := &kafka.Client{Addr: kafka.TCP(t.kafka.Addr()), Transport: transport, Timeout: stopTime}
+	client := &kafka.Client{Addr: kafka.TCP(r.kafka.Addr()), Transport: transport, Timeout: stopTime}
 	group, ctx := errgroup.WithContext(ctx)
 	for p, all := range batches {
 		group.Go(func() error {
 			for _, b := range all {
 				res, err := client.RawProduce(ctx, &kafka.RawProduceRequest{
-					Topic: t.name, Partition: p, RequiredAcks: kafka.RequireAll,
+					Topic: limitsTopic, Partition: p, RequiredAcks: kafka.RequireAll,
 					RawRecords: protocol.RawRecordSet{Reader: bytes.NewReader(b)},
 				})
 				if err == nil {
@@ -146,18 +162,20 @@ func (t *trial) produceAll(ctx context.Context, batches [partitions][][]byte) er
 
 // warm has a fresh broker compile what it will need: without it, its first
 // minute costs ten times the CPU.
-func (r *rig) warm(ctx context.Context, batches [partitions][][]byte) (err error) {
+func (r *rig) warm(ctx context.Context, batches [partitions][][]byte) error {
 	r.say("  warming up the broker")
-	t, err := r.newTrial(ctx, pavane())
+	client, err := r.client(limitsTopic)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, t.end()) }()
+	defer client.Close()
+	if err := client.EnsureTopics(ctx, []broker.Topic{{Name: limitsTopic, Partitions: partitions}}); err != nil {
+		return err
+	}
 	for began := time.Now(); time.Since(began) < r.warmUp; {
-		if err := t.produceAll(ctx, batches); err != nil {
+		if err := r.produceAll(ctx, batches); err != nil {
 			return err
 		}
 	}
-	_, err = t.count(ctx, 0)
-	return err
+	return nil
 }

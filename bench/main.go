@@ -70,10 +70,12 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if stopped := r.stop(); err == nil {
 		err = stopped
 	}
+	// What was measured until a fault or a signal is told all the same.
+	told := r.found.write(out, o)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return errors.Join(err, r.found.write(out, o))
+	return errors.Join(err, told)
 }
 
 func parse(args []string, usage io.Writer) (options, error) {

@@ -44,8 +44,9 @@ type usage struct {
 	Relay    float64 `json:"relay_us"` // CPU time a row, microseconds
 	Broker   float64 `json:"broker_us"`
 	Postgres float64 `json:"postgres_us"`
-	Stolen   float64 `json:"stolen"` // share of the cores that the host gave to others
-	Others   float64 `json:"others"` // share that other programs of this machine used
+	Self     float64 `json:"bench_us"` // of this process: writers, readers, looks
+	Stolen   float64 `json:"stolen"`   // share of the cores that the host gave to others
+	Others   float64 `json:"others"`   // share that other programs of this machine used
 
 	relay, postgres time.Duration
 }
@@ -56,10 +57,10 @@ func (r reading) since(before reading, rows int) usage {
 	each := func(d time.Duration) float64 {
 		return math.Round(float64(d.Nanoseconds())/float64(max(rows, 1))/10) / 100
 	}
-	broker := r.broker - before.broker
-	u.Relay, u.Broker, u.Postgres = each(u.relay), each(broker), each(u.postgres)
+	broker, self := r.broker-before.broker, r.self-before.self
+	u.Relay, u.Broker, u.Postgres, u.Self = each(u.relay), each(broker), each(u.postgres), each(self)
 	if total := machine.Total; total > 0 {
-		ours := u.relay + u.postgres + broker + r.self - before.self
+		ours := u.relay + u.postgres + broker + self
 		u.Stolen = share(machine.Stolen, total)
 		u.Others = share(max(total-machine.Idle-machine.Stolen-ours, 0), total)
 	}
