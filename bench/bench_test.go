@@ -183,7 +183,7 @@ func TestChoose_KeepsTheOrderAndRefusesWhatIsNotThere(t *testing.T) {
 	if err != nil || len(some) != 2 || some[0].name != "drain" || some[1].name != "latency" {
 		t.Errorf("got %v, %v", some, err)
 	}
-	if all, err := choose(""); err != nil || len(all) != len(sectionNames()) {
+	if all, err := choose(""); err != nil || len(all) != len(sectionNames())-1 || has(all, "scale") {
 		t.Errorf("got %d sections, %v", len(all), err)
 	}
 	if _, err := choose("drain,nonsense"); err == nil || !strings.Contains(err.Error(), strconv.Quote("nonsense")) {

@@ -149,9 +149,10 @@ func (t *trial) writeAtRate(ctx context.Context, committed []time.Time) error {
 	for n := 0; n < len(committed); {
 		due := min(int(time.Since(began).Seconds()*latencyRate)+1, len(committed))
 		for ; n < due; n++ {
+			order := n
 			group.Go(func() error {
-				err := w.order(ctx, orderKey(n), 1, 1)
-				committed[n] = time.Now()
+				err := w.order(ctx, orderKey(order), 1, 1)
+				committed[order] = time.Now()
 				return err
 			})
 		}

@@ -56,13 +56,16 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(chosen, func(s section) bool { return s.name == "saga" }) {
+	if has(chosen, "saga") {
 		if err := checkTool(o.bin); err != nil {
 			return err
 		}
 	}
-	say := newTeller(progress)
-	r, err := newRig(ctx, o, say)
+	size := sizesOf(o)
+	if has(chosen, "scale") {
+		size.work *= tenfold
+	}
+	r, err := newRig(ctx, o, size, newTeller(progress))
 	if err != nil {
 		return err
 	}
@@ -103,21 +106,23 @@ func parse(args []string, usage io.Writer) (options, error) {
 
 // section is one part of the measurement.
 type section struct {
-	name string
-	run  func(context.Context, *rig) error
+	name  string
+	run   func(context.Context, *rig) error
+	asked bool // runs only when it is asked for by name
 }
 
 func sections() []section {
 	return []section{
-		{"drain", drains},
-		{"kills", kills},
-		{"latency", latencies},
-		{"overhead", overhead},
-		{"sustained", sustainedLoad},
-		{"held", held},
-		{"idle", idles},
-		{"inbox", inboxes},
-		{"saga", saga},
+		{name: "drain", run: drains},
+		{name: "kills", run: kills},
+		{name: "latency", run: latencies},
+		{name: "overhead", run: overhead},
+		{name: "sustained", run: sustainedLoad},
+		{name: "held", run: held},
+		{name: "idle", run: idles},
+		{name: "inbox", run: inboxes},
+		{name: "saga", run: saga},
+		{name: "scale", run: scale, asked: true},
 	}
 }
 
@@ -130,10 +135,10 @@ func sectionNames() []string {
 }
 
 // choose returns the sections whose names stand in only, in their usual order;
-// all when it is empty.
+// the usual ones when it is empty.
 func choose(only string) ([]section, error) {
 	if only == "" {
-		return sections(), nil
+		return slices.DeleteFunc(sections(), func(s section) bool { return s.asked }), nil
 	}
 	wanted := strings.Split(only, ",")
 	for _, name := range wanted {
@@ -142,6 +147,10 @@ func choose(only string) ([]section, error) {
 		}
 	}
 	return slices.DeleteFunc(sections(), func(s section) bool { return !slices.Contains(wanted, s.name) }), nil
+}
+
+func has(chosen []section, name string) bool {
+	return slices.ContainsFunc(chosen, func(s section) bool { return s.name == name })
 }
 
 // measure runs sections one after the other.

@@ -38,8 +38,8 @@ type rig struct {
 }
 
 // newRig starts the servers and makes the database that each trial's is a copy of.
-func newRig(ctx context.Context, o options, say func(string, ...any)) (*rig, error) {
-	r := &rig{opts: o, sizes: sizesOf(o), say: say, found: newFindings()}
+func newRig(ctx context.Context, o options, size sizes, say func(string, ...any)) (*rig, error) {
+	r := &rig{opts: o, sizes: size, say: say, found: newFindings()}
 	if err := r.start(ctx); err != nil {
 		return nil, errors.Join(err, r.stop())
 	}
@@ -94,7 +94,7 @@ func (r *rig) client(topic string) (*broker.Client, error) {
 
 // makeTemplate makes the tables of both ways and the rows that drains begin with.
 func (r *rig) makeTemplate(ctx context.Context) error {
-	r.say("making %d rows", r.rows)
+	r.say("making %d rows", r.work)
 	if err := r.pg.CreateDatabase(ctx, template); err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func (r *rig) makeTemplate(ctx context.Context) error {
 	if err := execute(ctx, db, tablesSQL); err != nil {
 		return err
 	}
-	return storeWork(ctx, db, r.rows)
+	return storeWork(ctx, db, r.work)
 }
 
 // trial is a fresh database and a fresh topic for one thing to measure.

@@ -5,6 +5,7 @@ import "time"
 // sizes is how much of everything a run measures.
 type sizes struct {
 	rows   int // of a drain
+	work   int // rows at hand
 	rounds int // of drains and limits, interleaved
 	kills  int
 
@@ -43,6 +44,7 @@ func sizesOf(o options) sizes {
 	if o.rows > 0 {
 		s.rows = o.rows
 	}
+	s.work = s.rows
 	return s
 }
 
