@@ -6,7 +6,6 @@ import (
 	"io"
 	"math"
 	"strings"
-	"text/tabwriter"
 )
 
 // machine stands in the place of a way for figures of the machine itself.
@@ -132,26 +131,35 @@ func (f *findings) lines(w io.Writer) error {
 
 // table prints each section's figures, and below them its goals and promises.
 func (f *findings) table(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	ways := []string{pavane().name, textbook1000().name, textbook100().name, machine}
-	fmt.Fprintf(t, "\n\t%s\t\n", strings.Join(ways, "\t"))
+	var b strings.Builder
+	line := func(name string, cells ...string) {
+		text := fmt.Sprintf("%-52s", name)
+		for _, c := range cells {
+			text += fmt.Sprintf(" %14s", c)
+		}
+		b.WriteString(strings.TrimRight(text, " ") + "\n")
+	}
+	line("")
+	line("", ways...)
 	for _, section := range f.sections() {
-		fmt.Fprintf(t, "%s\t\n", section)
+		line(section)
 		for _, v := range f.figures {
 			if v.Section == section {
-				fmt.Fprintf(t, "  %s\t%s\t\n", v.Measure, strings.Join(cells(v.Values, ways), "\t"))
+				line("  "+v.Measure, cells(v.Values, ways)...)
 			}
 		}
 		for _, g := range f.goals {
 			if g.Section == section {
-				fmt.Fprintf(t, "  goal: %s\t%s\t%s\t%s\t\n", g.What, number(g.Value), g.Bound, verdict(g.OK, "MISSED"))
+				line("  goal: "+g.What, number(g.Value), g.Bound, verdict(g.OK, "MISSED"))
 			}
 		}
 		for _, p := range f.sumPromises(section) {
-			fmt.Fprintf(t, "  promise: %s\t%s\t\n", p.What, verdict(p.OK, "BROKEN: "+p.Found))
+			line("  promise: "+p.What, verdict(p.OK, "BROKEN: "+p.Found))
 		}
 	}
-	return t.Flush()
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 // sections are the names of those that have anything to tell, as they came.

@@ -177,8 +177,8 @@ func (t *trial) tables(ctx context.Context, s *sustained) error {
   coalesce(sum(pg_stat_get_dead_tuples(c.oid)), 0)::bigint,
   coalesce(sum(pg_stat_get_tuples_updated(c.oid) + pg_stat_get_tuples_deleted(c.oid)), 0)::bigint,
   coalesce(sum(pg_stat_get_tuples_inserted(c.oid)) filter (where c.relname <> 'relay_journal'), 0)::bigint
-from pg_class c where c.oid in (select relid from pg_partition_tree($1::regclass))
-  or $1 = 'outbox' and c.relname = 'relay_journal' or $1 <> 'outbox' and c.oid = $1::regclass`
+from pg_class c where c.oid in (select relid from pg_partition_tree($1::text::regclass))
+  or $1::text = 'outbox' and c.relname = 'relay_journal' or $1::text <> 'outbox' and c.oid = $1::text::regclass`
 	for deadline := time.Now().Add(stopTime); ; {
 		var inserted int
 		err := t.db.SQL().QueryRowContext(ctx, query, t.way.table, s.Rows).Scan(&s.Bytes, &s.Dead, &s.Changed, &inserted)
