@@ -71,7 +71,7 @@ func inboxes(ctx context.Context, r *rig) (err error) {
 
 // tell writes the records, as a relay would.
 func (t *trial) tell(ctx context.Context, records int) error {
-	producer, err := t.client.InitProducer(ctx)
+	producer, err := t.producer(ctx)
 	if err != nil {
 		return err
 	}
@@ -97,6 +97,22 @@ func (t *trial) tell(ctx context.Context, records int) error {
 		}
 	}
 	return nil
+}
+
+// producer asks for a producer id until the broker, which may just have started,
+// has one to give.
+func (t *trial) producer(ctx context.Context) (broker.Producer, error) {
+	ctx, cancel := context.WithTimeout(ctx, stopTime)
+	defer cancel()
+	for {
+		p, err := t.client.InitProducer(ctx)
+		if err == nil {
+			return p, nil
+		}
+		if pause(ctx, 10*look) != nil {
+			return p, err
+		}
+	}
 }
 
 func addRecord(batches map[int32]*broker.Batch, topic string, e told) error {
