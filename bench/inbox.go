@@ -13,6 +13,7 @@ import (
 	"pavane/shared/broker"
 	"pavane/shared/event"
 	"pavane/shared/outbox"
+	"pavane/shared/postgres"
 	"pavane/shared/react"
 )
 
@@ -21,6 +22,7 @@ const inboxKeys = 5000
 
 // applied is a topic brought through the inbox, with one small row per effect.
 type applied struct {
+	Batch   bool    `json:"batch"`       // the handler takes many events at once
 	Keys    int     `json:"keys_before"` // in the inbox, of other orders
 	Records int     `json:"records"`
 	Rate    float64 `json:"records_per_s"`
@@ -38,8 +40,9 @@ type told struct {
 func (told) Kind() string  { return "bench.told.v1" }
 func (t told) Key() string { return t.Order }
 
-// inboxes brings one topic through two inboxes in turn: an empty one, and one
-// with many keys.
+// inboxes brings one topic through several inboxes in turn: with a handler for
+// many events at once, with the same and many other keys, and with a handler for
+// each event.
 func inboxes(ctx context.Context, r *rig) (err error) {
 	t, err := r.newTrial(ctx, pavane())
 	if err != nil {
@@ -49,22 +52,24 @@ func inboxes(ctx context.Context, r *rig) (err error) {
 	if err := t.tell(ctx, r.inboxRecords); err != nil {
 		return err
 	}
-	var empty, full, ratios []float64
+	var many, full, each, ratios []float64
 	for range r.inboxRounds {
-		e, err := r.applyOne(ctx, t.name, 0)
-		if err != nil {
-			return err
+		var rates [3]float64
+		for i, a := range []applied{{Batch: true}, {Batch: true, Keys: r.inboxFull}, {}} {
+			a.Records = r.inboxRecords
+			if a, err = r.applyOne(ctx, t.name, a); err != nil {
+				return err
+			}
+			rates[i] = a.Rate
 		}
-		f, err := r.applyOne(ctx, t.name, r.inboxFull)
-		if err != nil {
-			return err
-		}
-		empty, full, ratios = append(empty, e.Rate), append(full, f.Rate), append(ratios, ratio(f.Rate, e.Rate))
+		many, full, each = append(many, rates[0]), append(full, rates[1]), append(each, rates[2])
+		ratios = append(ratios, ratio(rates[1], rates[0]))
 	}
 	name := pavane().name
-	r.found.figure(r.section, "records/s, one small row each", map[string]float64{name: median(empty)})
-	r.found.figure(r.section, fmt.Sprintf("records/s, %d keys before", r.inboxFull), map[string]float64{name: median(full)})
-	r.found.goal(r.section, "records/s, one small row each", median(empty), atLeast(20000))
+	r.found.figure(r.section, "records/s, handler of many", map[string]float64{name: median(many)})
+	r.found.figure(r.section, fmt.Sprintf("records/s, the same, %d keys before", r.inboxFull), map[string]float64{name: median(full)})
+	r.found.figure(r.section, "records/s, handler of one", map[string]float64{name: median(each)})
+	r.found.goal(r.section, "records/s, handler of many", median(many), atLeast(20000))
 	r.found.goal(r.section, fmt.Sprintf("rate with %d keys to without", r.inboxFull), median(ratios), atLeast(0.9))
 	return nil
 }
@@ -130,14 +135,15 @@ func addRecord(batches map[int32]*broker.Batch, topic string, e told) error {
 	return nil
 }
 
-// applyOne brings the topic through a fresh inbox that knows some keys already.
-func (r *rig) applyOne(ctx context.Context, topic string, keysBefore int) (a applied, err error) {
+// applyOne brings the topic through a fresh inbox as a says, and fills in what
+// that came to.
+func (r *rig) applyOne(ctx context.Context, topic string, a applied) (_ applied, err error) {
 	t, err := r.newTrial(ctx, pavane())
 	if err != nil {
 		return a, err
 	}
 	defer func() { err = errors.Join(err, t.end()) }()
-	if err := t.knowKeys(ctx, keysBefore); err != nil {
+	if err := t.knowKeys(ctx, a.Keys); err != nil {
 		return a, err
 	}
 	client, err := r.client(topic)
@@ -145,25 +151,24 @@ func (r *rig) applyOne(ctx context.Context, topic string, keysBefore int) (a app
 		return a, err
 	}
 	defer client.Close()
-	consumer, err := t.consumer(client, topic)
+	consumer, err := t.consumer(client, topic, a.Batch)
 	if err != nil {
 		return a, err
 	}
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- consumer.Run(running) }()
-	a, err = t.awaitApplied(ctx, r.inboxRecords)
+	err = t.awaitApplied(ctx, &a)
 	stop()
 	if err = errors.Join(err, <-ended); err != nil {
 		return a, err
 	}
-	a.Keys = keysBefore
 	r.found.add(r.section, a)
 	r.found.promises = append(r.found.promises, promise{
 		r.section, "each record applied once", fmt.Sprintf("%d effects of %d records", a.Effects, a.Records), a.Effects == a.Records,
 	})
-	r.say("  %d keys before: %.0f records/s, %.0f µs/record of Postgres, %.0f of the consumer, %.0f %% stolen, others %.0f %%",
-		keysBefore, a.Rate, a.CPU.Postgres, a.CPU.Self, 100*a.CPU.Stolen, 100*a.CPU.Others)
+	r.say("  %s, %d keys before: %.0f records/s, %.0f µs/record of Postgres, %.0f of the consumer, %.0f %% stolen, others %.0f %%",
+		map[bool]string{true: "handler of many", false: "handler of one"}[a.Batch], a.Keys, a.Rate, a.CPU.Postgres, a.CPU.Self, 100*a.CPU.Stolen, 100*a.CPU.Others)
 	return a, nil
 }
 
@@ -185,25 +190,41 @@ func (t *trial) knowKeys(ctx context.Context, n int) error {
 	return nil
 }
 
-// consumer applies each event as one small row.
-func (t *trial) consumer(client *broker.Client, topic string) (*react.Consumer, error) {
+// consumer applies each event as one small row, written by itself or together
+// with those of other events.
+func (t *trial) consumer(client *broker.Client, topic string, batch bool) (*react.Consumer, error) {
 	out, err := outbox.New(outbox.Config{Source: "/bench-reader", Topics: event.Topics{"bench": topic}})
 	if err != nil {
 		return nil, err
 	}
+	reaction := react.On(applyEach)
+	if batch {
+		reaction = react.OnBatch(applyMany)
+	}
 	return react.NewConsumer(react.ConsumerConfig{
 		Service: strings.ReplaceAll(t.name, "_", "-"), DB: t.db, Outbox: out, Source: client, Topics: []string{topic}, Partitions: partitions,
-		Reactions: []react.Reaction{react.On(func(ctx context.Context, tx *sqlx.Tx, e told) ([]event.Numbered, error) {
-			_, err := tx.ExecContext(ctx, `insert into effect (customer, n) values ($1, $2)`, e.Order, e.N)
-			return nil, err
-		})},
+		Reactions: []react.Reaction{reaction},
 	})
+}
+
+func applyEach(ctx context.Context, tx *sqlx.Tx, e told) ([]event.Numbered, error) {
+	_, err := tx.ExecContext(ctx, `insert into effect (customer, n) values ($1, $2)`, e.Order, e.N)
+	return nil, err
+}
+
+func applyMany(ctx context.Context, tx *sqlx.Tx, all []told) ([][]event.Numbered, error) {
+	customers, numbers := make([]string, len(all)), make([]int64, len(all))
+	for i, e := range all {
+		customers[i], numbers[i] = e.Order, e.N
+	}
+	_, err := tx.ExecContext(ctx, `insert into effect (customer, n) select u.customer, u.n from unnest($1::text[], $2::bigint[]) as u (customer, n)`,
+		postgres.Array(customers), postgres.Array(numbers))
+	return nil, err
 }
 
 // awaitApplied waits until all records are applied, and measures from the first
 // ones on: joining the group is not counted.
-func (t *trial) awaitApplied(ctx context.Context, records int) (applied, error) {
-	a := applied{Records: records}
+func (t *trial) awaitApplied(ctx context.Context, a *applied) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, drainTime, errors.New("the records were not applied"))
 	defer cancel()
 	tick := time.NewTicker(2 * look)
@@ -212,21 +233,21 @@ func (t *trial) awaitApplied(ctx context.Context, records int) (applied, error) 
 	for begun := 0; ; {
 		var done int
 		if err := t.db.Get(ctx, &done, `select coalesce(sum(next_offset), 0) from inbox_offset`); err != nil {
-			return a, err
+			return err
 		}
 		switch now := t.read(nil); {
 		case done == 0:
 		case begun == 0:
 			begun, before = done, now
-		case done >= records:
-			a.CPU = now.since(before, records-begun)
-			a.Rate = perSecond(records-begun, now.at.Sub(before.at))
-			return a, t.db.Get(ctx, &a.Effects, `select count(*) from effect`)
+		case done >= a.Records:
+			a.CPU = now.since(before, a.Records-begun)
+			a.Rate = perSecond(a.Records-begun, now.at.Sub(before.at))
+			return t.db.Get(ctx, &a.Effects, `select count(*) from effect`)
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return a, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 	}
 }
