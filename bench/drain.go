@@ -40,7 +40,7 @@ func drains(ctx context.Context, r *rig) error {
 	all := map[string][]drain{}
 	var limits []limit
 	for round := 1; round <= r.rounds; round++ {
-		for _, w := range []way{pavane(), textbook1000(), textbook100()} {
+		for _, w := range r.ways() {
 			if w.poll == 100 && round > 1 {
 				continue
 			}

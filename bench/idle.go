@@ -18,7 +18,7 @@ type idle struct {
 
 func idles(ctx context.Context, r *rig) error {
 	cpu, memory := map[string]float64{}, map[string]float64{}
-	for _, w := range []way{pavane(), textbook1000()} {
+	for _, w := range r.ways()[:2] {
 		i, err := r.idleOne(ctx, w)
 		if err != nil {
 			return err
@@ -52,7 +52,7 @@ func (r *rig) idleOne(ctx context.Context, w way) (i idle, err error) {
 	if err := t.awaitPublished(ctx, c); err != nil {
 		return i, err
 	}
-	if err := pause(ctx, settleIn); err != nil {
+	if err := pause(ctx, r.settleIn); err != nil {
 		return i, err
 	}
 	before := t.read(c)

@@ -22,7 +22,7 @@ type killed struct {
 // and started anew, and counts what that left in the log.
 func kills(ctx context.Context, r *rig) error {
 	rates, doubles, missing := map[string]float64{}, map[string]float64{}, map[string]float64{}
-	for _, w := range []way{pavane(), textbook1000(), textbook100()} {
+	for _, w := range r.ways() {
 		k, err := r.killOne(ctx, w)
 		if err != nil {
 			return err

@@ -16,8 +16,6 @@ import (
 
 const (
 	latencyRate = 200 // transactions a second
-	// settleIn is load before anything counts.
-	settleIn = time.Second
 	// arriveTime is how long after the load the last record may come.
 	arriveTime = 20 * time.Second
 )
@@ -41,7 +39,7 @@ type latency struct {
 func latencies(ctx context.Context, r *rig) error {
 	all := map[string][]latency{}
 	for round := 1; round <= r.latencyRounds; round++ {
-		for _, w := range []way{pavane(), textbook1000(), textbook100()} {
+		for _, w := range r.ways() {
 			l, err := r.latencyRound(ctx, w, round, false)
 			if err != nil {
 				return err
@@ -59,7 +57,7 @@ func latencies(ctx context.Context, r *rig) error {
 	figures("p50 ms", func(l latency) float64 { return l.P50 })
 	figures("p99 ms", func(l latency) float64 { return l.P99 })
 	figures("max ms", func(l latency) float64 { return l.Max })
-	ours, peer := all[pavane().name], all[textbook100().name]
+	ours, peer := all[pavane().name], all[textbook1000().name]
 	var p50, p99 []float64
 	for i := range ours {
 		p50, p99 = append(p50, ratio(ours[i].P50, peer[i].P50)), append(p99, ratio(ours[i].P99, peer[i].P99))
@@ -82,7 +80,7 @@ func (r *rig) latencyRound(ctx context.Context, w way, round int, held bool) (l 
 		return l, err
 	}
 	defer release()
-	if l, err = t.latency(ctx, r.latencyFor); err != nil {
+	if l, err = t.latency(ctx); err != nil {
 		return l, err
 	}
 	l.Round, l.Held = round, held
@@ -93,18 +91,18 @@ func (r *rig) latencyRound(ctx context.Context, w way, round int, held bool) (l 
 	return l, nil
 }
 
-// latency writes at a constant rate for d and reads along.
-func (t *trial) latency(ctx context.Context, d time.Duration) (latency, error) {
+// latency writes at a constant rate and reads along.
+func (t *trial) latency(ctx context.Context) (latency, error) {
 	l := latency{Way: t.way.name}
 	c, err := t.launch()
 	if err != nil {
 		return l, err
 	}
 	defer c.kill()
-	rest := int(settleIn.Seconds() * latencyRate)
-	orders := rest + int(d.Seconds()*latencyRate)
+	rest := int(t.settleIn.Seconds() * latencyRate)
+	orders := rest + int(t.latencyFor.Seconds()*latencyRate)
 	committed, came := make([]time.Time, orders), make([]time.Time, orders)
-	reading, stop := context.WithTimeout(ctx, settleIn+d+arriveTime)
+	reading, stop := context.WithTimeout(ctx, t.settleIn+t.latencyFor+arriveTime)
 	defer stop()
 	group, reading := errgroup.WithContext(reading)
 	group.Go(func() error { return t.readAlong(reading, came) })

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+	"golang.org/x/sync/errgroup"
 
 	"pavane/internal/devstack"
 	"pavane/migrations"
@@ -46,23 +47,28 @@ func newRig(ctx context.Context, o options, size sizes, say func(string, ...any)
 	return r, nil
 }
 
-func (r *rig) start(ctx context.Context) (err error) {
+// start starts both servers at once; Kafka takes longer than all the rest.
+func (r *rig) start(ctx context.Context) error {
 	progress := func(what string) { r.say("%s", what) }
-	r.say("starting Postgres")
-	r.pg, err = devstack.StartPostgres(ctx, devstack.PostgresConfig{Progress: progress, Settings: map[string]string{
-		"shared_buffers": "1GB", "max_wal_size": "8GB",
-	}})
-	if err != nil {
+	r.say("starting Postgres and Kafka")
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		r.kafka, err = devstack.StartKafka(ctx, devstack.KafkaConfig{Progress: progress})
 		return err
-	}
-	r.say("starting Kafka")
-	if r.kafka, err = devstack.StartKafka(ctx, devstack.KafkaConfig{Progress: progress}); err != nil {
-		return err
-	}
-	if r.admin, err = r.open("postgres", 2); err != nil {
-		return err
-	}
-	return r.makeTemplate(ctx)
+	})
+	group.Go(func() (err error) {
+		r.pg, err = devstack.StartPostgres(ctx, devstack.PostgresConfig{Progress: progress, Settings: map[string]string{
+			"shared_buffers": "1GB", "max_wal_size": "8GB",
+		}})
+		if err != nil {
+			return err
+		}
+		if r.admin, err = r.open("postgres", 2); err != nil {
+			return err
+		}
+		return r.makeTemplate(ctx)
+	})
+	return group.Wait()
 }
 
 func (r *rig) stop() error {

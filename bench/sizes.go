@@ -9,7 +9,9 @@ type sizes struct {
 	rounds int // of drains and limits, interleaved
 	kills  int
 
+	peers         []way         // what Pavane is measured beside
 	warmUp        time.Duration // of the broker
+	settleIn      time.Duration // load before anything counts
 	latencyRounds int
 	latencyFor    time.Duration // of a round
 	cycles        int
@@ -28,17 +30,19 @@ type sizes struct {
 
 func sizesOf(o options) sizes {
 	s := sizes{
-		rows: 200000, rounds: 3, kills: 5, warmUp: 4 * time.Second,
+		rows: 200000, rounds: 3, kills: 5, peers: []way{textbook1000(), textbook100()},
+		warmUp: 4 * time.Second, settleIn: time.Second,
 		latencyRounds: 3, latencyFor: 4 * time.Second, cycles: 12, slice: 600 * time.Millisecond,
 		sustainedFor: 30 * time.Second, heldRounds: 2, heldFor: 8 * time.Second, idleFor: 10 * time.Second,
 		inboxRecords: 100000, inboxFull: 1000000, inboxRounds: 2, sagaRate: 25, sagaFor: 15 * time.Second, sagaWarmUp: 5 * time.Second,
 	}
 	if o.quick {
 		s = sizes{
-			rows: 60000, rounds: 1, kills: 5, warmUp: 2 * time.Second,
-			latencyRounds: 1, latencyFor: 1500 * time.Millisecond, cycles: 4, slice: 250 * time.Millisecond,
-			sustainedFor: 3 * time.Second, heldRounds: 1, heldFor: time.Second, idleFor: 3 * time.Second,
-			inboxRecords: 20000, inboxFull: 100000, inboxRounds: 1, sagaRate: 20, sagaFor: 3 * time.Second, sagaWarmUp: 2 * time.Second,
+			rows: 40000, rounds: 1, kills: 5, peers: []way{textbook1000()},
+			warmUp: time.Second, settleIn: 400 * time.Millisecond,
+			latencyRounds: 1, latencyFor: 1500 * time.Millisecond, cycles: 3, slice: 250 * time.Millisecond,
+			sustainedFor: 3 * time.Second, heldRounds: 1, heldFor: time.Second, idleFor: 2 * time.Second,
+			inboxRecords: 20000, inboxFull: 100000, inboxRounds: 1, sagaRate: 20, sagaFor: 2 * time.Second, sagaWarmUp: time.Second,
 		}
 	}
 	if o.rows > 0 {
@@ -47,6 +51,9 @@ func sizesOf(o options) sizes {
 	s.work = s.rows
 	return s
 }
+
+// ways are all that is measured.
+func (s sizes) ways() []way { return append([]way{pavane()}, s.peers...) }
 
 // rowsOf is how many rows a way drains: a slow one fewer, it costs the same a row.
 func (s sizes) rowsOf(w way) int {

@@ -36,7 +36,7 @@ type sustained struct {
 
 func sustainedLoad(ctx context.Context, r *rig) error {
 	all := map[string]sustained{}
-	for _, w := range []way{pavane(), textbook1000(), textbook100()} {
+	for _, w := range r.ways() {
 		d := r.sustainedFor
 		if w.poll > 0 {
 			d /= 2
