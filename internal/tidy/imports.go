@@ -50,14 +50,15 @@ internal/devstack      :
 internal/teststack     : internal/devstack
 internal/await         :
 internal/faultproxy    :
+internal/proc          :
 internal/audit         : shared/broker shared/contract shared/event shared/postgres
 internal/catalog       : shared/config shared/contract shared/event shared/service
 internal/catalog/*     : internal/catalog
 internal/tidy          : internal/catalog
 cmd/*                  : cmd/*/internal/* internal/audit internal/devstack shared/broker shared/config shared/contract shared/event shared/fault shared/inbox shared/lifecycle shared/postgres shared/relay shared/story
-cmd/*/internal/*       : cmd/*/internal/* internal/audit internal/devstack shared/broker shared/contract shared/event shared/fault shared/inbox shared/lifecycle shared/postgres shared/relay shared/story
+cmd/*/internal/*       : cmd/*/internal/* internal/audit internal/devstack internal/proc shared/broker shared/contract shared/event shared/fault shared/inbox shared/lifecycle shared/postgres shared/relay shared/story
 proof/controls         :
-bench/*                : cmd/*/internal/* internal/* migrations shared/*
+bench                  : internal/devstack internal/proc migrations shared/broker shared/event shared/lifecycle shared/migrate shared/outbox shared/postgres shared/react shared/relay
 docs                   :
 
 proof/search           :
@@ -65,10 +66,11 @@ proof/search/replay    : proof/search shared/broker shared/contract shared/event
 `
 
 // confinement says which packages alone may import a module of others, tests
-// included. _test stands for every test.
+// included. _test stands for every test. bench measures what others build with
+// kafka-go as it comes, beside what shared/broker makes of it.
 const confinement = `
 github.com/lib/pq                          : shared/postgres
-github.com/segmentio/kafka-go              : shared/broker
+github.com/segmentio/kafka-go              : shared/broker bench
 github.com/kelseyhightower/envconfig       : shared/config
 github.com/twmb/franz-go                   : shared/brokertest internal/devstack internal/faultproxy
 github.com/fergusstrange/embedded-postgres : internal/devstack

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pavane/cmd/pavane/internal/stack"
+	"pavane/internal/proc"
 )
 
 // Config says what to measure. All fields are required unless a word on zero
@@ -72,7 +73,7 @@ func Run(ctx context.Context, s stack.State, cfg Config) (Report, error) {
 	r := summary(shots)
 	r.Rate, r.Seconds = cfg.Rate, cfg.For.Seconds()
 	r.CPU, r.Busy = usage(before, after, took, len(shots)), busy(before, after)
-	r.Cores, r.Load = cores(), loadAverage()
+	r.Cores, r.Load = cores(), proc.Load()
 	if cfg.Sample > 0 {
 		cfg.Progress("reading the stories of %d orders", min(cfg.Sample, r.Outcome[confirmed]))
 		if r.Hops, err = hops(ctx, s.Gateway, sample(shots, cfg.Sample)); err != nil {

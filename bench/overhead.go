@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	overheadClients = 8
+	// tooMuchStolen marks a cycle that says nothing: the host worked for others.
+	tooMuchStolen = 0.10
+	leastCycles   = 3
+)
+
+// cycle is one short slice of each kind of writing, one after the other, in
+// transactions per second.
+type cycle struct {
+	Alone    float64 `json:"order_alone_per_s"`
+	Pavane   float64 `json:"pavane_per_s"`
+	Textbook float64 `json:"textbook_per_s"`
+	Stolen   float64 `json:"stolen"`
+	Others   float64 `json:"others"`
+}
+
+// overhead compares writing an order with writing an order and its event, in
+// slices so short that the machine is the same for all of a cycle.
+func overhead(ctx context.Context, r *rig) (err error) {
+	t, err := r.newTrial(ctx, pavane())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.end()) }()
+	ours, err := t.newWriter(pavane(), overheadClients)
+	if err != nil {
+		return err
+	}
+	defer ours.db.Close() //nolint:errcheck // all is committed
+	peer, err := t.newWriter(textbook1000(), overheadClients)
+	if err != nil {
+		return err
+	}
+	defer peer.db.Close() //nolint:errcheck // all is committed
+	var cycles []cycle
+	for n := range r.cycles + 1 {
+		c, err := t.cycle(ctx, n, ours, peer)
+		if err != nil {
+			return err
+		}
+		if n == 0 { // connections open, statements are prepared
+			continue
+		}
+		r.found.add(r.section, c)
+		cycles = append(cycles, c)
+	}
+	r.reportOverhead(cycles)
+	return nil
+}
+
+func (t *trial) cycle(ctx context.Context, n int, ours, peer *writer) (c cycle, err error) {
+	before := t.read(nil)
+	slices := []func() error{
+		func() (err error) { c.Alone, err = ours.slice(ctx, t.slice, 0); return err },
+		func() (err error) { c.Pavane, err = ours.slice(ctx, t.slice, 1); return err },
+		func() (err error) { c.Textbook, err = peer.slice(ctx, t.slice, 1); return err },
+	}
+	for i := range slices { // each begins in turn
+		if err := slices[(n+i)%len(slices)](); err != nil {
+			return c, err
+		}
+	}
+	used := t.read(nil).since(before, 1)
+	c.Stolen, c.Others = used.Stolen, used.Others
+	return c, nil
+}
+
+// slice writes for d with all clients and returns transactions per second.
+func (w *writer) slice(ctx context.Context, d time.Duration, events int) (float64, error) {
+	var n atomic.Int64
+	group, ctx := errgroup.WithContext(ctx)
+	began := time.Now()
+	for client := range overheadClients {
+		group.Go(func() error {
+			for i := 0; time.Since(began) < d; i++ {
+				if err := w.order(ctx, fmt.Sprintf("over-%d-%d", client, i), 1, events); err != nil {
+					return err
+				}
+				n.Add(1)
+			}
+			return nil
+		})
+	}
+	err := group.Wait()
+	return perSecond(int(n.Load()), time.Since(began)), err
+}
+
+func (r *rig) reportOverhead(cycles []cycle) {
+	calm := make([]cycle, 0, len(cycles))
+	for _, c := range cycles {
+		if c.Stolen <= tooMuchStolen {
+			calm = append(calm, c)
+		}
+	}
+	if len(calm) < leastCycles {
+		calm = cycles
+	}
+	ours := medianOf(calm, func(c cycle) float64 { return ratio(c.Pavane, c.Alone) })
+	peer := medianOf(calm, func(c cycle) float64 { return ratio(c.Textbook, c.Alone) })
+	r.say("  %.2f of the order alone, the textbook's %.2f; %d of %d cycles", ours, peer, len(calm), len(cycles))
+	r.found.figure(r.section, "order and event, tx/s", map[string]float64{
+		pavane().name:       medianOf(calm, func(c cycle) float64 { return c.Pavane }),
+		textbook1000().name: medianOf(calm, func(c cycle) float64 { return c.Textbook }),
+		machine:             medianOf(calm, func(c cycle) float64 { return c.Alone }),
+	})
+	r.found.figure(r.section, "to the order alone", map[string]float64{pavane().name: ours, textbook1000().name: peer, machine: 1})
+	r.found.goal(r.section, "order and event to the order alone", ours, atLeast(0.8))
+}

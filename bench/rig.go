@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"golang.org/x/sync/errgroup"
+
+	"pavane/internal/devstack"
+	"pavane/migrations"
+	"pavane/shared/broker"
+	"pavane/shared/migrate"
+	"pavane/shared/postgres"
+)
+
+const (
+	partitions = 8
+	template   = "bench_template"
+	stopTime   = 20 * time.Second
+	// patience is for statements that fill whole tables.
+	patience = 5 * time.Minute
+)
+
+// rig is what every section works with: the servers, and where figures go.
+type rig struct {
+	opts options
+	sizes
+	say     func(format string, args ...any)
+	pg      *devstack.Postgres
+	kafka   *devstack.Kafka
+	admin   *postgres.DB
+	found   *findings
+	section string
+	trials  int // made so far; their names are numbered
+}
+
+// newRig starts the servers and makes the database that each trial's is a copy of.
+func newRig(ctx context.Context, o options, size sizes, say func(string, ...any)) (*rig, error) {
+	r := &rig{opts: o, sizes: size, say: say, found: newFindings()}
+	if err := r.start(ctx); err != nil {
+		return nil, errors.Join(err, r.stop())
+	}
+	return r, nil
+}
+
+// start starts both servers at once; Kafka takes longer than all the rest.
+func (r *rig) start(ctx context.Context) error {
+	progress := func(what string) { r.say("%s", what) }
+	r.say("starting Postgres and Kafka")
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		r.kafka, err = devstack.StartKafka(ctx, devstack.KafkaConfig{Progress: progress})
+		return err
+	})
+	group.Go(func() (err error) {
+		r.pg, err = devstack.StartPostgres(ctx, devstack.PostgresConfig{Progress: progress, Settings: map[string]string{
+			"shared_buffers": "1GB", "max_wal_size": "8GB",
+		}})
+		if err != nil {
+			return err
+		}
+		if r.admin, err = r.open("postgres", 2); err != nil {
+			return err
+		}
+		return r.makeTemplate(ctx)
+	})
+	return group.Wait()
+}
+
+func (r *rig) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	var errs []error
+	if r.admin != nil {
+		errs = append(errs, r.admin.Close())
+	}
+	if r.kafka != nil {
+		errs = append(errs, r.kafka.Stop(ctx))
+	}
+	if r.pg != nil {
+		errs = append(errs, r.pg.Stop(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+func (r *rig) open(database string, conns int) (*postgres.DB, error) {
+	return postgres.Open(postgres.Config{
+		URL: r.pg.URL(database), MaxConns: conns, Name: "pavane-bench", StatementTimeout: patience,
+	})
+}
+
+// client returns a client of the broker that sees only topic.
+func (r *rig) client(topic string) (*broker.Client, error) {
+	return broker.Dial(broker.Config{Brokers: []string{r.kafka.Addr()}, Topics: []string{topic}})
+}
+
+// makeTemplate makes the tables of both ways and the rows that drains begin with.
+func (r *rig) makeTemplate(ctx context.Context) error {
+	r.say("making %d rows", r.work)
+	if err := r.pg.CreateDatabase(ctx, template); err != nil {
+		return err
+	}
+	db, err := r.open(template, 2)
+	if err != nil {
+		return err
+	}
+	defer db.Close() //nolint:errcheck // a copy of it fails while a connection is open
+	if err := migrate.Up(ctx, db.SQL(), migrations.Kit(), "goose_kit"); err != nil {
+		return err
+	}
+	if err := execute(ctx, db, tablesSQL); err != nil {
+		return err
+	}
+	return storeWork(ctx, db, r.work)
+}
+
+// trial is a fresh database and a fresh topic for one thing to measure.
+type trial struct {
+	*rig
+	way    way
+	name   string // of the database and of the topic
+	db     *postgres.DB
+	client *broker.Client
+}
+
+// newTrial makes them; the caller ends it.
+func (r *rig) newTrial(ctx context.Context, w way) (*trial, error) {
+	r.trials++
+	t := &trial{rig: r, way: w, name: fmt.Sprintf("bench_%d", r.trials)}
+	// A statement of its own: CREATE DATABASE refuses to run in a transaction.
+	if _, err := r.admin.SQL().ExecContext(ctx, "create database "+t.name+" template "+template+" strategy file_copy"); err != nil {
+		return nil, fmt.Errorf("database of a trial: %w", err)
+	}
+	var err error
+	if t.db, err = r.open(t.name, 16); err != nil {
+		return nil, errors.Join(err, t.end())
+	}
+	if t.client, err = r.client(t.name); err != nil {
+		return nil, errors.Join(err, t.end())
+	}
+	if err := t.client.EnsureTopics(ctx, []broker.Topic{{Name: t.name, Partitions: partitions}}); err != nil {
+		return nil, errors.Join(err, t.end())
+	}
+	return t, nil
+}
+
+// end drops the database. The topic stays; it ends with the broker.
+func (t *trial) end() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	if t.client != nil {
+		t.client.Close()
+	}
+	if t.db != nil {
+		if err := t.db.Close(); err != nil {
+			return err
+		}
+	}
+	_, err := t.admin.SQL().ExecContext(ctx, "drop database "+t.name+" with (force)")
+	return err
+}
+
+// execute runs statements in a transaction.
+func execute(ctx context.Context, db *postgres.DB, query string, args ...any) error {
+	return db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		_, err := tx.ExecContext(ctx, query, args...)
+		return err
+	})
+}
+
+// settle vacuums and writes out what is dirty, so that the trial does not pay
+// for what was done before it.
+func (t *trial) settle(ctx context.Context) error {
+	for _, statement := range []string{"vacuum analyze " + t.way.table, "checkpoint"} {
+		if _, err := t.db.SQL().ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
+	}
+	return nil
+}
+
+// self is the program of the processes under test: this one.
+func self() (string, error) { return os.Executable() }

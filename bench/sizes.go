@@ -1,0 +1,68 @@
+package main
+
+import "time"
+
+// sizes is how much of everything a run measures.
+type sizes struct {
+	rows   int // of a drain
+	work   int // rows at hand
+	rounds int // of drains and limits, interleaved
+	kills  int
+
+	peers         []way         // what Pavane is measured beside
+	warmUp        time.Duration // of the broker
+	settleIn      time.Duration // load before anything counts
+	latencyRounds int
+	latencyFor    time.Duration // of a round
+	cycles        int
+	slice         time.Duration
+	sustainedFor  time.Duration // Pavane's; the others half of it
+	heldRounds    int
+	heldFor       time.Duration
+	idleFor       time.Duration
+	inboxRecords  int
+	inboxFull     int // keys that an inbox knows beforehand
+	inboxRounds   int
+	sagaRate      float64 // orders a second
+	sagaFor       time.Duration
+	sagaWarmUp    time.Duration
+}
+
+func sizesOf(o options) sizes {
+	s := sizes{
+		rows: 200000, rounds: 3, kills: 5, peers: []way{textbook1000(), textbook100()},
+		warmUp: 4 * time.Second, settleIn: time.Second,
+		latencyRounds: 3, latencyFor: 4 * time.Second, cycles: 12, slice: 600 * time.Millisecond,
+		sustainedFor: 30 * time.Second, heldRounds: 2, heldFor: 8 * time.Second, idleFor: 10 * time.Second,
+		inboxRecords: 100000, inboxFull: 1000000, inboxRounds: 2, sagaRate: 25, sagaFor: 15 * time.Second, sagaWarmUp: 5 * time.Second,
+	}
+	if o.quick {
+		s = sizes{
+			rows: 40000, rounds: 1, kills: 5, peers: []way{textbook1000()},
+			warmUp: time.Second, settleIn: 400 * time.Millisecond,
+			latencyRounds: 1, latencyFor: 1500 * time.Millisecond, cycles: 3, slice: 250 * time.Millisecond,
+			sustainedFor: 3 * time.Second, heldRounds: 1, heldFor: time.Second, idleFor: 2 * time.Second,
+			inboxRecords: 20000, inboxFull: 100000, inboxRounds: 1, sagaRate: 20, sagaFor: 2 * time.Second, sagaWarmUp: time.Second,
+		}
+	}
+	if o.rows > 0 {
+		s.rows = o.rows
+	}
+	s.work = s.rows
+	return s
+}
+
+// ways are all that is measured.
+func (s sizes) ways() []way { return append([]way{pavane()}, s.peers...) }
+
+// rowsOf is how many rows a way drains: a slow one fewer, it costs the same a row.
+func (s sizes) rowsOf(w way) int {
+	switch w.poll {
+	case 0:
+		return s.rows
+	case 100:
+		return min(s.rows, 200000) / 5
+	default:
+		return min(s.rows, 200000) / 2
+	}
+}
