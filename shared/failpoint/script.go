@@ -21,7 +21,7 @@ type script struct {
 
 // Open reads the set of the process named name: what [Parse] reads, or with
 // "@dir" the script dir/name, which may be written, and written again, while the
-// process runs. A death is noted as a line "point@hit pid" in dir/name.deaths.
+// process runs; it is read when a point is passed. A death is noted as a line "point@hit pid" in dir/name.deaths.
 func Open(spec, name string) (*Set, error) {
 	dir, scripted := strings.CutPrefix(spec, "@")
 	if !scripted {
@@ -32,7 +32,7 @@ func Open(spec, name string) (*Set, error) {
 		return nil, err
 	}
 	s.script = &script{path: filepath.Join(dir, name)}
-	return s, s.follow()
+	return s, nil
 }
 
 // Write puts the lines of a script in place, all at once.
