@@ -164,7 +164,7 @@ func newRelayBench(t *testing.T, addr string) *relayBench {
 // transaction, so that they share a chunk.
 func (b *relayBench) write(first, last int64, pad func(key int, n int64) int) {
 	b.t.Helper()
-	out, err := outbox.New(b.t.Context(), b.db, outbox.Config{Source: "/e2e", Topics: event.Topics{"fact": b.topic}})
+	out, err := outbox.New(outbox.Config{Source: "/e2e", Topics: event.Topics{"fact": b.topic}})
 	must(b.t, err)
 	must(b.t, b.db.InTx(b.t.Context(), func(ctx context.Context, tx *sqlx.Tx) error {
 		for n := first; n <= last; n++ {
