@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"pavane/internal/await"
 	"pavane/shared/failpoint"
 )
 
@@ -243,12 +244,16 @@ func (m *matrix) round(path sagaPath, round []job) {
 	}
 	for i, j := range round {
 		results[i].job = j
-		for n, death := range m.deaths(j.service)[before[j.service]:] {
+		died := m.deaths(j.service)[before[j.service]:]
+		for n, death := range died[:min(len(died), len(j.hits))] {
 			if want := fmt.Sprintf("%s@%d ", j.point.name, j.hits[n]); !strings.HasPrefix(death, want) {
 				m.t.Errorf("%s: died at %q, want %q", j, death, want)
 			}
 			m.isKill(death)
 			results[i].deaths++
+		}
+		if len(died) > len(j.hits) {
+			m.t.Errorf("%s: died %q", j, died)
 		}
 		if results[i].deaths != len(j.hits) {
 			m.t.Errorf("%s: reached %d of %d times in %d travels", j, results[i].deaths, len(j.hits), maxTravels)
@@ -275,9 +280,9 @@ func (m *matrix) deaths(service string) []string {
 func (m *matrix) isKill(death string) {
 	m.t.Helper()
 	_, pid, _ := strings.Cut(death, " ")
-	if line := m.up.out.line("(process " + pid + ") ended: signal: killed"); line == "" {
-		m.t.Errorf("%s: `pavane up` saw no such process killed", death)
-	}
+	await.True(m.t, stopLimit, "`pavane up` has started another process for "+death, func() bool {
+		return m.up.out.line("(process "+pid+") ended: signal: killed") != ""
+	})
 }
 
 // killNow kills a service from outside, unless it is dead already.

@@ -79,23 +79,24 @@ func (s *Set) follow() error {
 	return nil
 }
 
-// noteDeath takes the script's first line out and notes where the process dies.
+// noteDeath notes where the process dies and then takes the script's first line
+// out: when the line is gone, the note is there.
 func (s *Set) noteDeath(point string, hit int) error {
 	if s.script == nil {
 		return nil
-	}
-	text, err := os.ReadFile(s.script.path)
-	if err != nil {
-		return fmt.Errorf("failpoint script: %w", err)
-	}
-	_, rest, _ := strings.Cut(string(text), "\n")
-	if err := Write(s.script.path, rest); err != nil {
-		return err
 	}
 	deaths, err := os.OpenFile(Deaths(s.script.path), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return fmt.Errorf("failpoint script: %w", err)
 	}
 	_, err = fmt.Fprintf(deaths, "%s@%d %d\n", point, hit, os.Getpid())
-	return errors.Join(err, deaths.Close())
+	if err := errors.Join(err, deaths.Close()); err != nil {
+		return fmt.Errorf("failpoint script: %w", err)
+	}
+	text, err := os.ReadFile(s.script.path)
+	if err != nil {
+		return fmt.Errorf("failpoint script: %w", err)
+	}
+	_, rest, _ := strings.Cut(string(text), "\n")
+	return Write(s.script.path, rest)
 }
