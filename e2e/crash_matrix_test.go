@@ -1,10 +1,12 @@
 package e2e_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -29,10 +31,11 @@ const (
 )
 
 const (
-	ciKills     = 300
-	settleLimit = 2 * time.Minute // for the orders of a round, with up to ten deaths
-	maxTravels  = 5               // of a round, until every point in it was reached
-	lateLimit   = 4 * time.Second // for points that are passed after the saga's end
+	ciKills      = 300
+	jobsPerRound = 2               // of a service
+	settleLimit  = 2 * time.Minute // for the orders of a round, with up to ten deaths
+	maxTravels   = 12              // of a round, until every point in it was reached
+	lateLimit    = 4 * time.Second // for points that are passed after the saga's end
 )
 
 // job is what one process goes through in one round.
@@ -123,29 +126,43 @@ func seed(t *testing.T) uint64 {
 	return n
 }
 
-// sample takes every point of every service with both kinds of hits, each on a
-// path of its own choice, and then more until there are enough kills.
+// sample takes every point of every service with both kinds of hits, each on the
+// path where that service has the fewest of them, and then more until there are
+// enough kills: first those for which no round is added.
 func sample(all []job, seed uint64) []job {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	rng.Shuffle(len(all), func(i, k int) { all[i], all[k] = all[k], all[i] })
-	seen := map[string]bool{}
+	load := map[string]int{} // by path and service
+	longest := map[string]int{}
 	kills := 0
 	var taken, rest []job
-	for _, j := range all {
-		if what := fmt.Sprint(j.service, j.point.name, j.hits); !seen[what] {
-			seen[what] = true
-			taken = append(taken, j)
-			kills += len(j.hits)
-			continue
-		}
-		rest = append(rest, j)
-	}
-	for _, j := range rest {
-		if kills >= ciKills {
-			break
-		}
-		taken = append(taken, j)
+	take := func(j job) {
+		load[j.path.name+j.service]++
+		longest[j.path.name] = max(longest[j.path.name], load[j.path.name+j.service])
 		kills += len(j.hits)
+		taken = append(taken, j)
+	}
+	what := func(j job) string { return fmt.Sprint(j.service, j.point.name, j.hits) }
+	groups := map[string][]job{}
+	for _, j := range all {
+		groups[what(j)] = append(groups[what(j)], j)
+	}
+	for _, name := range slices.Sorted(maps.Keys(groups)) {
+		least := slices.MinFunc(groups[name], func(a, b job) int {
+			return cmp.Compare(load[a.path.name+a.service], load[b.path.name+b.service])
+		})
+		take(least)
+		rest = append(rest, slices.DeleteFunc(groups[name], func(j job) bool { return j.path.name == least.path.name })...)
+	}
+	rng.Shuffle(len(rest), func(i, k int) { rest[i], rest[k] = rest[k], rest[i] })
+	for _, mayAdd := range []bool{false, true} {
+		rest = slices.DeleteFunc(rest, func(j job) bool {
+			fits := mayAdd || load[j.path.name+j.service] < longest[j.path.name]
+			if fits = fits && kills < ciKills; fits {
+				take(j)
+			}
+			return fits
+		})
 	}
 	return taken
 }
@@ -164,7 +181,6 @@ type matrix struct {
 type result struct {
 	job    job
 	deaths int // at its point, as asked for
-	other  int // kills from outside that it took to get there
 }
 
 // Every named failpoint on every path of the saga: the process dies there, is
@@ -201,14 +217,15 @@ func names(round []job) (all []string) {
 	return all
 }
 
-// rounds puts the jobs of a path together: one for each service at a time.
+// rounds puts the jobs of a path together: in a round each service has two, one
+// after the other.
 func (m *matrix) rounds(path sagaPath, todo []job) (rounds [][]job) {
 	next := map[string]int{}
 	for _, j := range todo {
 		if j.path.name != path.name {
 			continue
 		}
-		n := next[j.service]
+		n := next[j.service] / jobsPerRound
 		next[j.service]++
 		if n == len(rounds) {
 			rounds = append(rounds, nil)
@@ -222,21 +239,17 @@ func (m *matrix) rounds(path sagaPath, todo []job) (rounds [][]job) {
 // died where it should, and waits until all have come to their end.
 func (m *matrix) round(path sagaPath, round []job) {
 	m.t.Helper()
-	before := map[string]int{}
+	before, scripts := map[string]int{}, map[string][]string{}
 	for _, j := range round {
 		before[j.service] = len(m.deaths(j.service))
-		must(m.t, failpoint.Write(m.script(j.service), j.script()...))
+		scripts[j.service] = append(scripts[j.service], j.script()...)
+	}
+	for service, lives := range scripts {
+		must(m.t, failpoint.Write(m.script(service), lives...))
 	}
 	results := make([]result, len(round))
-	for travel := range maxTravels {
-		ids := m.travel(path, func() {
-			for i, j := range round {
-				if j.point.start && travel == 0 {
-					m.killNow(j.service)
-					results[i].other++
-				}
-			}
-		})
+	for range maxTravels {
+		ids := m.travel(path, func() { m.begin(round) })
 		m.settle(path, ids)
 		if m.fired(round) {
 			break
@@ -245,15 +258,14 @@ func (m *matrix) round(path sagaPath, round []job) {
 	for i, j := range round {
 		results[i].job = j
 		died := m.deaths(j.service)[before[j.service]:]
-		for n, death := range died[:min(len(died), len(j.hits))] {
+		died = died[:min(len(died), len(j.hits))]
+		before[j.service] += len(died)
+		for n, death := range died {
 			if want := fmt.Sprintf("%s@%d ", j.point.name, j.hits[n]); !strings.HasPrefix(death, want) {
 				m.t.Errorf("%s: died at %q, want %q", j, death, want)
 			}
 			m.isKill(death)
 			results[i].deaths++
-		}
-		if len(died) > len(j.hits) {
-			m.t.Errorf("%s: died %q", j, died)
 		}
 		if results[i].deaths != len(j.hits) {
 			m.t.Errorf("%s: reached %d of %d times in %d travels", j, results[i].deaths, len(j.hits), maxTravels)
@@ -261,6 +273,28 @@ func (m *matrix) round(path sagaPath, round []job) {
 		must(m.t, failpoint.Write(m.script(j.service)))
 	}
 	m.results = append(m.results, results...)
+}
+
+// begin kills the services from outside whose next point is passed at the start.
+func (m *matrix) begin(round []job) {
+	m.t.Helper()
+	for _, service := range services() {
+		next, _, _ := strings.Cut(m.left(service), "=")
+		if slices.ContainsFunc(round, func(j job) bool { return j.service == service && j.point.start && j.point.name == next }) {
+			m.killNow(service)
+		}
+	}
+}
+
+// left is what is left of a service's script.
+func (m *matrix) left(service string) string {
+	m.t.Helper()
+	b, err := os.ReadFile(m.script(service))
+	if errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	must(m.t, err)
+	return string(b)
 }
 
 func (m *matrix) script(service string) string { return filepath.Join(m.scripts, service) }
@@ -304,12 +338,9 @@ func (m *matrix) fired(round []job) bool {
 	for {
 		all, late := true, false
 		for _, j := range round {
-			left, err := os.ReadFile(m.script(j.service))
-			must(m.t, err)
-			if len(left) > 0 {
-				all = false
-				late = late || j.point.start || j.point.late
-			}
+			left := m.left(j.service)
+			all = all && left == ""
+			late = late || strings.HasPrefix(left, j.point.name+"=") && (j.point.start || j.point.late)
 		}
 		if all || !late {
 			return all
