@@ -90,15 +90,22 @@ func jobs() (all []job) {
 	return all
 }
 
-// chosen are the jobs of a size.
-func chosen(t *testing.T, size string) []job {
+// chosen are the jobs of this run: those of its size, or of the whole matrix
+// where only a pattern is given, and of them those that fit the pattern.
+func chosen(t *testing.T) []job {
+	t.Helper()
+	size, pattern := os.Getenv(crashSizeEnv), os.Getenv(crashCellsEnv)
+	if size == "" && pattern != "" {
+		size = "full"
+	}
+	wanted, err := regexp.Compile(pattern)
+	must(t, err)
+	return slices.DeleteFunc(ofSize(t, size), func(j job) bool { return !wanted.MatchString(j.String()) })
+}
+
+func ofSize(t *testing.T, size string) []job {
 	t.Helper()
 	all := jobs()
-	if pattern := os.Getenv(crashCellsEnv); pattern != "" {
-		wanted, err := regexp.Compile(pattern)
-		must(t, err)
-		return slices.DeleteFunc(all, func(j job) bool { return !wanted.MatchString(j.String()) })
-	}
 	switch size {
 	case "full":
 		return all
@@ -187,7 +194,7 @@ type result struct {
 // started again, and everything comes to the end it should have.
 func TestCrashMatrix(t *testing.T) {
 	t.Parallel()
-	todo := chosen(t, os.Getenv(crashSizeEnv))
+	todo := chosen(t)
 	if len(todo) == 0 {
 		t.Fatalf("%s matches no job", crashCellsEnv)
 	}
