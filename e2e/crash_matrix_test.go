@@ -203,6 +203,7 @@ func TestCrashMatrix(t *testing.T) {
 		"PAVANE_FAILPOINTS=@" + scripts, "PAVANE_SESSION=1s", "PAVANE_ORDER_DEADLINE=10m",
 	}})
 	m := &matrix{t: t, up: u, gw: u.gateway(), scripts: scripts}
+	m.warmUp()
 	defer func() { m.report(todo) }()
 	begun := time.Now()
 	for _, path := range sagaPaths() {
@@ -215,6 +216,16 @@ func TestCrashMatrix(t *testing.T) {
 			u.audit()
 		}
 	}
+}
+
+// warmUp waits until every service has its tables and has handled something.
+func (m *matrix) warmUp() {
+	m.t.Helper()
+	id := m.gw.fulfil(m.t, orderLimit, "before the crash matrix").ID
+	await.True(m.t, orderLimit, "notification-svc has its tables", func() bool {
+		return m.number("notifications", `select count(*) from pg_tables where schemaname = current_schema() and tablename = 'mails'`) > 0
+	})
+	m.settle(sagaPaths()[0], []string{id})
 }
 
 func names(round []job) (all []string) {
