@@ -221,7 +221,7 @@ func TestCrashMatrix(t *testing.T) {
 // warmUp waits until every service has its tables and has handled something.
 func (m *matrix) warmUp() {
 	m.t.Helper()
-	id := m.gw.fulfil(m.t, orderLimit, "before the crash matrix").ID
+	id := m.gw.fulfil(m.t, orderLimit, "before-the-crash-matrix").ID
 	await.True(m.t, orderLimit, "notification-svc has its tables", func() bool {
 		return m.number("notifications", `select count(*) from pg_tables where schemaname = current_schema() and tablename = 'mails'`) > 0
 	})
