@@ -190,6 +190,8 @@ type result struct {
 	deaths int // at its point, as asked for
 }
 
+func (r result) missed() bool { return r.deaths != len(r.job.hits) }
+
 // Every named failpoint on every path of the saga: the process dies there, is
 // started again, and everything comes to the end it should have.
 func TestCrashMatrix(t *testing.T) {
@@ -285,7 +287,7 @@ func (m *matrix) round(path sagaPath, round []job) {
 			m.isKill(death)
 			results[i].deaths++
 		}
-		if results[i].deaths != len(j.hits) {
+		if results[i].missed() {
 			m.t.Errorf("%s: reached %d of %d times in %d travels", j, results[i].deaths, len(j.hits), maxTravels)
 		}
 		must(m.t, failpoint.Write(m.script(j.service)))
@@ -376,7 +378,7 @@ func (m *matrix) report(todo []job) {
 	kills, reached := 0, 0
 	for _, r := range m.results {
 		kills += r.deaths
-		if r.deaths == len(r.job.hits) {
+		if !r.missed() {
 			reached++
 		}
 	}
@@ -405,7 +407,7 @@ func (m *matrix) perPoint() map[string]map[string]int {
 
 // table has a line for each point and a column for each path: how often a
 // process was killed there, "-" where the point is not passed, "." where this run
-// did not try.
+// did not try, "!" where one did not die as it should.
 func (m *matrix) table() string {
 	var b strings.Builder
 	paths, kills := sagaPaths(), m.perPoint()
@@ -430,6 +432,9 @@ func (m *matrix) table() string {
 			if n := kills[p.name][path.name]; n > 0 {
 				cell = strconv.Itoa(n)
 			}
+			if slices.ContainsFunc(m.results, func(r result) bool { return r.missed() && r.job.point.name == p.name && r.job.path.name == path.name }) {
+				cell = "!"
+			}
 			fmt.Fprintf(&b, "%5s", cell)
 		}
 		b.WriteString("\n")
@@ -451,7 +456,7 @@ func (m *matrix) rows() []row {
 	rows := []row{}
 	for _, r := range m.results {
 		j := r.job
-		rows = append(rows, row{j.path.name, j.service, j.point.name, j.hits, r.deaths, r.deaths == len(j.hits)})
+		rows = append(rows, row{j.path.name, j.service, j.point.name, j.hits, r.deaths, !r.missed()})
 	}
 	return rows
 }
