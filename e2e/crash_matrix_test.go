@@ -202,7 +202,7 @@ func TestCrashMatrix(t *testing.T) {
 	}
 	scripts := freshDir(t)
 	u := start(t, how{args: []string{"--no-orders"}, env: []string{
-		"PAVANE_FAILPOINTS=@" + scripts, "PAVANE_SESSION=1s", "PAVANE_ORDER_DEADLINE=10m",
+		"PAVANE_FAILPOINTS=@" + scripts, "PAVANE_SESSION=700ms", "PAVANE_ORDER_DEADLINE=10m",
 	}})
 	m := &matrix{t: t, up: u, gw: u.gateway(), scripts: scripts}
 	m.warmUp()

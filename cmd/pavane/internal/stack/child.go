@@ -84,7 +84,7 @@ func (c *child) supervise() {
 			return
 		}
 		time.Sleep(pause)
-		pause = min(4*pause, maxPause)
+		pause = min(2*pause, maxPause)
 	}
 }
 
