@@ -107,7 +107,7 @@ func (u *up) hold(database string) (release func()) {
 	tx, err := u.database(database).SQL().BeginTx(context.WithoutCancel(u.t.Context()), nil)
 	must(u.t, err)
 	u.t.Cleanup(func() { tx.Rollback() }) //nolint:errcheck // it may be over
-	_, err = tx.Exec(`lock table inbox_offset in exclusive mode`)
+	_, err = tx.Exec(`set local idle_in_transaction_session_timeout = 0; lock table inbox_offset in exclusive mode`)
 	must(u.t, err)
 	return func() { must(u.t, tx.Rollback()) }
 }

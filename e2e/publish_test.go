@@ -21,6 +21,7 @@ import (
 	"pavane/shared/broker"
 	"pavane/shared/brokertest"
 	"pavane/shared/event"
+	"pavane/shared/failpoint"
 	"pavane/shared/lifecycle"
 	"pavane/shared/outbox"
 	"pavane/shared/pgtest"
@@ -47,7 +48,12 @@ func (f fact) Key() string { return f.ID }
 // relayJob is what a relay process of this test is told over its environment.
 type relayJob struct {
 	Database, Brokers, Topic string
+	Failpoints               string // directory of the script; empty: none
+	Loss                     loss
 }
+
+// relayName names a relay process and its script.
+const relayName = "relay"
 
 const relayJobEnv = "PAVANE_E2E_RELAY"
 
@@ -65,9 +71,20 @@ func runRelay(job relayJob) error {
 		return err
 	}
 	defer client.Close()
-	r, err := relay.New(relay.Config{DB: db, Publisher: client, Partitions: publishPartitions})
+	cfg := relay.Config{DB: db, Publisher: client, Partitions: publishPartitions}
+	if job.Loss != nothingLost {
+		cfg.Publisher = &lossy{Client: client, db: db, loss: job.Loss}
+	}
+	r, err := relay.New(cfg)
 	if err != nil {
 		return err
+	}
+	if job.Failpoints != "" {
+		set, err := failpoint.Open("@"+job.Failpoints, relayName)
+		if err != nil {
+			return err
+		}
+		ctx = failpoint.With(ctx, set)
 	}
 	return r.Run(ctx)
 }

@@ -37,6 +37,7 @@ type how struct {
 	embedded bool   // also where PAVANE_POSTGRES and PAVANE_KAFKA name servers
 	user     *syscall.Credential
 	args     []string
+	env      []string // beside what the tests have
 }
 
 // up is a running `pavane up`.
@@ -110,8 +111,9 @@ func launch(t testing.TB, h how) *up {
 	cmd := exec.Command(filepath.Join(h.bin, "pavane"), args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = h.dir, u.out, u.out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: h.user}
+	cmd.Env = append(os.Environ(), h.env...)
 	if h.user != nil {
-		cmd.Env = append(os.Environ(), "HOME="+h.dir, "XDG_DATA_HOME=", "XDG_CACHE_HOME=")
+		cmd.Env = append(cmd.Env, "HOME="+h.dir, "XDG_DATA_HOME=", "XDG_CACHE_HOME=")
 	}
 	dieWithUs(cmd)
 	u.run(cmd)

@@ -32,6 +32,7 @@ type upOptions struct {
 	namespace            string
 	port                 int
 	noOpen, smoke        bool
+	noOrders             bool
 }
 
 func upCommand() *cobra.Command {
@@ -61,6 +62,7 @@ Kill any of the services with kill -9: it is started again and its sagas go on.`
 	f.StringVar(&o.namespace, "namespace", "", "what the names of topics and groups begin with, so that several systems can share a Kafka")
 	f.IntVar(&o.port, "port", 8080, "port of the gateway; a taken one is stepped over")
 	f.BoolVar(&o.noOpen, "no-open", false, "do not open the page in a browser")
+	f.BoolVar(&o.noOrders, "no-orders", false, "place no orders: none to begin with, and none when a service has died")
 	f.BoolVar(&o.smoke, "smoke", false, "run every path of the saga once on fresh data, audit, and end with the verdict")
 	return c
 }
@@ -136,6 +138,9 @@ func runUp(ctx context.Context, o upOptions, p *printer) error {
 	exits := make(chan stack.Exit, 16)
 	s, err := start(ctx, o, stack.Config{Dir: o.dir, GatewayPort: o.port, Namespace: o.namespace, OnExit: func(e stack.Exit) {
 		p.say("%s (process %d) ended: %s; started again as process %d", e.Service, e.Pid, e.How, e.NewPid)
+		if o.noOrders {
+			return
+		}
 		select {
 		case exits <- e:
 		default: // many at once: one probe tells enough
@@ -146,8 +151,10 @@ func runUp(ctx context.Context, o upOptions, p *printer) error {
 	}
 	state := s.State()
 	gateway := client.New(state.Gateway)
-	if err := showcase(ctx, gateway, p); err != nil {
-		p.say("%v", err)
+	if !o.noOrders {
+		if err := showcase(ctx, gateway, p); err != nil {
+			p.say("%v", err)
+		}
 	}
 	p.say("page: %s/   try: kill -9 %d (payment-svc), pavane saga show ORDER, pavane audit", state.Gateway, state.Services["payment-svc"].Pid)
 	if !o.noOpen {

@@ -40,7 +40,7 @@ shared/pgtest          : internal/devstack migrations shared/migrate shared/post
 shared/brokertest      : internal/await internal/devstack shared/broker shared/event
 shared/sagatest        : shared/broker shared/event shared/inbox shared/outbox shared/postgres shared/react
 
-gateway-svc/internal/* : own/internal/* shared/broker shared/contract shared/event shared/fault shared/httpapi shared/registry
+gateway-svc/internal/* : own/internal/* shared/broker shared/contract shared/event shared/failpoint shared/fault shared/httpapi shared/registry
 *-svc/internal/api     : own/internal/* shared/contract shared/event shared/fault shared/httpapi shared/postgres
 *-svc/internal/*       : shared/contract shared/event shared/failpoint shared/fault shared/postgres
 gateway-svc            : own/internal/* docs shared/config shared/contract shared/service

@@ -14,20 +14,24 @@ import (
 )
 
 const (
-	sessionTimeout    = 6 * time.Second // the least a broker allows by default: how long a crashed member holds its partitions
-	rebalanceTimeout  = 6 * time.Second
-	heartbeatInterval = time.Second
-	groupBackoff      = 500 * time.Millisecond
-	maxGroupBackoff   = 10 * time.Second
-	groupTimeout      = 5 * time.Second // one answer of the coordinator
-	leaveTimeout      = 3 * time.Second // a farewell that takes longer is not worth it
-	steady            = time.Minute     // a generation of this age was a good one
+	sessionTimeout   = 6 * time.Second // the least a broker allows by default
+	heartbeats       = 6               // in one session
+	rebalanceTimeout = 6 * time.Second
+	groupBackoff     = 500 * time.Millisecond
+	maxGroupBackoff  = 10 * time.Second
+	groupTimeout     = 5 * time.Second // one answer of the coordinator
+	leaveTimeout     = 3 * time.Second // a farewell that takes longer is not worth it
+	steady           = time.Minute     // a generation of this age was a good one
 )
 
 // GroupConfig names a consumer group.
 type GroupConfig struct {
 	ID     string
 	Topics []string // all members of a group name the same ones
+
+	// Session is how long a member that crashed holds its partitions; 0 means
+	// 6 s, the least that a broker allows by default.
+	Session time.Duration
 }
 
 // Assignment is what one generation of a group gives to this member.
@@ -151,10 +155,11 @@ func pause(ctx context.Context, attempt int) error {
 // have to be looked at again.
 func (g *member) follow(ctx context.Context) error {
 	conns := newSockets(g.client.config.DialTimeout)
+	session := cmp.Or(g.config.Session, sessionTimeout)
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID: g.config.ID, Brokers: g.client.config.Brokers, Dialer: g.client.newDialer(conns), Topics: g.config.Topics,
 		GroupBalancers:    []kafka.GroupBalancer{&balancer{member: g}},
-		HeartbeatInterval: heartbeatInterval, SessionTimeout: sessionTimeout, RebalanceTimeout: rebalanceTimeout,
+		HeartbeatInterval: session / heartbeats, SessionTimeout: session, RebalanceTimeout: rebalanceTimeout,
 		JoinGroupBackoff: groupBackoff, Timeout: groupTimeout,
 	})
 	if err != nil {

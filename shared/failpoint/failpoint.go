@@ -19,6 +19,7 @@ type Set struct {
 	actions map[string][]*action
 	hits    map[string]int
 	kill    func()
+	script  *script // nil: the set is fixed
 }
 
 // action happens at the at-th hit of its point, once.
@@ -114,6 +115,10 @@ func Hit(ctx context.Context, point string) error {
 
 func (s *Set) hit(ctx context.Context, point string) error {
 	s.mu.Lock()
+	if err := s.follow(); err != nil {
+		s.mu.Unlock()
+		return err
+	}
 	s.hits[point]++
 	n := s.hits[point]
 	i := slices.IndexFunc(s.actions[point], func(a *action) bool { return a.at == n })
@@ -121,16 +126,19 @@ func (s *Set) hit(ctx context.Context, point string) error {
 	if i >= 0 {
 		a = s.actions[point][i]
 	}
-	s.mu.Unlock()
-	switch {
-	case a == nil:
-		return nil
-	case a.kill:
+	if a != nil && a.kill {
+		defer s.mu.Unlock() // nothing passes a point any more
+		if err := s.noteDeath(point, n); err != nil {
+			return err
+		}
 		s.kill()
 		return nil
-	default:
-		return a.do(ctx)
 	}
+	s.mu.Unlock()
+	if a == nil {
+		return nil
+	}
+	return a.do(ctx)
 }
 
 // Hits returns how often each point was passed.

@@ -53,7 +53,11 @@ func (g *generation) commit(ctx context.Context, u unit) error {
 	parking := len(u.items) == 1 && u.items[0].verdict != nil
 	return g.insist(ctx, func() error {
 		var p *pass
-		err := g.transact(ctx, func(ctx context.Context, tx *sqlx.Tx) (err error) {
+		around := points{"inbox.before_commit", "inbox.after_commit"}
+		if parking {
+			around = points{"inbox.before_park", "inbox.after_park"}
+		}
+		err := g.transact(ctx, around, func(ctx context.Context, tx *sqlx.Tx) (err error) {
 			p, err = g.run(ctx, tx, u)
 			return err
 		})
@@ -86,19 +90,22 @@ func (g *generation) insist(ctx context.Context, f func() error) error {
 	}
 }
 
+// points are the failpoints around a commit.
+type points struct{ before, after string }
+
 // transact is one transaction of this consumer. It begins with [generation.lock].
-func (g *generation) transact(ctx context.Context, f func(ctx context.Context, tx *sqlx.Tx) error) error {
+func (g *generation) transact(ctx context.Context, around points, f func(ctx context.Context, tx *sqlx.Tx) error) error {
 	err := g.c.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
 		if err := f(ctx, tx); err != nil {
 			return err
 		}
-		return hit(ctx, "inbox.before_commit")
+		return hit(ctx, around.before)
 	})
 	if err != nil {
 		return err
 	}
 	// The commit stands, but this process behaves as if it had not heard so.
-	if err := hit(ctx, "inbox.after_commit"); err != nil {
+	if err := hit(ctx, around.after); err != nil {
 		return fault.Unavailable("%w: %w", postgres.ErrCommitUnknown, err)
 	}
 	return nil

@@ -48,6 +48,7 @@ type ConsumerConfig struct {
 	Logger  *slog.Logger          // nil: no log
 	Metrics prometheus.Registerer // nil: none
 
+	Session     time.Duration // without a sign of life from this member, until Kafka gives its partitions to another; 0: 6 s
 	BatchSize   int           // records in one transaction, at most; 0: 500, or 2,000 when all reactions are of OnBatch
 	MaxBytes    int           // of one fetch from one broker; 0: 2 MiB
 	MaxWait     time.Duration // of one fetch without records; 0: 500 ms
@@ -91,7 +92,7 @@ func (c *ConsumerConfig) validate() error {
 		return errors.New("consumer: Service, DB, Outbox and Source are required")
 	case len(c.Topics) == 0 || c.Partitions < 1:
 		return fmt.Errorf("consumer of %s: %d topics, %d partitions; want at least one of each", c.Service, len(c.Topics), c.Partitions)
-	case c.BatchSize < 1 || c.MaxBytes < 1 || c.MaxAttempts < 1 || c.MaxWait < 0 || c.Pace < 0 || c.RetryDelay < 0 || c.Watchdog < 0:
+	case c.BatchSize < 1 || c.MaxBytes < 1 || c.MaxAttempts < 1 || c.MaxWait < 0 || c.Pace < 0 || c.Session < 0 || c.RetryDelay < 0 || c.Watchdog < 0:
 		return fmt.Errorf("consumer of %s: a size or duration is below its least value", c.Service)
 	}
 	return nil
@@ -146,7 +147,7 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 func (c *Consumer) Run(ctx context.Context) error {
 	var zombies sync.WaitGroup
 	defer waitFor(&zombies, grace)
-	return c.cfg.Source.Group(ctx, broker.GroupConfig{ID: c.cfg.Service, Topics: c.cfg.Topics}, func(ctx context.Context, a *broker.Assignment) error {
+	return c.cfg.Source.Group(ctx, broker.GroupConfig{ID: c.cfg.Service, Topics: c.cfg.Topics, Session: c.cfg.Session}, func(ctx context.Context, a *broker.Assignment) error {
 		err := c.generation(ctx, &zombies, a.Partitions, a.Commit)
 		c.report(func(s *status) { s.ended = err })
 		return err

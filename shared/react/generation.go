@@ -144,9 +144,14 @@ func (g *generation) begin(ctx context.Context) error {
 	}
 	var stored []inbox.Offset
 	err = g.c.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) (err error) {
-		stored, err = inbox.Begin(ctx, tx, g.owned)
-		return err
+		if stored, err = inbox.Begin(ctx, tx, g.owned); err != nil {
+			return err
+		}
+		return hit(ctx, "inbox.before_begin")
 	})
+	if err == nil {
+		err = hit(ctx, "inbox.after_begin")
+	}
 	if err != nil {
 		return unavailable(err)
 	}
@@ -368,6 +373,9 @@ func (g *generation) tellNow(ctx context.Context) error {
 	}
 	g.changed = false
 	g.mu.Unlock()
+	if err := hit(ctx, "inbox.before_offset_commit"); err != nil {
+		return err
+	}
 	if err := g.tell(offsets); err != nil {
 		g.c.cfg.Logger.DebugContext(ctx, "offsets were not told to kafka", slog.Any("error", err))
 	}

@@ -66,7 +66,8 @@ func (g *generation) step(ctx context.Context, w inbox.Parked) (more bool, err e
 	var head inbox.Parked
 	err = g.insist(ctx, func() error {
 		var p *pass
-		err := g.transact(ctx, func(ctx context.Context, tx *sqlx.Tx) (err error) {
+		around := points{"inbox.before_replay", "inbox.after_replay"}
+		err := g.transact(ctx, around, func(ctx context.Context, tx *sqlx.Tx) (err error) {
 			p, head, err = g.replay(ctx, tx, w)
 			return err
 		})
@@ -81,7 +82,8 @@ func (g *generation) step(ctx context.Context, w inbox.Parked) (more bool, err e
 	}
 	v := g.c.judge(ctx, head, err)
 	return false, g.insist(ctx, func() error {
-		err := g.transact(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		around := points{"inbox.before_hold", "inbox.after_hold"}
+		err := g.transact(ctx, around, func(ctx context.Context, tx *sqlx.Tx) error {
 			if _, err := g.lock(ctx, tx, []inbox.Offset{{Topic: w.Topic, Partition: w.Partition}}); err != nil {
 				return err
 			}

@@ -8,6 +8,7 @@ import (
 	"github.com/jmoiron/sqlx"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"pavane/shared/failpoint"
 	"pavane/shared/postgres"
 )
 
@@ -91,9 +92,14 @@ func (r *Relay) maintain(ctx context.Context) {
 			if _, err := tx.ExecContext(ctx, rotateSQL, keep); err != nil {
 				return err
 			}
-			_, err := tx.ExecContext(ctx, trimSQL, keep)
-			return err
+			if _, err := tx.ExecContext(ctx, trimSQL, keep); err != nil {
+				return err
+			}
+			return failpoint.Hit(ctx, "relay.before_rotate")
 		})
+	}
+	if err == nil {
+		err = failpoint.Hit(ctx, "relay.after_rotate")
 	}
 	if err != nil && ctx.Err() == nil {
 		r.cfg.Logger.Warn("outbox maintenance failed; it is tried again in a minute", "error", err.Error())
@@ -130,8 +136,14 @@ func (r *Relay) check(ctx context.Context) error {
 		return fmt.Errorf("relay: identity of the database: %w", err)
 	}
 	err = r.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		return tx.QueryRowContext(ctx, adoptSQL, system).Scan(&adopted)
+		if err := tx.QueryRowContext(ctx, adoptSQL, system).Scan(&adopted); err != nil {
+			return err
+		}
+		return failpoint.Hit(ctx, "relay.before_adopt")
 	})
+	if err == nil {
+		err = failpoint.Hit(ctx, "relay.after_adopt")
+	}
 	if err != nil {
 		return fmt.Errorf("relay: identity of the database: %w", err)
 	}

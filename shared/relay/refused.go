@@ -111,9 +111,15 @@ func (c *chunk) pieces(tp string, open bool) []int {
 // cut begins to send a refused batch in pieces.
 func (r *Relay) cut(ctx context.Context, b *broker.Batch, cause error) error {
 	r.cfg.Logger.Warn("Kafka refuses a batch; sending it in pieces", "chunk", r.head.number, "records", b.Len(), "error", cause.Error())
-	moved, err := r.head.step(ctx, r.cfg.DB, name(b), progress{Size: max(b.Len()/2, 1)})
-	if err != nil || moved {
+	if err := failpoint.Hit(ctx, "relay.before_cut"); err != nil {
 		return err
+	}
+	moved, err := r.head.step(ctx, r.cfg.DB, name(b), progress{Size: max(b.Len()/2, 1)})
+	if err != nil {
+		return err
+	}
+	if moved {
+		return failpoint.Hit(ctx, "relay.after_cut")
 	}
 	return r.stillOurs(ctx) // another relay has begun; follow it
 }
@@ -220,8 +226,11 @@ func (s *pieceSender) piece(ctx context.Context, p progress) error {
 
 func (s *pieceSender) move(ctx context.Context, next progress) error {
 	moved, err := s.head.step(ctx, s.cfg.DB, s.tp, next)
-	if err != nil || moved {
+	if err != nil {
 		return err
+	}
+	if moved {
+		return failpoint.Hit(ctx, "relay.after_step")
 	}
 	return s.follow(ctx)
 }
@@ -245,6 +254,9 @@ func (s *pieceSender) park(ctx context.Context, p progress, cause error) error {
 		}
 	}
 	p.Size = 0
+	if err := failpoint.Hit(ctx, "relay.before_park"); err != nil {
+		return err
+	}
 	parked, err := s.head.change(ctx, s.cfg.DB, parkSQL, s.tp, p, left, string(bad.key), s.part.topic, bad.id, cause.Error())
 	if err != nil {
 		return err

@@ -387,6 +387,9 @@ func (r *Relay) ackNow(ctx context.Context) error {
 	if r.unacked == nil {
 		return nil
 	}
+	if err := failpoint.Hit(ctx, "relay.before_mark"); err != nil {
+		return err
+	}
 	if err := r.head.ack(ctx, r.cfg.DB, r.unacked, time.Since(r.sent)); err != nil {
 		return err
 	}

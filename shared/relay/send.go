@@ -132,6 +132,9 @@ func (r *Relay) stillOurs(ctx context.Context) error {
 // consumers' inboxes absorb what comes twice.
 func (r *Relay) heal(ctx context.Context, tp string, done map[string]int64, cause error) error {
 	r.cfg.Logger.Warn("the log lacks records that were acknowledged; putting them back from the outbox", "partition", tp, "cause", cause.Error())
+	if err := failpoint.Hit(ctx, "relay.before_heal"); err != nil {
+		return err
+	}
 	var from int64
 	healer, err := newReader(ctx, r.cfg)
 	if err != nil {
@@ -155,6 +158,9 @@ func (r *Relay) heal(ctx context.Context, tp string, done map[string]int64, caus
 		if err := r.putBack(ctx, healer, number, tp); err != nil && !errors.Is(err, errNothing) {
 			return err
 		}
+	}
+	if err := failpoint.Hit(ctx, "relay.after_heal"); err != nil {
+		return err
 	}
 	r.metrics.healed.Inc()
 	return nil
@@ -226,7 +232,7 @@ func (r *Relay) newEpoch(ctx context.Context, done map[string]int64) error {
 	r.cfg.Logger.Error("Kafka recognises no batch of this outbox any more; going on under a new epoch, records may come twice into the log",
 		"chunk", r.head.number, "producer_id", r.head.producer.ID, "epoch", r.head.producer.Epoch)
 	r.metrics.epochs.Inc()
-	return nil
+	return failpoint.Hit(ctx, "relay.after_epoch")
 }
 
 // backoff is a capped, jittered wait between attempts.

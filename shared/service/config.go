@@ -10,6 +10,9 @@ import (
 	"pavane/shared/telemetry"
 )
 
+// minSession is the shortest session of a consumer.
+const minSession = 500 * time.Millisecond
+
 // Prefix begins the name of every environment variable.
 const Prefix = "PAVANE"
 
@@ -28,11 +31,13 @@ type Config struct {
 	HTTPAddr string        `default:"127.0.0.1:0" desc:"host:port to serve on; port 0 takes a free one"`
 	Drain    time.Duration `default:"0s" desc:"how long requests are still taken after /readyz began to answer 503; a little more than a load balancer's interval"`
 
+	Session time.Duration `default:"6s" desc:"how long Kafka waits for a sign of life before it gives the partitions of this instance to another one; the broker's group.min.session.timeout.ms, 6 s by default, is the least"`
+
 	Registry RegistryConfig
 	Log      telemetry.LogConfig
 
 	Relay      bool   `default:"true" desc:"publish the outbox from this process; false: another one does"`
-	Failpoints string `desc:"for tests: what goes wrong at which point, such as relay.after_ack=kill@2"`
+	Failpoints string `desc:"for tests: what goes wrong at which point, such as relay.after_ack=kill@2; @dir: as the file in dir says that is named after the service"`
 }
 
 // RegistryConfig says how this instance finds the others. With Static set it
@@ -56,10 +61,13 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("%s_PARTITIONS=%d, %s_REPLICATION_FACTOR=%d: both must be at least 1",
 			Prefix, c.Partitions, Prefix, c.ReplicationFactor))
 	}
+	if c.Session < minSession {
+		errs = append(errs, fmt.Errorf("%s_SESSION=%s: choose at least %s, or a short pause of the process costs it its partitions", Prefix, c.Session, minSession))
+	}
 	if _, _, err := net.SplitHostPort(c.HTTPAddr); err != nil {
 		errs = append(errs, fmt.Errorf("%s_HTTP_ADDR=%q: want host:port, such as 127.0.0.1:8080: %w", Prefix, c.HTTPAddr, err))
 	}
-	if _, err := failpoint.Parse(c.Failpoints); err != nil {
+	if _, err := failpoint.Open(c.Failpoints, ""); err != nil {
 		errs = append(errs, fmt.Errorf("%s_FAILPOINTS: %w", Prefix, err))
 	}
 	return errors.Join(errs...)

@@ -106,7 +106,7 @@ func Open(ctx context.Context, cfg Config, spec Spec) (*Service, error) {
 func (s *Service) open(ctx context.Context) error {
 	s.logConfig(ctx)
 	var err error
-	if s.failpoint, err = failpoint.Parse(s.cfg.Failpoints); err != nil {
+	if s.failpoint, err = failpoint.Open(s.cfg.Failpoints, s.spec.Name); err != nil {
 		return err
 	}
 	if s.cfg.Failpoints != "" {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"pavane/shared/failpoint"
 	"pavane/shared/httpapi"
 )
 
@@ -58,7 +59,7 @@ func (g *Gateway) place(ctx context.Context, in *placeInput) (*placeOutput, erro
 		service: orderSvc, method: http.MethodPost, path: "/v1/orders", header: header, body: in.RawBody,
 		repeatable: in.IdempotencyKey != "", try: placeTime,
 	}
-	res, err := g.upstream.ask(ctx, c)
+	res, err := g.change(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -166,11 +167,23 @@ type orderOutput struct {
 func (g *Gateway) cancel(ctx context.Context, in *orderInput) (*orderOutput, error) {
 	// An order that is cancelled already is answered alike, so this may be repeated.
 	c := call{service: orderSvc, method: http.MethodPost, path: orderPath(in.ID) + "/cancel", repeatable: true, try: placeTime}
-	res, err := g.upstream.ask(ctx, c)
+	res, err := g.change(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	return oneOrder(res)
+}
+
+// change sends a call that changes an order.
+func (g *Gateway) change(ctx context.Context, c call) (reply, error) {
+	if err := failpoint.Hit(ctx, "gateway.before_call"); err != nil {
+		return reply{}, err
+	}
+	res, err := g.upstream.ask(ctx, c)
+	if err != nil {
+		return reply{}, err
+	}
+	return res, failpoint.Hit(ctx, "gateway.after_call")
 }
 
 func oneOrder(res reply) (*orderOutput, error) {

@@ -161,13 +161,19 @@ func (s *Sender) deliver(ctx context.Context, mails []claimed, proceed func() bo
 func (s *Sender) send(ctx context.Context, conn Connection, m claimed) error {
 	limited, cancel := context.WithTimeout(ctx, sendTime)
 	defer cancel()
+	if err := failpoint.Hit(ctx, "mail.before_send"); err != nil {
+		return err
+	}
 	if err := conn.Send(limited, m.Mail); err != nil {
 		return fmt.Errorf("mail %s of order %s: %w", m.Kind, m.OrderID, err)
 	}
 	if err := failpoint.Hit(ctx, "mail.after_send"); err != nil {
 		return err
 	}
-	return markSent(ctx, s.db, m)
+	if err := markSent(ctx, s.db, m); err != nil {
+		return err
+	}
+	return failpoint.Hit(ctx, "mail.after_note")
 }
 
 // giveBack ends the claims: at once for mails that were not tried (reason nil),

@@ -6,6 +6,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"pavane/shared/failpoint"
 	"pavane/shared/postgres"
 )
 
@@ -61,7 +62,10 @@ type claimed struct {
 func claim(ctx context.Context, db *postgres.DB, limit int, hold time.Duration) (mails []claimed, err error) {
 	err = db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
 		mails = nil
-		return tx.SelectContext(ctx, &mails, claimSQL, limit, hold.Seconds())
+		if err := tx.SelectContext(ctx, &mails, claimSQL, limit, hold.Seconds()); err != nil || len(mails) == 0 {
+			return err
+		}
+		return failpoint.Hit(ctx, "mail.before_claim")
 	})
 	return mails, err
 }
@@ -82,10 +86,16 @@ where order_id = $1 and kind = $2 and state = 'pending' and attempts = $5`
 // putOff ends the claim of a mail that was not sent. The number of attempts
 // tells whether the claim is still this sender's.
 func putOff(ctx context.Context, db *postgres.DB, m claimed, pause time.Duration, reason string) error {
-	return db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		_, err := tx.ExecContext(ctx, putOffSQL, m.OrderID, m.Kind, pause.Seconds(), reason, m.Attempts)
-		return err
+	err := db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		if _, err := tx.ExecContext(ctx, putOffSQL, m.OrderID, m.Kind, pause.Seconds(), reason, m.Attempts); err != nil {
+			return err
+		}
+		return failpoint.Hit(ctx, "mail.before_give_back")
 	})
+	if err != nil {
+		return err
+	}
+	return failpoint.Hit(ctx, "mail.after_give_back")
 }
 
 const ofOrderSQL = `select order_id, kind, recipient, subject, state, attempts, created_at, sent_at, last_error

@@ -9,6 +9,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"pavane/shared/event"
+	"pavane/shared/failpoint"
 	"pavane/shared/fault"
 )
 
@@ -80,7 +81,7 @@ func (s *Service) FireDue(ctx context.Context) (fired int, err error) {
 // fire requests the cancellation of one order. A locked row is not found. The
 // order's row is locked before its deadline's, as everywhere.
 func (s *Service) fire(ctx context.Context, id string) error {
-	o, err := s.act(ctx, id, fireSQL, func(o Order) (Order, []event.Event, error) {
+	o, err := s.act(ctx, step{fireSQL, "order.before_deadline", "order.after_deadline"}, id, func(o Order) (Order, []event.Event, error) {
 		return o.Cancel(ByDeadline, "the order was not decided before its deadline")
 	})
 	if errors.Is(err, ErrConfirmed) || err == nil && o.Reason != ByDeadline {
@@ -89,9 +90,16 @@ func (s *Service) fire(ctx context.Context, id string) error {
 	return err
 }
 
+// perform changes what is noted of one deadline.
 func (s *Service) perform(ctx context.Context, id, statement string) error {
-	return s.db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		_, err := tx.ExecContext(ctx, statement, id)
-		return err
+	err := s.db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		if _, err := tx.ExecContext(ctx, statement, id); err != nil {
+			return err
+		}
+		return failpoint.Hit(ctx, "order.before_put_off")
 	})
+	if err != nil {
+		return err
+	}
+	return failpoint.Hit(ctx, "order.after_put_off")
 }

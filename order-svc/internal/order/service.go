@@ -67,10 +67,10 @@ func (s *Service) Place(ctx context.Context, r Request) (o Order, replayed bool,
 		if o, err = s.place(ctx, tx, r, id); err != nil {
 			return err
 		}
-		return failpoint.Hit(ctx, "order.before_commit")
+		return failpoint.Hit(ctx, "order.before_place")
 	})
 	if err == nil && !replayed {
-		err = failpoint.Hit(ctx, "order.after_commit")
+		err = failpoint.Hit(ctx, "order.after_place")
 	}
 	if err != nil {
 		return Order{}, false, err
@@ -117,7 +117,7 @@ func (s *Service) place(ctx context.Context, tx *sqlx.Tx, r Request, id string) 
 // Cancel cancels an order at its customer's wish. An order that is cancelled
 // already is returned as it is; a confirmed one is a Conflict fault.
 func (s *Service) Cancel(ctx context.Context, id string) (Order, error) {
-	o, err := s.act(ctx, id, lockSQL, func(o Order) (Order, []event.Event, error) {
+	o, err := s.act(ctx, step{lockSQL, "order.before_cancel", "order.after_cancel"}, id, func(o Order) (Order, []event.Event, error) {
 		return o.Cancel(ByCustomer, "cancelled by the customer")
 	})
 	if errors.Is(err, ErrConfirmed) {
@@ -126,24 +126,27 @@ func (s *Service) Cancel(ctx context.Context, id string) (Order, error) {
 	return o, err
 }
 
+// step is how a transition takes its order, and the failpoints around its commit.
+type step struct{ lock, before, after string }
+
 // act makes a transition in a transaction of its own and appends its events.
-func (s *Service) act(ctx context.Context, id, lock string, f transition) (Order, error) {
+func (s *Service) act(ctx context.Context, how step, id string, f transition) (Order, error) {
 	var o Order
 	err := s.db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
 		var (
 			events []event.Numbered
 			err    error
 		)
-		if o, events, err = s.change(ctx, tx, id, lock, f); err != nil {
+		if o, events, err = s.change(ctx, tx, id, how.lock, f); err != nil {
 			return err
 		}
 		if err := s.outbox.Append(ctx, tx, events...); err != nil {
 			return err
 		}
-		return failpoint.Hit(ctx, "order.before_commit")
+		return failpoint.Hit(ctx, how.before)
 	})
 	if err == nil {
-		err = failpoint.Hit(ctx, "order.after_commit")
+		err = failpoint.Hit(ctx, how.after)
 	}
 	if err != nil {
 		return Order{}, err

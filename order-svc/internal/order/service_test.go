@@ -81,7 +81,7 @@ func TestPlace_CrashBeforeCommit_LeavesNothingAndTheKeyFree(t *testing.T) {
 	b := setup(t, time.Minute)
 	r := request()
 	r.IdempotencyKey = "k"
-	set, err := failpoint.Parse("order.before_commit=error")
+	set, err := failpoint.Parse("order.before_place=error")
 	b.must(err)
 	if _, _, err := b.s.Place(failpoint.With(b.ctx, set), r); err == nil {
 		t.Fatal("no error")
@@ -99,7 +99,7 @@ func TestPlace_AnswerLostAfterCommit_RepetitionGetsTheSameOrder(t *testing.T) {
 	b := setup(t, time.Minute)
 	r := request()
 	r.IdempotencyKey = "k"
-	set, err := failpoint.Parse("order.after_commit=error")
+	set, err := failpoint.Parse("order.after_place=error")
 	b.must(err)
 	if _, _, err := b.s.Place(failpoint.With(b.ctx, set), r); err == nil {
 		t.Fatal("no error")

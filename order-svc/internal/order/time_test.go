@@ -140,7 +140,7 @@ func TestFire_CrashBeforeCommit_LeavesTheDeadline(t *testing.T) {
 	t.Parallel()
 	b := setup(t, atOnce)
 	o := b.place()
-	set, err := failpoint.Parse("order.before_commit=error")
+	set, err := failpoint.Parse("order.before_deadline=error")
 	b.must(err)
 	if err := b.s.fire(failpoint.With(b.ctx, set), o.ID); err == nil {
 		t.Fatal("no error")

@@ -15,8 +15,8 @@ import (
 const (
 	firstPause = 50 * time.Millisecond // before a service that died is started again
 	maxPause   = 5 * time.Second
-	steady     = 10 * time.Second // a life of this length was a good one
-	logLimit   = 10 << 20         // a log larger than this is put aside at start
+	steady     = 2 * time.Second // a life of this length was a good one
+	logLimit   = 10 << 20        // a log larger than this is put aside at start
 )
 
 // Exit tells that a service ended without being asked to, and that it runs again.
@@ -84,7 +84,7 @@ func (c *child) supervise() {
 			return
 		}
 		time.Sleep(pause)
-		pause = min(4*pause, maxPause)
+		pause = min(2*pause, maxPause)
 	}
 }
 
