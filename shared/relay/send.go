@@ -133,11 +133,7 @@ func (r *Relay) stillOurs(ctx context.Context) error {
 func (r *Relay) heal(ctx context.Context, tp string, done map[string]int64, cause error) error {
 	r.cfg.Logger.Warn("the log lacks records that were acknowledged; putting them back from the outbox", "partition", tp, "cause", cause.Error())
 	var from int64
-	healer, err := newReader(ctx, r.cfg)
-	if err != nil {
-		return err
-	}
-	defer healer.close()
+	healer := newReader(r.cfg) // the batches of the head stay as they are
 	for number := r.head.number; ; number-- {
 		err := r.putBack(ctx, healer, number, tp)
 		if err == nil {
