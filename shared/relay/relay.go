@@ -51,6 +51,9 @@ type Config struct {
 	// Wake tells that rows were committed ([outbox.Outbox.Wake]). nil means
 	// polling alone.
 	Wake <-chan struct{}
+	// Bell tells that other processes committed rows; nil means polling alone for
+	// those. It is for this relay only.
+	Bell *postgres.Bell
 	// ChunkRows bounds the rows of a chunk; 0 means 10000.
 	ChunkRows int
 	// ChunkBytes bounds the bytes of a chunk for one partition; 0 means 900 KiB,
@@ -60,7 +63,7 @@ type Config struct {
 	// grow with it, and the cost of a row falls.
 	Pace time.Duration
 	// IdlePoll is the longest time between two looks at an idle outbox; 0 means
-	// 100 ms.
+	// 1 s while the bell is heard, else 100 ms.
 	IdlePoll time.Duration
 	// Overdue is the age at which a chunk of another relay is sent again by this
 	// one; 0 means 100 ms.
@@ -83,7 +86,6 @@ func (c *Config) setDefaults() error {
 	set(&c.ChunkRows, 10000)
 	set(&c.ChunkBytes, 900<<10)
 	set(&c.Pace, 10*time.Millisecond)
-	set(&c.IdlePoll, 100*time.Millisecond)
 	set(&c.Overdue, 100*time.Millisecond)
 	set(&c.Retention, 24*time.Hour)
 	set(&c.Maintain, time.Minute)
@@ -119,6 +121,7 @@ type Relay struct {
 
 	limit   int // rows to read next; grows while there is a backlog
 	retries backoff
+	sleeper sleeper
 }
 
 // New makes a relay. It does not connect.
@@ -149,6 +152,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	maintenance.Go(func() { r.maintain(ctx) })
 	defer maintenance.Wait()
 	defer cancel()
+	defer r.getUp(context.WithoutCancel(ctx))
 	for {
 		started := time.Now()
 		var rows int
@@ -206,53 +210,6 @@ func (r *Relay) untilDone(ctx context.Context, what string, f func(context.Conte
 			return err
 		}
 	}
-}
-
-// rest waits for the next cycle: not at all behind a full chunk, for the rest
-// of the pace under load, else until woken or the idle poll is due.
-func (r *Relay) rest(ctx context.Context, rows int, started time.Time) error {
-	switch {
-	case rows > 0 && r.head != nil && !r.head.last:
-		return ctx.Err()
-	case rows > loaded:
-		return sleep(ctx, r.cfg.Pace-time.Since(started))
-	case rows > 0:
-		r.retries.idle = 0
-		if r.cfg.Wake == nil {
-			return ctx.Err()
-		}
-	}
-	pause := r.retries.nextIdle(r.firstIdle(), r.cfg.IdlePoll)
-	if r.unacked != nil {
-		pause = min(pause, max(ackWithin-time.Since(r.sent), time.Millisecond))
-	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-r.cfg.Wake:
-		r.retries.idle = 0
-		return nil
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// loaded is the number of rows in a chunk from which on the relay paces itself.
-const loaded = 8
-
-// ackWithin is how long the note that a chunk is in the log waits for a next
-// plan to carry it. Under load nearly all do, which saves every second commit.
-const ackWithin = 10 * time.Millisecond
-
-// firstIdle is the first pause at an idle outbox. One who is woken by the
-// writers of its process polls only for those of others.
-func (r *Relay) firstIdle() time.Duration {
-	if r.cfg.Wake != nil {
-		return 10 * time.Millisecond
-	}
-	return time.Millisecond
 }
 
 // cycle publishes one chunk, if there is one, and returns its rows.

@@ -13,6 +13,7 @@ import (
 
 	"pavane/shared/broker"
 	"pavane/shared/failpoint"
+	"pavane/shared/postgres"
 	"pavane/shared/relay"
 )
 
@@ -127,6 +128,38 @@ func TestRelay_DiesAtAnyPoint_NextOnePublishesOnce(t *testing.T) {
 				b.requireExact()
 			})
 		}
+	}
+}
+
+// bell is the bell of one relay.
+func (b *bench) bell() *postgres.Bell {
+	b.t.Helper()
+	bell, err := postgres.OpenBell(relay.Pool(b.url), "outbox")
+	must(b.t, err)
+	b.t.Cleanup(func() { bell.Close() })
+	return bell
+}
+
+func TestRelay_WritersOfAnotherProcess_WakeItByTheBell(t *testing.T) {
+	for relays := 1; relays <= 3; relays += 2 {
+		t.Run(fmt.Sprint(relays, " relays"), func(t *testing.T) {
+			b := setup(t)
+			for range relays {
+				b.start(b.relay(nil, func(c *relay.Config) { c.Wake, c.Bell, c.IdlePoll = nil, b.bell(), time.Hour }))
+			}
+			for i := range 60 {
+				b.write(fmt.Sprint("key", i%7), 1+i%2)
+				b.await(i + 1 + (i+1)/2)
+			}
+			held := b.begin() // whoever cannot sleep beside it must look often
+			must(t, b.append(t.Context(), held, "held", 1))
+			for i := range 10 {
+				b.write(fmt.Sprint("key", i%7), 1)
+				b.await(91 + i)
+			}
+			must(t, held.Commit())
+			b.requireExact()
+		})
 	}
 }
 
