@@ -68,10 +68,10 @@ on conflict (chunk) do nothing returning target_xid::text`
 	ackSQL = `update relay_journal set acked_at = clock_timestamp() - $3 * interval '1 microsecond', offsets = $2 where chunk = $1 and acked_at is null`
 	// renewSQL moves an open chunk to a new producer epoch; whoever reads the
 	// chunk afterwards sends it that way, from its beginning. It does nothing
-	// when another relay has brought a piece in: then the broker did not forget,
+	// when another relay has brought a piece in or parked a key: then the broker did not forget,
 	// it had only heard of so much more than this relay knew.
 	renewSQL = `update relay_journal set producer_id = $3, producer_epoch = $4, first_sequences = $5, progress = '{}'
-where chunk = $1 and acked_at is null and producer_epoch = $2 and progress = $6::jsonb`
+where chunk = $1 and acked_at is null and producer_epoch = $2 and progress = $6::jsonb and counts = $7::jsonb`
 )
 
 // loadHead reads the newest chunk; without one it is the chunk numbered 0.
@@ -189,13 +189,17 @@ func (c *chunk) renew(ctx context.Context, db *postgres.DB, done map[string]int6
 	if err != nil {
 		return false, err
 	}
+	counts, err := json.Marshal(c.counts)
+	if err != nil {
+		return false, err
+	}
 	known := []byte(`{}`)
 	if len(c.progress) > 0 {
 		if known, err = json.Marshal(c.progress); err != nil {
 			return false, err
 		}
 	}
-	res, err := db.SQL().ExecContext(ctx, renewSQL, c.number, old, c.producer.ID, old+1, b, string(known))
+	res, err := db.SQL().ExecContext(ctx, renewSQL, c.number, old, c.producer.ID, old+1, b, string(known), string(counts))
 	if err != nil {
 		return false, fmt.Errorf("relay journal: new epoch for chunk %d: %w", c.number, err)
 	}
