@@ -284,3 +284,48 @@ func TestRelay_OldRow_IsStampedWithTheTimeOfItsPlan(t *testing.T) {
 	must(t, b.relay(nil).Flush(t.Context()))
 	b.requireExact()
 }
+
+// amnesiac answers for one partition that it knows nothing of what came before,
+// and ends its relay when the batch comes again under a new epoch.
+type amnesiac struct {
+	*broker.Client
+	partition int32
+	end       context.CancelFunc
+	asked     bool
+}
+
+func (a *amnesiac) Produce(ctx context.Context, batches []*broker.Batch) []broker.Result {
+	results := make([]broker.Result, len(batches))
+	if a.asked {
+		a.end()
+		results[0].Err = broker.ErrUnavailable
+		return results
+	}
+	for i, b := range batches {
+		if _, p := b.Topic(); p == a.partition {
+			a.asked, results[i] = true, broker.Result{Offset: -1, Err: broker.ErrSequenceGap}
+			continue
+		}
+		results[i] = a.Client.Produce(ctx, batches[i:i+1])[0]
+	}
+	return results
+}
+
+func TestRelay_DiesAfterItBeganAnEpoch_WhatIsInTheLogDoesNotComeAgain(t *testing.T) {
+	b := setup(t)
+	for i := range 12 {
+		b.write(fmt.Sprint("key", i), 2)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	first := &amnesiac{Client: b.client, partition: broker.Partition([]byte("key0"), partitions), end: cancel}
+	if err := b.relay(first).Flush(ctx); err == nil || !first.asked {
+		t.Fatalf("the relay did not die in its new epoch: %v", err)
+	}
+	b.start(b.relay(nil))
+	b.requireExact()
+	for i := range 12 { // every partition goes on
+		b.write(fmt.Sprint("key", i), 1)
+	}
+	b.requireExact()
+}
