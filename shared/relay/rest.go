@@ -15,15 +15,20 @@ const (
 	ackWithin = 10 * time.Millisecond
 	// busyPoll bounds the pause while a writer is at work whose commit will not
 	// ring.
-	busyPoll   = 10 * time.Millisecond
+	busyPoll = 10 * time.Millisecond
+	// linger is how long a relay looks every millisecond after its last row
+	// before it lies down. Lying down, getting up and the NOTIFY in between cost
+	// more than some looks, and writers that come that often are spared it.
+	linger     = 8 * time.Millisecond
 	asleepPoll = time.Second
 	idlePoll   = 100 * time.Millisecond
 )
 
 // sleeper is how a relay rests that has found nothing.
 type sleeper struct {
-	asleep bool // whoever commits rows rings the bell
-	busy   bool // the bell works, but a writer is at work that will not ring
+	asleep bool      // whoever commits rows rings the bell
+	busy   bool      // the bell works, but a writer is at work that will not ring
+	found  time.Time // when there were rows last
 }
 
 // rest waits for the next cycle: not at all behind a full chunk, for the rest
@@ -31,7 +36,7 @@ type sleeper struct {
 func (r *Relay) rest(ctx context.Context, rows int, started time.Time) error {
 	if rows > 0 {
 		r.getUp(ctx)
-		r.retries.idle = 0
+		r.retries.idle, r.sleeper.found = 0, time.Now()
 	}
 	switch {
 	case rows > 0 && r.head != nil && !r.head.last:
@@ -78,6 +83,8 @@ func (r *Relay) pause() time.Duration {
 	switch {
 	case r.sleeper.asleep:
 		return cmp.Or(r.cfg.IdlePoll, asleepPoll)
+	case r.cfg.Bell != nil && !r.lingered():
+		return r.firstIdle()
 	case r.sleeper.busy:
 		return r.retries.nextIdle(r.firstIdle(), busyPoll)
 	}
@@ -95,11 +102,11 @@ func (r *Relay) firstIdle() time.Duration {
 
 // lieDown has writers ring from now on, if they can be heard.
 func (r *Relay) lieDown(ctx context.Context) bool {
-	if r.cfg.Bell == nil {
+	if r.cfg.Bell == nil || !r.lingered() {
 		return false
 	}
 	asleep, err := r.cfg.Bell.Sleep(ctx) // an error means to poll on
-	r.sleeper = sleeper{asleep: asleep, busy: err == nil && !asleep}
+	r.sleeper.asleep, r.sleeper.busy = asleep, err == nil && !asleep
 	return asleep
 }
 
@@ -108,5 +115,7 @@ func (r *Relay) getUp(ctx context.Context) {
 	if r.sleeper.asleep {
 		_ = r.cfg.Bell.Wake(ctx) // on an error the lock is gone with its session
 	}
-	r.sleeper = sleeper{}
+	r.sleeper.asleep, r.sleeper.busy = false, false
 }
+
+func (r *Relay) lingered() bool { return time.Since(r.sleeper.found) >= linger }
