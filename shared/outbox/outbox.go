@@ -29,17 +29,18 @@ type Config struct {
 
 // Outbox appends the events of one service.
 type Outbox struct {
-	cfg  Config
-	wake chan struct{}
+	cfg       Config
+	one, many string // the inserts; each also rings for a relay that sleeps
+	wake      chan struct{}
 }
 
 const (
 	insertOneSQL = `insert into outbox (topic, key, sequence, event_id, type, headers, payload)
-values ($1, $2, $3, $4, $5, $6, $7)`
-	insertManySQL = `insert into outbox (topic, key, sequence, event_id, type, headers, payload)
+values ($1, $2, $3, $4, $5, $6, $7) returning `
+	insertManySQL = `with added as (insert into outbox (topic, key, sequence, event_id, type, headers, payload)
 select t.topic, t.key, t.sequence, t.event_id, t.type, t.headers, t.payload
 from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::bytea[], $7::bytea[]) with ordinality
-  as t (topic, key, sequence, event_id, type, headers, payload, place) order by t.place`
+  as t (topic, key, sequence, event_id, type, headers, payload, place) order by t.place) select `
 )
 
 // New checks the config. It touches no database: the transaction that events
@@ -54,7 +55,8 @@ func New(cfg Config) (*Outbox, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Outbox{cfg: cfg, wake: make(chan struct{}, 1)}, nil
+	ring := postgres.Ring("outbox")
+	return &Outbox{cfg: cfg, one: insertOneSQL + ring, many: insertManySQL + ring, wake: make(chan struct{}, 1)}, nil
 }
 
 // Wake delivers after each committed append of this process; the relay listens
@@ -82,9 +84,9 @@ func (o *Outbox) Append(ctx context.Context, tx *sqlx.Tx, events ...event.Number
 	}
 	postgres.OnCommit(ctx, o.signal)
 	if len(rows) == 1 {
-		return insertOne(ctx, tx, rows[0])
+		return o.insertOne(ctx, tx, rows[0])
 	}
-	return insertMany(ctx, tx, rows)
+	return o.insertMany(ctx, tx, rows)
 }
 
 func (o *Outbox) signal() {
@@ -135,15 +137,15 @@ func (o *Outbox) row(n event.Numbered) (row, error) {
 	}, nil
 }
 
-func insertOne(ctx context.Context, tx *sqlx.Tx, r row) error {
-	_, err := tx.ExecContext(ctx, insertOneSQL, r.topic, r.key, r.sequence, r.id, r.kind, r.headers, r.payload)
+func (o *Outbox) insertOne(ctx context.Context, tx *sqlx.Tx, r row) error {
+	_, err := tx.ExecContext(ctx, o.one, r.topic, r.key, r.sequence, r.id, r.kind, r.headers, r.payload)
 	if err != nil {
 		return fmt.Errorf("outbox: append %s of key %q: %w", r.kind, r.key, err)
 	}
 	return nil
 }
 
-func insertMany(ctx context.Context, tx *sqlx.Tx, rows []row) error {
+func (o *Outbox) insertMany(ctx context.Context, tx *sqlx.Tx, rows []row) error {
 	var (
 		topics, keys, ids, kinds []string
 		sequences                []int64
@@ -153,7 +155,7 @@ func insertMany(ctx context.Context, tx *sqlx.Tx, rows []row) error {
 		topics, keys, ids, kinds = append(topics, r.topic), append(keys, r.key), append(ids, r.id), append(kinds, r.kind)
 		sequences, headers, payloads = append(sequences, r.sequence), append(headers, r.headers), append(payloads, r.payload)
 	}
-	_, err := tx.ExecContext(ctx, insertManySQL, postgres.Array(topics), postgres.Array(keys), postgres.Array(sequences),
+	_, err := tx.ExecContext(ctx, o.many, postgres.Array(topics), postgres.Array(keys), postgres.Array(sequences),
 		postgres.Array(ids), postgres.Array(kinds), postgres.Array(headers), postgres.Array(payloads))
 	if err != nil {
 		return fmt.Errorf("outbox: append %d events: %w", len(rows), err)

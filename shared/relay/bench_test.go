@@ -37,6 +37,7 @@ func (f fact) Key() string { return f.ID }
 // bench is one outbox, one topic, and whatever relays a test starts on them.
 type bench struct {
 	t      *testing.T
+	url    string
 	db     *postgres.DB
 	pool   *postgres.DB // the relays' own
 	client *broker.Client
@@ -55,7 +56,7 @@ func setupOn(t *testing.T, addr, topic string) *bench {
 	t.Helper()
 	ctx := t.Context()
 	url := pgtest.URL(t)
-	b := &bench{t: t, db: pgtest.Open(t, url), topic: topic}
+	b := &bench{t: t, url: url, db: pgtest.Open(t, url), topic: topic}
 	pgtest.Migrate(t, b.db, migrations.Kit())
 	pool, err := postgres.Open(relay.Pool(url))
 	must(t, err)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"strconv"
 	"time"
 
@@ -67,11 +66,11 @@ values ($1, $2, $3, $4, $5, $6, coalesce($7::xid8, pg_current_xact_id()), $8, $9
 on conflict (chunk) do nothing returning target_xid::text`
 	ackSQL = `update relay_journal set acked_at = clock_timestamp() - $3 * interval '1 microsecond', offsets = $2 where chunk = $1 and acked_at is null`
 	// renewSQL moves an open chunk to a new producer epoch; whoever reads the
-	// chunk afterwards sends it that way, from its beginning. It does nothing
-	// when another relay has brought a piece in: then the broker did not forget,
+	// chunk afterwards sends it that way. It does nothing
+	// when another relay has brought a piece in or parked a key: then the broker did not forget,
 	// it had only heard of so much more than this relay knew.
-	renewSQL = `update relay_journal set producer_id = $3, producer_epoch = $4, first_sequences = $5, progress = '{}'
-where chunk = $1 and acked_at is null and producer_epoch = $2 and progress = $6::jsonb`
+	renewSQL = `update relay_journal set producer_id = $3, producer_epoch = $4, first_sequences = $5, progress = $8
+where chunk = $1 and acked_at is null and producer_epoch = $2 and progress = $6::jsonb and counts = $7::jsonb`
 )
 
 // loadHead reads the newest chunk; without one it is the chunk numbered 0.
@@ -173,36 +172,45 @@ func (c *chunk) ack(ctx context.Context, db *postgres.DB, offsets map[string]int
 	return nil
 }
 
-// renew gives an open chunk the next epoch of its producer, counted from 0, and
-// answers false when another relay changed the chunk first. Partitions whose
-// records are in the log already, under the old epoch, begin with 0 after this
-// chunk.
-func (c *chunk) renew(ctx context.Context, db *postgres.DB, done map[string]int64) (bool, error) {
-	old, first := c.producer.Epoch, make(map[string]int32, len(c.first))
-	for tp := range c.first {
-		first[tp] = 0
-		if _, ok := done[tp]; ok {
-			first[tp] = int32(math.MaxInt32 - int64(c.counts[tp]) + 1)
+// renew gives an open chunk the next epoch of its producer and answers false
+// when another relay changed the chunk first. The partition lost is counted from
+// 0 with this chunk, and another one with its first record that is not in the
+// log yet; so what is known to be in the log stays there once, whoever goes on.
+func (c *chunk) renew(ctx context.Context, db *postgres.DB, lost string, done map[string]int64) (bool, error) {
+	renewed := *c
+	renewed.producer.Epoch++
+	renewed.first, renewed.progress = make(map[string]int32, len(c.first)), maps.Clone(c.progress)
+	delete(renewed.progress, lost)
+	for tp, offset := range done {
+		if _, inPieces := c.progress[tp]; !inPieces {
+			if renewed.progress == nil {
+				renewed.progress = make(map[string]progress, len(done))
+			}
+			renewed.progress[tp] = progress{Sizes: []int{c.counts[tp]}, Offset: offset}
 		}
 	}
-	b, err := json.Marshal(first)
-	if err != nil {
-		return false, err
+	for tp := range c.first {
+		renewed.first[tp] = broker.NextSequence(0, -renewed.progress[tp].done())
 	}
-	known := []byte(`{}`)
-	if len(c.progress) > 0 {
-		if known, err = json.Marshal(c.progress); err != nil {
+	args := []any{c.number, c.producer.Epoch, renewed.producer.ID, renewed.producer.Epoch}
+	for _, v := range []any{renewed.first, c.progress, c.counts, renewed.progress} {
+		b, err := json.Marshal(v)
+		if err != nil {
 			return false, err
 		}
+		if string(b) == "null" {
+			b = []byte(`{}`)
+		}
+		args = append(args, string(b))
 	}
-	res, err := db.SQL().ExecContext(ctx, renewSQL, c.number, old, c.producer.ID, old+1, b, string(known))
+	res, err := db.SQL().ExecContext(ctx, renewSQL, args...)
 	if err != nil {
 		return false, fmt.Errorf("relay journal: new epoch for chunk %d: %w", c.number, err)
 	}
 	if changed, err := res.RowsAffected(); err != nil || changed == 0 {
 		return false, err
 	}
-	c.producer.Epoch, c.first, c.progress = old+1, first, nil
+	*c = renewed
 	return true, nil
 }
 

@@ -31,10 +31,19 @@ func TestRenew_AnotherRelayHasMovedTheChunk_DoesNothing(t *testing.T) {
 	if ok, err := other.step(t.Context(), db, "t/0", progress{Size: 5}); !ok || err != nil {
 		t.Fatalf("step: %t, %v", ok, err)
 	}
-	if ok, err := late.renew(t.Context(), db, nil); ok || err != nil {
+	if ok, err := late.renew(t.Context(), db, "t/0", nil); ok || err != nil {
 		t.Errorf("the relay that knows less began a new epoch: %t, %v", ok, err)
 	}
-	if ok, err := other.renew(t.Context(), db, nil); !ok || err != nil {
+	// A key parked out of the rest of a chunk leaves the progress as it was.
+	late = load()
+	if ok, err := other.change(t.Context(), db, parkSQL, "t/0", progress{Size: 5}, 9, "key", "t", 10, "too large"); !ok || err != nil {
+		t.Fatalf("park: %t, %v", ok, err)
+	}
+	if ok, err := late.renew(t.Context(), db, "t/0", nil); ok || err != nil {
+		t.Errorf("the relay that knows of no parked key began a new epoch: %t, %v", ok, err)
+	}
+	other = load()
+	if ok, err := other.renew(t.Context(), db, "t/0", nil); !ok || err != nil {
 		t.Errorf("the relay that knows all cannot begin a new epoch: %t, %v", ok, err)
 	}
 	if got := load(); got.producer.Epoch != 1 || len(got.progress) != 0 {

@@ -13,14 +13,15 @@ import (
 )
 
 const (
-	maintainEvery = time.Minute
+	// maxWait is how long maintenance waits for a lock. Whoever needs the outbox
+	// meanwhile waits behind it, so it is short; what it costs is another try.
+	maxWait = 20 * time.Millisecond
 
-	rotateSQL = `select outbox_rotate($1)`
-
-	trimSQL = `delete from relay_journal where chunk in (
+	extendSQL = `select outbox_extend()`
+	dropSQL   = `select coalesce(outbox_drop($1), '')`
+	trimSQL   = `delete from relay_journal where chunk in (
   select j.chunk from relay_journal j where j.acked_at < $1 and j.chunk < (select max(chunk) from relay_journal) order by j.chunk limit 10000)`
-	backlogSQL = `select count(*), coalesce(extract(epoch from clock_timestamp() - min(b.created_at)), 0)::float8,
-  coalesce(min(b.created_at), clock_timestamp()), (select count(distinct p.key) from relay_parked p)
+	backlogSQL = `select count(*), coalesce(extract(epoch from clock_timestamp() - min(b.created_at)), 0)::float8, (select count(distinct p.key) from relay_parked p)
 from (
   select o.created_at from outbox o where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + waits + `
   union all
@@ -30,10 +31,23 @@ from (
 	// waits leaves out the rows of parked keys; those before the refused one may
 	// still be on their way.
 	waits = ` and not exists (select from relay_parked p where p.key = o.key and p.since_id <= o.id)`
-	// heldSQL finds the oldest row that is parked: from there on rows are kept,
-	// whatever their age.
-	heldSQL = `select least($1::timestamptz, min(o.created_at))
-from relay_parked p join outbox o on o.id = p.since_id`
+	// firstSQL finds when the first waiting row was written, without reading
+	// those behind it.
+	firstSQL = `select coalesce(min(b.created_at), clock_timestamp()) from (
+  (select o.created_at from outbox o where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + waits + ` order by o.id limit 1)
+  union all
+  (select o.created_at from ` + undecided + ` cross join lateral (
+    select o.created_at from outbox o where o.xid = x.xid and o.id > $4::bigint` + waits + ` offset 0) o)
+) b`
+	// heldSQL finds the oldest row before $5 that waits or is parked: from there
+	// on rows are kept, whatever their age and wherever a clock that went wrong
+	// has put them. Only partitions from before $5 are looked at.
+	heldSQL = `select least($5::timestamptz, (select min(b.created_at) from (
+  select o.created_at from outbox o where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8 and o.created_at < $5` + waits + `
+  union all
+  select o.created_at from ` + undecided + ` cross join lateral (
+    select o.created_at from outbox o where o.xid = x.xid and o.id > $4::bigint and o.created_at < $5` + waits + ` offset 0) o
+) b), (select min(o.created_at) from relay_parked p join outbox o on o.id = p.since_id))`
 	identitySQL = `select system_identifier::text, pg_snapshot_xmax(pg_current_snapshot())::text::numeric < pg_snapshot_xmax($1::pg_snapshot)::text::numeric
 from pg_control_system()`
 	adoptSQL = `insert into relay_identity (system_identifier) values ($1) on conflict (one) do update set one = excluded.one returning system_identifier`
@@ -49,73 +63,107 @@ type Backlog struct {
 // LoadBacklog counts the committed rows that the journal does not hold as
 // published. Its cost follows the backlog.
 func LoadBacklog(ctx context.Context, db *postgres.DB) (Backlog, error) {
-	b, _, err := loadBacklog(ctx, db)
-	return b, err
-}
-
-func loadBacklog(ctx context.Context, db *postgres.DB) (Backlog, time.Time, error) {
 	head, err := loadHead(ctx, db)
 	if err != nil {
-		return Backlog{}, time.Time{}, err
-	}
-	from, after := head.target, int64(0)
-	switch {
-	case !head.acked:
-		from, after = head.prev, head.after
-	case !head.last:
-		from, after = head.prev, head.upto
+		return Backlog{}, err
 	}
 	var (
 		b       Backlog
 		seconds float64
-		oldest  time.Time
 	)
-	err = db.SQL().QueryRowContext(ctx, backlogSQL, from.snapshot, from.id, from.xid, after).Scan(&b.Rows, &seconds, &oldest, &b.Parked)
-	if err != nil {
-		return Backlog{}, time.Time{}, fmt.Errorf("outbox backlog: %w", err)
+	if err := db.SQL().QueryRowContext(ctx, backlogSQL, head.waitsFrom()...).Scan(&b.Rows, &seconds, &b.Parked); err != nil {
+		return Backlog{}, fmt.Errorf("outbox backlog: %w", err)
 	}
 	b.Oldest = time.Duration(seconds * float64(time.Second))
-	return b, oldest, nil
+	return b, nil
 }
 
-// maintain makes the coming partitions, drops those that are published and
-// older than the retention, and trims the journal. It is best effort: what
-// fails now is tried again a minute later.
+// waitsFrom returns the place behind which rows wait, as $1 to $4 of the
+// queries for them, when c is the head.
+func (c *chunk) waitsFrom() []any {
+	from, after := c.target, int64(0)
+	switch {
+	case !c.acked:
+		from, after = c.prev, c.after
+	case !c.last:
+		from, after = c.prev, c.upto
+	}
+	return []any{from.snapshot, from.id, from.xid, after}
+}
+
+// maintain keeps the tables in shape until ctx ends, beside the publishing. It
+// is best effort: what fails is tried again the next time.
 func (r *Relay) maintain(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := r.maintainOnce(ctx); err != nil && ctx.Err() == nil {
+			r.cfg.Logger.Warn("outbox maintenance failed; it is tried again", "error", err.Error())
+		}
+		_ = sleep(ctx, r.cfg.Maintain) // it ends early with ctx
+	}
+}
+
+// maintainOnce makes the coming partitions, trims the journal, and drops the
+// partitions that are published and older than the retention, each in a
+// transaction of its own.
+func (r *Relay) maintainOnce(ctx context.Context) error {
+	if err := r.inTurn(ctx, extendSQL); err != nil {
+		return err
+	}
 	keep, err := r.keepFrom(ctx)
-	if err == nil {
-		err = r.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-			// Dropping waits for readers; writers must not queue behind that wait.
-			if _, err := tx.ExecContext(ctx, `set local lock_timeout = '200ms'`); err != nil {
-				return err
-			}
-			if _, err := tx.ExecContext(ctx, rotateSQL, keep); err != nil {
-				return err
-			}
-			if _, err := tx.ExecContext(ctx, trimSQL, keep); err != nil {
-				return err
-			}
-			return failpoint.Hit(ctx, "relay.before_rotate")
+	if err != nil {
+		return err
+	}
+	if err := r.inTurn(ctx, trimSQL, keep); err != nil {
+		return err
+	}
+	for {
+		var dropped string
+		err := r.briefly(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+			return tx.QueryRowContext(ctx, dropSQL, keep).Scan(&dropped)
 		})
+		if err != nil || dropped == "" {
+			return err
+		}
 	}
-	if err == nil {
-		err = failpoint.Hit(ctx, "relay.after_rotate")
+}
+
+func (r *Relay) inTurn(ctx context.Context, query string, args ...any) error {
+	return r.briefly(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		_, err := tx.ExecContext(ctx, query, args...)
+		return err
+	})
+}
+
+// briefly runs f in a transaction that waits for no lock for long.
+func (r *Relay) briefly(ctx context.Context, f func(context.Context, *sqlx.Tx) error) error {
+	err := r.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		if _, err := tx.ExecContext(ctx, fmt.Sprintf(`set local lock_timeout = %d`, maxWait.Milliseconds())); err != nil {
+			return err
+		}
+		if err := f(ctx, tx); err != nil {
+			return err
+		}
+		return failpoint.Hit(ctx, "relay.before_rotate")
+	})
+	if err != nil {
+		return err
 	}
-	if err != nil && ctx.Err() == nil {
-		r.cfg.Logger.Warn("outbox maintenance failed; it is tried again in a minute", "error", err.Error())
-	}
+	return failpoint.Hit(ctx, "relay.after_rotate")
 }
 
 // keepFrom returns the time from which on rows and journal are kept: all that
 // waits, all that is parked, and the retention before.
-func (r *Relay) keepFrom(ctx context.Context) (time.Time, error) {
-	_, oldest, err := loadBacklog(ctx, r.cfg.DB)
+func (r *Relay) keepFrom(ctx context.Context) (keep time.Time, err error) {
+	head, err := loadHead(ctx, r.cfg.DB)
 	if err != nil {
-		return time.Time{}, err
+		return keep, err
 	}
-	keep := oldest.Add(-r.cfg.Retention)
-	if err := r.cfg.DB.SQL().QueryRowContext(ctx, heldSQL, keep).Scan(&keep); err != nil {
-		return time.Time{}, fmt.Errorf("outbox: oldest parked row: %w", err)
+	from := head.waitsFrom()
+	if err := r.cfg.DB.SQL().QueryRowContext(ctx, firstSQL, from...).Scan(&keep); err != nil {
+		return keep, fmt.Errorf("outbox: first waiting row: %w", err)
+	}
+	if err := r.cfg.DB.SQL().QueryRowContext(ctx, heldSQL, append(from, keep.Add(-r.cfg.Retention))...).Scan(&keep); err != nil {
+		return keep, fmt.Errorf("outbox: oldest row to keep: %w", err)
 	}
 	return keep, nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"pavane/shared/broker"
+	"pavane/shared/postgres"
 )
 
 // rowSet is what one look at the outbox found: rows in the order of their ids,
@@ -109,47 +110,27 @@ select r.id, r.topic, r.key, r.headers, r.payload from (
 
 // reader turns rows into batches and keeps the batches' memory between chunks.
 type reader struct {
-	next, set, again *sql.Stmt
-	partitions       int
-	maxBytes         int
-	free             []*broker.Batch
-	inUse            []*broker.Batch
+	db         *postgres.DB
+	partitions int
+	maxBytes   int
+	free       []*broker.Batch
+	inUse      []*broker.Batch
 }
 
-// newReader prepares the queries: prepared, a look costs one round trip.
-func newReader(ctx context.Context, cfg Config) (*reader, error) {
-	r := &reader{partitions: cfg.Partitions, maxBytes: cfg.ChunkBytes}
-	for _, p := range []struct {
-		stmt  **sql.Stmt
-		query string
-	}{{&r.next, nextSQL}, {&r.set, setSQL}, {&r.again, chunkSQL}} {
-		var err error
-		if *p.stmt, err = cfg.DB.SQL().PrepareContext(ctx, p.query); err != nil {
-			r.close()
-			return nil, fmt.Errorf("outbox: prepare: %w", err)
-		}
-	}
-	return r, nil
-}
-
-func (r *reader) close() {
-	for _, stmt := range []*sql.Stmt{r.next, r.set, r.again} {
-		if stmt != nil {
-			_ = stmt.Close() // one that the server still holds ends with its connection
-		}
-	}
+func newReader(cfg Config) *reader {
+	return &reader{db: cfg.DB, partitions: cfg.Partitions, maxBytes: cfg.ChunkBytes}
 }
 
 // after reads what comes after the head: the rest of its set, else a new set.
 func (r *reader) after(ctx context.Context, head *chunk, limit int) (*rowSet, error) {
 	if !head.last {
 		s := &rowSet{prev: head.prev, target: head.target, after: head.upto}
-		if err := r.read(ctx, s, r.set, limit, s.target.snapshot); err != nil || s.rows > 0 {
+		if err := r.read(ctx, s, setSQL, limit, s.target.snapshot); err != nil || s.rows > 0 {
 			return s, err
 		}
 	}
 	s := &rowSet{prev: head.target}
-	return s, r.read(ctx, s, r.next, limit)
+	return s, r.read(ctx, s, nextSQL, limit)
 }
 
 // chunk reads the rows of a planned chunk again, the same ones in the same
@@ -166,22 +147,22 @@ func (r *reader) records(ctx context.Context, c *chunk, tp string) (*rowSet, err
 
 func (r *reader) planned(ctx context.Context, c *chunk, only string) (*rowSet, error) {
 	s := &rowSet{prev: c.prev, target: c.target, after: c.after, stamp: c.stamp, only: only}
-	return s, r.read(ctx, s, r.again, c.rows, c.target.snapshot, c.upto, c.number)
+	return s, r.read(ctx, s, chunkSQL, c.rows, c.target.snapshot, c.upto, c.number)
 }
 
 // read fills s with at most limit rows. New rows end also where a partition's
 // batch is full; a chunk read again is as long as it was planned.
-func (r *reader) read(ctx context.Context, s *rowSet, query *sql.Stmt, limit int, more ...any) error {
+func (r *reader) read(ctx context.Context, s *rowSet, query string, limit int, more ...any) error {
 	if s.only == "" {
 		r.free, r.inUse = append(r.free, r.inUse...), nil
 	}
 	args := append([]any{s.prev.snapshot, s.prev.id, s.prev.xid, s.after, limit}, more...)
-	rows, err := query.QueryContext(ctx, args...)
+	rows, err := r.db.SQL().QueryContext(ctx, query, args...)
 	if err != nil {
 		return fmt.Errorf("outbox: read: %w", err)
 	}
 	defer rows.Close()
-	planned := query == r.again
+	planned := query == chunkSQL
 	fill := filler{reader: r, found: s, batches: make(map[string][]*broker.Batch, 1), planned: planned}
 	for rows.Next() && !fill.done {
 		if err := fill.scan(rows); err != nil {

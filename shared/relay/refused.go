@@ -286,7 +286,7 @@ func (s *pieceSender) gap(ctx context.Context, at int, cause error) error {
 	producer := s.head.producer
 	var err error
 	if s.healedAt == at {
-		err = s.newEpoch(ctx, s.offsets)
+		err = s.newEpoch(ctx, s.tp, s.offsets)
 	} else {
 		err = s.heal(ctx, s.tp, s.offsets, cause)
 		s.healedAt = at

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,13 +28,13 @@ type Publisher interface {
 	Produce(ctx context.Context, batches []*broker.Batch) []broker.Result
 }
 
-// Pool returns how to open the pool of a relay on the database at url: three
+// Pool returns how to open the pool of a relay on the database at url: four
 // connections, a read buffer for many rows, and plans that walk the indexes
 // whatever the statistics say. After a burst these are wrong for a while, and
 // a scan of the whole table would cost more with each row it holds.
 func Pool(url string) postgres.Config {
 	return postgres.Config{
-		URL: url, MaxConns: 3, ReadBuffer: 256 << 10, Name: "pavane-relay",
+		URL: url, MaxConns: 4, ReadBuffer: 256 << 10, Name: "pavane-relay",
 		Settings: map[string]string{"enable_seqscan": "off", "plan_cache_mode": "force_generic_plan", "jit": "off"},
 	}
 }
@@ -50,6 +51,9 @@ type Config struct {
 	// Wake tells that rows were committed ([outbox.Outbox.Wake]). nil means
 	// polling alone.
 	Wake <-chan struct{}
+	// Bell tells that other processes committed rows; nil means polling alone for
+	// those. It is for this relay only.
+	Bell *postgres.Bell
 	// ChunkRows bounds the rows of a chunk; 0 means 10000.
 	ChunkRows int
 	// ChunkBytes bounds the bytes of a chunk for one partition; 0 means 900 KiB,
@@ -59,7 +63,7 @@ type Config struct {
 	// grow with it, and the cost of a row falls.
 	Pace time.Duration
 	// IdlePoll is the longest time between two looks at an idle outbox; 0 means
-	// 100 ms.
+	// 1 s while the bell is heard, else 100 ms.
 	IdlePoll time.Duration
 	// Overdue is the age at which a chunk of another relay is sent again by this
 	// one; 0 means 100 ms.
@@ -67,6 +71,9 @@ type Config struct {
 	// Retention is how long published rows are kept for replay and healing; 0
 	// means 24 h.
 	Retention time.Duration
+	// Maintain is the time between two rounds of maintenance: coming partitions
+	// are made, old ones dropped, the journal is trimmed; 0 means a minute.
+	Maintain time.Duration
 
 	Logger  *slog.Logger
 	Metrics prometheus.Registerer // nil means none
@@ -79,9 +86,9 @@ func (c *Config) setDefaults() error {
 	set(&c.ChunkRows, 10000)
 	set(&c.ChunkBytes, 900<<10)
 	set(&c.Pace, 10*time.Millisecond)
-	set(&c.IdlePoll, 100*time.Millisecond)
 	set(&c.Overdue, 100*time.Millisecond)
 	set(&c.Retention, 24*time.Hour)
+	set(&c.Maintain, time.Minute)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -108,9 +115,13 @@ type Relay struct {
 	unacked map[string]int64
 	sent    time.Time // when that chunk was in the log
 
-	reader  *reader
+	reader *reader
+	spare  *reader // reads ahead while the batches of reader are sent
+	ahead  *ahead  // nil: nothing was read ahead
+
 	limit   int // rows to read next; grows while there is a backlog
 	retries backoff
+	sleeper sleeper
 }
 
 // New makes a relay. It does not connect.
@@ -118,7 +129,7 @@ func New(cfg Config) (*Relay, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	return &Relay{cfg: cfg, metrics: newMetrics(cfg.Metrics, cfg.DB), limit: firstLimit}, nil
+	return &Relay{cfg: cfg, metrics: newMetrics(cfg.Metrics, cfg.DB), reader: newReader(cfg), spare: newReader(cfg), limit: firstLimit}, nil
 }
 
 // firstLimit keeps the first chunk small, so that the first record is in the
@@ -132,13 +143,16 @@ const (
 // time only: Run waits and goes on. It returns an error only for a state in
 // which going on would break a promise, such as a restored database.
 func (r *Relay) Run(ctx context.Context) error {
-	defer r.release()
+	defer r.stopAhead()
 	if err := r.untilDone(ctx, "check", r.check); err != nil {
 		return stopped(ctx, err)
 	}
-	r.maintain(ctx)
-	maintenance := time.NewTicker(maintainEvery)
-	defer maintenance.Stop()
+	ctx, cancel := context.WithCancel(ctx)
+	var maintenance sync.WaitGroup
+	maintenance.Go(func() { r.maintain(ctx) })
+	defer maintenance.Wait()
+	defer cancel()
+	defer r.getUp(context.WithoutCancel(ctx))
 	for {
 		started := time.Now()
 		var rows int
@@ -149,11 +163,6 @@ func (r *Relay) Run(ctx context.Context) error {
 		if err != nil {
 			return stopped(ctx, err)
 		}
-		select {
-		case <-maintenance.C:
-			r.maintain(ctx)
-		default:
-		}
 		if err := r.rest(ctx, rows, started); err != nil {
 			return nil
 		}
@@ -163,7 +172,7 @@ func (r *Relay) Run(ctx context.Context) error {
 // Flush publishes what is committed now and returns; services call it when
 // they stop.
 func (r *Relay) Flush(ctx context.Context) error {
-	defer r.release()
+	defer r.stopAhead()
 	for {
 		rows, err := r.cycle(ctx)
 		if err != nil {
@@ -203,69 +212,8 @@ func (r *Relay) untilDone(ctx context.Context, what string, f func(context.Conte
 	}
 }
 
-// rest waits for the next cycle: not at all behind a full chunk, for the rest
-// of the pace under load, else until woken or the idle poll is due.
-func (r *Relay) rest(ctx context.Context, rows int, started time.Time) error {
-	switch {
-	case rows > 0 && r.head != nil && !r.head.last:
-		return ctx.Err()
-	case rows > loaded:
-		return sleep(ctx, r.cfg.Pace-time.Since(started))
-	case rows > 0:
-		r.retries.idle = 0
-		if r.cfg.Wake == nil {
-			return ctx.Err()
-		}
-	}
-	pause := r.retries.nextIdle(r.firstIdle(), r.cfg.IdlePoll)
-	if r.unacked != nil {
-		pause = min(pause, max(ackWithin-time.Since(r.sent), time.Millisecond))
-	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-r.cfg.Wake:
-		r.retries.idle = 0
-		return nil
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// loaded is the number of rows in a chunk from which on the relay paces itself.
-const loaded = 8
-
-// ackWithin is how long the note that a chunk is in the log waits for a next
-// plan to carry it. Under load nearly all do, which saves every second commit.
-const ackWithin = 10 * time.Millisecond
-
-// firstIdle is the first pause at an idle outbox. One who is woken by the
-// writers of its process polls only for those of others.
-func (r *Relay) firstIdle() time.Duration {
-	if r.cfg.Wake != nil {
-		return 10 * time.Millisecond
-	}
-	return time.Millisecond
-}
-
-// release lets go of the prepared statements.
-func (r *Relay) release() {
-	if r.reader != nil {
-		r.reader.close()
-		r.reader = nil
-	}
-}
-
 // cycle publishes one chunk, if there is one, and returns its rows.
 func (r *Relay) cycle(ctx context.Context) (int, error) {
-	if r.reader == nil {
-		var err error
-		if r.reader, err = newReader(ctx, r.cfg); err != nil {
-			return 0, err
-		}
-	}
 	if r.head == nil {
 		head, err := loadHead(ctx, r.cfg.DB)
 		if err != nil {
@@ -299,7 +247,7 @@ func (r *Relay) resend(ctx context.Context) (int, error) {
 
 // publishNext looks for new rows, plans them as the next chunk and sends it.
 func (r *Relay) publishNext(ctx context.Context) (int, error) {
-	found, err := r.reader.after(ctx, r.head, r.limit)
+	found, err := r.look(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -363,6 +311,7 @@ func (r *Relay) publish(ctx context.Context, batches []*broker.Batch) (int, erro
 	if err := failpoint.Hit(ctx, "relay.before_send"); err != nil {
 		return 0, err
 	}
+	r.readAhead(ctx)
 	offsets, err := r.send(ctx, batches)
 	if errors.Is(err, errOvertaken) {
 		r.head = nil

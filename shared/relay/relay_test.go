@@ -13,6 +13,7 @@ import (
 
 	"pavane/shared/broker"
 	"pavane/shared/failpoint"
+	"pavane/shared/postgres"
 	"pavane/shared/relay"
 )
 
@@ -167,6 +168,38 @@ func TestRelay_DiesAtAnyPoint_NextOnePublishesOnce(t *testing.T) {
 	}
 }
 
+// bell is the bell of one relay.
+func (b *bench) bell() *postgres.Bell {
+	b.t.Helper()
+	bell, err := postgres.OpenBell(relay.Pool(b.url), "outbox")
+	must(b.t, err)
+	b.t.Cleanup(func() { bell.Close() })
+	return bell
+}
+
+func TestRelay_WritersOfAnotherProcess_WakeItByTheBell(t *testing.T) {
+	for relays := 1; relays <= 3; relays += 2 {
+		t.Run(fmt.Sprint(relays, " relays"), func(t *testing.T) {
+			b := setup(t)
+			for range relays {
+				b.start(b.relay(nil, func(c *relay.Config) { c.Wake, c.Bell, c.IdlePoll = nil, b.bell(), time.Hour }))
+			}
+			for i := range 60 {
+				b.write(fmt.Sprint("key", i%7), 1+i%2)
+				b.await(i + 1 + (i+1)/2)
+			}
+			held := b.begin() // whoever cannot sleep beside it must look often
+			must(t, b.append(t.Context(), held, "held", 1))
+			for i := range 10 {
+				b.write(fmt.Sprint("key", i%7), 1)
+				b.await(91 + i)
+			}
+			must(t, held.Commit())
+			b.requireExact()
+		})
+	}
+}
+
 // lossy loses the answer to every second produce request.
 type lossy struct {
 	*broker.Client
@@ -294,5 +327,50 @@ func TestRelay_OldRow_IsStampedWithTheTimeOfItsPlan(t *testing.T) {
 		t.Errorf("record is stamped %v, before the test began", first)
 	}
 	must(t, b.relay(nil).Flush(t.Context()))
+	b.requireExact()
+}
+
+// amnesiac answers for one partition that it knows nothing of what came before,
+// and ends its relay when the batch comes again under a new epoch.
+type amnesiac struct {
+	*broker.Client
+	partition int32
+	end       context.CancelFunc
+	asked     bool
+}
+
+func (a *amnesiac) Produce(ctx context.Context, batches []*broker.Batch) []broker.Result {
+	results := make([]broker.Result, len(batches))
+	if a.asked {
+		a.end()
+		results[0].Err = broker.ErrUnavailable
+		return results
+	}
+	for i, b := range batches {
+		if _, p := b.Topic(); p == a.partition {
+			a.asked, results[i] = true, broker.Result{Offset: -1, Err: broker.ErrSequenceGap}
+			continue
+		}
+		results[i] = a.Client.Produce(ctx, batches[i:i+1])[0]
+	}
+	return results
+}
+
+func TestRelay_DiesAfterItBeganAnEpoch_WhatIsInTheLogDoesNotComeAgain(t *testing.T) {
+	b := setup(t)
+	for i := range 12 {
+		b.write(fmt.Sprint("key", i), 2)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	first := &amnesiac{Client: b.client, partition: broker.Partition([]byte("key0"), partitions), end: cancel}
+	if err := b.relay(first).Flush(ctx); err == nil || !first.asked {
+		t.Fatalf("the relay did not die in its new epoch: %v", err)
+	}
+	b.start(b.relay(nil))
+	b.requireExact()
+	for i := range 12 { // every partition goes on
+		b.write(fmt.Sprint("key", i), 1)
+	}
 	b.requireExact()
 }

@@ -83,10 +83,15 @@ func (r *Relay) sendWhole(ctx context.Context, batches []*broker.Batch, offsets 
 // sendOnce sends batches once and stores the offsets of those in the log. retry
 // is the reason for which others must be sent again.
 func (r *Relay) sendOnce(ctx context.Context, batches []*broker.Batch, offsets map[string]int64) (retry, err error) {
-	for i, res := range r.cfg.Publisher.Produce(ctx, batches) {
+	results := r.cfg.Publisher.Produce(ctx, batches)
+	for i, res := range results { // first of all: healing one partition must know of the others
+		if res.Err == nil {
+			offsets[name(batches[i])] = res.Offset
+		}
+	}
+	for i, res := range results {
 		switch {
 		case res.Err == nil:
-			offsets[name(batches[i])] = res.Offset
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case errors.Is(res.Err, broker.ErrRefused):
@@ -136,11 +141,7 @@ func (r *Relay) heal(ctx context.Context, tp string, done map[string]int64, caus
 		return err
 	}
 	var from int64
-	healer, err := newReader(ctx, r.cfg)
-	if err != nil {
-		return err
-	}
-	defer healer.close()
+	healer := newReader(r.cfg) // the batches of the head stay as they are
 	for number := r.head.number; ; number-- {
 		err := r.putBack(ctx, healer, number, tp)
 		if err == nil {
@@ -148,7 +149,7 @@ func (r *Relay) heal(ctx context.Context, tp string, done map[string]int64, caus
 			break
 		}
 		if errors.Is(err, errNoFurther) {
-			return r.newEpoch(ctx, done)
+			return r.newEpoch(ctx, tp, done)
 		}
 		if !errors.Is(err, broker.ErrSequenceGap) {
 			return err
@@ -218,11 +219,11 @@ func (r *Relay) putForward(ctx context.Context, c *chunk, p part, at int, sizes 
 	return nil
 }
 
-func (r *Relay) newEpoch(ctx context.Context, done map[string]int64) error {
+func (r *Relay) newEpoch(ctx context.Context, tp string, done map[string]int64) error {
 	if err := failpoint.Hit(ctx, "relay.before_epoch"); err != nil {
 		return err
 	}
-	renewed, err := r.head.renew(ctx, r.cfg.DB, done)
+	renewed, err := r.head.renew(ctx, r.cfg.DB, tp, done)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"pavane/shared/broker"
 	"pavane/shared/lifecycle"
+	"pavane/shared/postgres"
 	"pavane/shared/react"
 	"pavane/shared/relay"
 )
@@ -88,8 +89,12 @@ func (s *Service) afterTopics(f func(context.Context) error) func(context.Contex
 // relayPart publishes until it is told to stop, and then what is committed by
 // then: the parts that write have stopped before it.
 func (s *Service) relayPart() (lifecycle.Part, error) {
+	var err error
+	if s.bell, err = postgres.OpenBell(s.relayPool(), "outbox"); err != nil {
+		return lifecycle.Part{}, err
+	}
 	r, err := relay.New(relay.Config{
-		DB: s.relayDB, Publisher: s.broker, Wake: s.outbox.Wake(), Partitions: s.cfg.Partitions,
+		DB: s.relayDB, Publisher: s.broker, Wake: s.outbox.Wake(), Bell: s.bell, Partitions: s.cfg.Partitions,
 		Logger: s.logger, Metrics: s.metrics,
 	})
 	if err != nil {

@@ -56,6 +56,7 @@ type Service struct {
 	metrics   *prometheus.Registry
 	db        *postgres.DB // nil without a database
 	relayDB   *postgres.DB
+	bell      *postgres.Bell // nil without a relay
 	outbox    *outbox.Outbox
 	broker    *broker.Client
 	http      *httpapi.Server
@@ -232,6 +233,9 @@ func (s *Service) runSetup(ctx context.Context) error {
 
 // close gives back what Open took. The parts have stopped.
 func (s *Service) close() {
+	if s.bell != nil {
+		s.bell.Close() //nolint:errcheck // as below
+	}
 	for _, db := range []*postgres.DB{s.relayDB, s.db} {
 		if db != nil {
 			db.Close() //nolint:errcheck // nothing is left to be done on it

@@ -80,10 +80,7 @@ func (s *Service) openDatabase(ctx context.Context) error {
 	if s.db, err = postgres.Open(servicePool(s.cfg.Database, s.spec.Name)); err != nil {
 		return err
 	}
-	pool := relay.Pool(s.cfg.Database)
-	pool.Name = s.spec.Name + "-relay"
-	s.relayDB, err = postgres.Open(pool)
-	if err != nil {
+	if s.relayDB, err = postgres.Open(s.relayPool()); err != nil {
 		return err
 	}
 	room, err := s.openWaitingRoom(ctx)
@@ -101,6 +98,12 @@ func (s *Service) openDatabase(ctx context.Context) error {
 	}
 	s.outbox, err = outbox.New(outbox.Config{Source: s.source(), Topics: s.spec.Topics})
 	return err
+}
+
+func (s *Service) relayPool() postgres.Config {
+	pool := relay.Pool(s.cfg.Database)
+	pool.Name = s.spec.Name + "-relay"
+	return pool
 }
 
 func (s *Service) migrate(ctx context.Context) error {

@@ -1,0 +1,80 @@
+package relay_test
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"pavane/internal/await"
+	"pavane/shared/relay"
+)
+
+// heard tells a channel of each warning about the maintenance.
+type heard struct {
+	slog.Handler
+	warnings chan<- struct{}
+}
+
+func (heard) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h heard) Handle(_ context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, "maintenance") {
+		select {
+		case h.warnings <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+// oldPartitions counts the outbox's partitions before the year 2021.
+func (b *bench) oldPartitions() (n int) {
+	b.t.Helper()
+	must(b.t, b.db.SQL().QueryRowContext(b.t.Context(),
+		`select count(*) from pg_inherits where inhparent = 'outbox'::regclass and inhrelid::regclass::text < 'outbox_2021'`).Scan(&n))
+	return n
+}
+
+func TestRelay_OldPartitionInUse_IsDroppedLaterAndStallsNobody(t *testing.T) {
+	b := setup(t)
+	b.exec(`create table outbox_20200101 partition of outbox for values from ('2020-01-01') to ('2020-01-02')`)
+	b.exec(`create table outbox_20200102 partition of outbox for values from ('2020-01-02') to ('2020-01-03')`)
+	// Somebody writes and somebody reads, and neither ends.
+	writer, reader := b.begin(), b.begin()
+	must(t, b.append(t.Context(), writer, "held", 1))
+	var rows int
+	must(t, reader.GetContext(t.Context(), &rows, `select count(*) from outbox`))
+	tried := make(chan struct{}, 100)
+	b.start(b.relay(nil, func(c *relay.Config) {
+		c.Maintain, c.Logger = time.Millisecond, slog.New(heard{slog.DiscardHandler, tried})
+	}))
+	for len(tried) < 5 {
+		begin := time.Now()
+		b.write("key", 1)
+		if waited := time.Since(begin); waited > time.Second {
+			t.Fatalf("while old partitions could not be dropped, a writer waited %v", waited)
+		}
+	}
+	if got := b.oldPartitions(); got != 2 {
+		t.Errorf("%d old partitions are left under a reader, want 2", got)
+	}
+	must(t, reader.Rollback())
+	must(t, writer.Commit())
+	await.True(t, 30*time.Second, "the old partitions are dropped", func() bool { return b.oldPartitions() == 0 })
+	b.requireExact()
+}
+
+func TestRelay_TransactionHeldOpen_ComingPartitionsAreMade(t *testing.T) {
+	b := setup(t)
+	writer := b.begin()
+	must(t, b.append(t.Context(), writer, "held", 1))
+	b.exec(`select outbox_extend(9)`)
+	must(t, writer.Commit())
+	var rows int
+	must(t, b.db.SQL().QueryRowContext(t.Context(), `select count(*) from pg_inherits where inhparent = 'outbox'::regclass`).Scan(&rows))
+	if rows != 11 {
+		t.Errorf("the outbox has %d partitions, want 10 days and the default", rows)
+	}
+}
