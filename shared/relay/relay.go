@@ -25,6 +25,8 @@ type Publisher interface {
 	InitProducer(ctx context.Context) (broker.Producer, error)
 	// Produce sends sealed batches and returns a result for each.
 	Produce(ctx context.Context, batches []*broker.Batch) []broker.Result
+	// Offsets tells where the logs of topics begin and end.
+	Offsets(ctx context.Context, topics ...string) (map[string][]broker.Range, error)
 }
 
 // Pool returns how to open the pool of a relay on the database at url: three
@@ -108,6 +110,8 @@ type Relay struct {
 	unacked map[string]int64
 	sent    time.Time // when that chunk was in the log
 
+	verified time.Time // when the log was last compared with the journal
+
 	reader  *reader
 	limit   int // rows to read next; grows while there is a backlog
 	retries backoff
@@ -139,10 +143,14 @@ func (r *Relay) Run(ctx context.Context) error {
 	r.maintain(ctx)
 	maintenance := time.NewTicker(maintainEvery)
 	defer maintenance.Stop()
+	r.verified = time.Now() // what is sent is compared as it goes
 	for {
 		started := time.Now()
 		var rows int
 		err := r.untilDone(ctx, "publish", func(ctx context.Context) (err error) {
+			if err := r.verify(ctx); err != nil {
+				return err
+			}
 			rows, err = r.cycle(ctx)
 			return err
 		})
@@ -374,7 +382,7 @@ func (r *Relay) publish(ctx context.Context, batches []*broker.Batch) (int, erro
 	if err := failpoint.Hit(ctx, "relay.after_ack"); err != nil {
 		return 0, err
 	}
-	r.unacked, r.sent = offsets, time.Now()
+	r.unacked, r.head.offsets, r.sent = offsets, offsets, time.Now()
 	for _, n := range r.head.counts { // parked rows are not among them
 		r.metrics.published.Add(float64(n))
 	}

@@ -54,6 +54,7 @@ func (r *Relay) sendWhole(ctx context.Context, batches []*broker.Batch, offsets 
 		for _, b := range batches {
 			_, sent := offsets[name(b)]
 			if _, inPieces := r.head.progress[name(b)]; !sent && !inPieces {
+				b.After(r.head.floor(name(b), 0))
 				b.Seal(r.head.producer, r.head.first[name(b)])
 				todo = append(todo, b)
 			}
@@ -126,10 +127,10 @@ func (r *Relay) stillOurs(ctx context.Context) error {
 }
 
 // heal puts back records that the broker acknowledged and lost (a log cut off
-// by a crash): it steps back through the journal until the broker recognises or
-// takes a batch of this partition, then forward again to the head. Where
-// nothing is recognised, the head goes on under a new epoch from 0, and the
-// consumers' inboxes absorb what comes twice.
+// by a crash): it steps back through the journal until the log reaches a batch
+// of this partition and the broker recognises or takes it, then forward again to
+// the head. Where nothing is recognised, the head goes on under a new epoch from
+// 0, and the consumers' inboxes absorb what comes twice.
 func (r *Relay) heal(ctx context.Context, tp string, done map[string]int64, cause error) error {
 	r.cfg.Logger.Warn("the log lacks records that were acknowledged; putting them back from the outbox", "partition", tp, "cause", cause.Error())
 	var from int64
@@ -161,7 +162,7 @@ func (r *Relay) heal(ctx context.Context, tp string, done map[string]int64, caus
 }
 
 var (
-	errNoFurther = errors.New("the journal goes back no further under this producer epoch")
+	errNoFurther = errors.New("the journal goes back no further")
 	// errNothing: a chunk without records of the partition; look further back.
 	errNothing = fmt.Errorf("%w: the chunk has no record of this partition", broker.ErrSequenceGap)
 )
@@ -173,10 +174,10 @@ func (r *Relay) putBack(ctx context.Context, rd *reader, number int64, tp string
 	if err != nil {
 		return err
 	}
-	if c.number == 0 || c.producer != r.head.producer {
+	if c.number == 0 {
 		return errNoFurther
 	}
-	sizes := c.pieces(tp, number == r.head.number)
+	sizes := c.pieces(tp, !c.acked)
 	if len(sizes) == 0 {
 		return errNothing
 	}
@@ -193,6 +194,9 @@ func (r *Relay) putBack(ctx context.Context, rd *reader, number int64, tp string
 		at -= sizes[i]
 		if gap = r.produce(ctx, c, set.part, at, sizes[i]).Err; gap == nil {
 			return r.putForward(ctx, c, set.part, at+sizes[i], sizes[i+1:])
+		}
+		if errors.Is(gap, broker.ErrFenced) && c.producer != r.head.producer {
+			return errNoFurther // the log has records of a later epoch
 		}
 		if !errors.Is(gap, broker.ErrSequenceGap) {
 			return gap
