@@ -250,7 +250,9 @@ func askCoordinator(ctx context.Context, client *kgo.Client, addr string) error 
 // Addr returns the server's host:port. It stays the same through Restart.
 func (k *Kafka) Addr() string { return net.JoinHostPort(loopback, strconv.Itoa(k.port)) }
 
-func (k *Kafka) controllerAddr() string { return net.JoinHostPort(loopback, strconv.Itoa(k.controller)) }
+func (k *Kafka) controllerAddr() string {
+	return net.JoinHostPort(loopback, strconv.Itoa(k.controller))
+}
 
 // Restart starts the server again on the same directory and port and returns when it takes requests. A server that still
 // runs is shut down first.

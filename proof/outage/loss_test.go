@@ -40,12 +40,16 @@ func losses() []loss {
 		{name: "every partition in mid-batch", cuts: every(func(rng *rand.Rand) cut { return cut{batches: rng.IntN(10), torn: true} })},
 		{name: "everything of half of the partitions", cuts: half(func(*rand.Rand) cut { return cut{all: true} })},
 		{name: "the last batches, read by all, and nothing is written after", cuts: every(some), quiet: true},
-		{name: "everything of half of the partitions, read by all, and nothing is written after",
-			cuts: half(func(*rand.Rand) cut { return cut{all: true} }), quiet: true},
+		{
+			name: "everything of half of the partitions, read by all, and nothing is written after",
+			cuts: half(func(*rand.Rand) cut { return cut{all: true} }), quiet: true,
+		},
 		{name: "everything", cuts: every(func(*rand.Rand) cut { return cut{all: true} })},
 		{name: "half of the partitions in mid-batch", cuts: half(func(rng *rand.Rand) cut { return cut{batches: rng.IntN(40), torn: true} })},
-		{name: "the last batch of half of the partitions, read by all, and nothing is written after",
-			cuts: half(func(*rand.Rand) cut { return cut{batches: 1} }), quiet: true},
+		{
+			name: "the last batch of half of the partitions, read by all, and nothing is written after",
+			cuts: half(func(*rand.Rand) cut { return cut{batches: 1} }), quiet: true,
+		},
 	}
 }
 
