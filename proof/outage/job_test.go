@@ -115,7 +115,7 @@ func (j job) consume(ctx context.Context, client *broker.Client, metrics *promet
 		return err
 	}
 	defer db.Close()
-	out, err := outbox.New(ctx, db, outbox.Config{Source: "/reader", Topics: topics()})
+	out, err := outbox.New(outbox.Config{Source: "/reader", Topics: topics()})
 	if err != nil {
 		return err
 	}

@@ -73,7 +73,7 @@ create index on effect (token)`)
 	must(t, client.EnsureTopics(t.Context(), []broker.Topic{{
 		Name: topic, Partitions: partitions, ReplicationFactor: replicas, Configs: map[string]string{"segment.bytes": "1048576"},
 	}}))
-	out, err := outbox.New(t.Context(), p.writer, outbox.Config{Source: "/writer", Topics: topics()})
+	out, err := outbox.New(outbox.Config{Source: "/writer", Topics: topics()})
 	must(t, err)
 	p.load = &load{db: p.writer, out: out, books: map[string]written{}}
 	for range 2 {
