@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -76,4 +79,26 @@ func (s seat) heap() string {
 		return "320m"
 	}
 	return "512m"
+}
+
+// InSync tells whether every partition that the node knows of has a leader and all its replicas in sync.
+func (k *Kafka) InSync(ctx context.Context) (bool, error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(k.Addr()), kgo.RetryTimeout(time.Second))
+	if err != nil {
+		return false, err
+	}
+	defer client.Close()
+	req := kmsg.NewPtrMetadataRequest() // of all topics
+	resp, err := req.RequestWith(ctx, client)
+	if err != nil {
+		return false, fmt.Errorf("ask %s for its partitions: %w", k.Addr(), err)
+	}
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			if p.Leader < 0 || len(p.ISR) < len(p.Replicas) {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
 }

@@ -33,23 +33,19 @@ func losses() []loss {
 			return cuts
 		}
 	}
+	all := func(*rand.Rand) cut { return cut{all: true} }
+	last := func(*rand.Rand) cut { return cut{batches: 1} }
 	return []loss{
-		{name: "the last batches of every partition", cuts: every(some)},
-		{name: "the last batches of half of the partitions", cuts: half(some)},
-		{name: "the last batch of every partition", cuts: every(func(*rand.Rand) cut { return cut{batches: 1} })},
+		{name: "everything of half of the partitions", cuts: half(all)},
+		{name: "the last batches of every partition, read by all, and nothing is written after", cuts: every(some), quiet: true},
 		{name: "every partition in mid-batch", cuts: every(func(rng *rand.Rand) cut { return cut{batches: rng.IntN(10), torn: true} })},
-		{name: "everything of half of the partitions", cuts: half(func(*rand.Rand) cut { return cut{all: true} })},
-		{name: "the last batches, read by all, and nothing is written after", cuts: every(some), quiet: true},
-		{
-			name: "everything of half of the partitions, read by all, and nothing is written after",
-			cuts: half(func(*rand.Rand) cut { return cut{all: true} }), quiet: true,
-		},
-		{name: "everything", cuts: every(func(*rand.Rand) cut { return cut{all: true} })},
+		{name: "everything of half of the partitions, read by all, and nothing is written after", cuts: half(all), quiet: true},
+		{name: "everything", cuts: every(all)},
+		{name: "the last batches of every partition", cuts: every(some)},
+		{name: "the last batch of every partition", cuts: every(last)},
+		{name: "the last batches of half of the partitions", cuts: half(some)},
 		{name: "half of the partitions in mid-batch", cuts: half(func(rng *rand.Rand) cut { return cut{batches: rng.IntN(40), torn: true} })},
-		{
-			name: "the last batch of half of the partitions, read by all, and nothing is written after",
-			cuts: half(func(*rand.Rand) cut { return cut{batches: 1} }), quiet: true,
-		},
+		{name: "the last batch of half of the partitions, read by all, and nothing is written after", cuts: half(last), quiet: true},
 	}
 }
 
