@@ -16,21 +16,16 @@ const verifyEvery = 5 * time.Second
 // verify heals, when it is due, the partitions whose log ends before what the
 // journal holds as acknowledged. A chunk on its way finds out by itself.
 func (r *Relay) verify(ctx context.Context) error {
-	if time.Since(r.verified) < verifyEvery {
+	if r.head == nil || time.Since(r.verified) < verifyEvery {
 		return nil
 	}
 	if err := r.ackNow(ctx); err != nil {
 		return err
 	}
-	head, err := loadHead(ctx, r.cfg.DB)
-	if err != nil {
-		return err
-	}
-	r.head = head
-	if !head.acked {
+	if !r.head.acked {
 		return nil
 	}
-	want := head.endsAfter()
+	want := r.head.endsAfter()
 	found, err := r.logEnds(ctx, want)
 	if err != nil {
 		return err
