@@ -131,6 +131,7 @@ func (p *pipeline) awaitWhole() time.Duration {
 	defer func() {
 		if p.t.Failed() {
 			p.t.Logf("outbox %d rows, log %d records, %d effects", rows, records, effects)
+			p.compareBooks(p.outbox()) // what is wrong there explains the rest
 		}
 	}()
 	await.True(p.t, patience, "log and effects hold what the outbox holds", func() bool {
