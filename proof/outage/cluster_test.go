@@ -18,7 +18,7 @@ func TestCluster_BrokersGoAndComeUnderLoad_NothingIsLostOrTwice(t *testing.T) {
 	for _, k := range cluster {
 		brokers = append(brokers, k.Addr())
 	}
-	p := startPipeline(t, brokers, 3)
+	p := startPipeline(t, brokers, 3, gentle())
 	rng := rand.New(rand.NewPCG(3, 0))
 	for i := range n {
 		<-moment(rng)

@@ -29,7 +29,7 @@ func moment(rng *rand.Rand) <-chan time.Time {
 func TestKafka_KilledUnderLoad_NothingIsLostOrTwice(t *testing.T) {
 	n := needKafka(t, 10)
 	k := startKafka(t, 1)[0]
-	p := startPipeline(t, []string{k.Addr()}, 1)
+	p := startPipeline(t, []string{k.Addr()}, 1, gentle())
 	rng := rand.New(rand.NewPCG(10, 0))
 	for i := range n {
 		<-moment(rng)

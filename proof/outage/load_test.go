@@ -16,11 +16,17 @@ import (
 	"pavane/shared/postgres"
 )
 
-const (
-	writers   = 4
-	keys      = 40
-	writeTick = 30 * time.Millisecond // of each writer
-)
+const keys = 40
+
+// pressure is how hard is written. What a broker's fault leaves behind has to be caught up with, so there it is gentle;
+// a crash of Postgres is to meet transactions of which some are just being committed.
+type pressure struct {
+	writers int
+	tick    time.Duration // of each writer
+}
+
+func gentle() pressure { return pressure{4, 30 * time.Millisecond} }
+func steady() pressure { return pressure{8, 8 * time.Millisecond} }
 
 // outcome is what a writer was told of its transaction.
 type outcome string
@@ -41,6 +47,7 @@ type written struct {
 
 // load is the writers and their own books: what the database says later is compared with these.
 type load struct {
+	pressure
 	db     *postgres.DB
 	out    *outbox.Outbox
 	cancel context.CancelFunc
@@ -56,7 +63,7 @@ func (l *load) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	l.cancel = cancel
 	begun := l.sum(committed) + l.sum(unknown) + l.sum(failed)
-	for w := range writers {
+	for w := range l.writers {
 		l.wg.Go(func() { l.write(ctx, w, begun) })
 	}
 }
@@ -69,7 +76,7 @@ func (l *load) stop() {
 
 func (l *load) write(ctx context.Context, w, begun int) {
 	rng := rand.New(rand.NewPCG(uint64(w), uint64(begun)))
-	tick := time.NewTicker(writeTick)
+	tick := time.NewTicker(l.tick)
 	defer tick.Stop()
 	for n := 0; ctx.Err() == nil; n++ {
 		token := fmt.Sprintf("%d-%d-%d", begun, w, n)

@@ -54,7 +54,7 @@ func losses() []loss {
 func TestKafka_LosesAcknowledgedRecords_LogIsHealedFromTheOutbox(t *testing.T) {
 	n := needKafka(t, 10)
 	k := startKafka(t, 1)[0]
-	p := startPipeline(t, []string{k.Addr()}, 1)
+	p := startPipeline(t, []string{k.Addr()}, 1, gentle())
 	rng := rand.New(rand.NewPCG(45, 0))
 	for i := range n {
 		l := losses()[i%len(losses())]

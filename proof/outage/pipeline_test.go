@@ -59,7 +59,7 @@ func startKafka(t *testing.T, nodes int) []*devstack.Kafka {
 }
 
 // startPipeline starts it with two relay processes and one consumer process, and waits until an event has come through.
-func startPipeline(t *testing.T, brokers []string, replicas int) *pipeline {
+func startPipeline(t *testing.T, brokers []string, replicas int, pressure pressure) *pipeline {
 	t.Helper()
 	p := &pipeline{t: t, postgres: startPostgres(t)}
 	p.writer = p.database("writer", `create table counter (key text primary key, version bigint not null)`)
@@ -75,7 +75,7 @@ create index on effect (token)`)
 	}}))
 	out, err := outbox.New(outbox.Config{Source: "/writer", Topics: topics()})
 	must(t, err)
-	p.load = &load{db: p.writer, out: out, books: map[string]written{}}
+	p.load = &load{pressure: pressure, db: p.writer, out: out, books: map[string]written{}}
 	for range 2 {
 		p.relays = append(p.relays, startJob(t, job{Role: "relay", Database: p.postgres.URL("writer"), Brokers: brokers}))
 	}

@@ -20,7 +20,7 @@ func TestPostgres_CrashesUnderLoad_NothingIsLostOrTwice(t *testing.T) {
 	} else {
 		brokers = []string{startKafka(t, 1)[0].Addr()}
 	}
-	p := startPipeline(t, brokers, 1)
+	p := startPipeline(t, brokers, 1, steady())
 	rng := rand.New(rand.NewPCG(30, 0))
 	for i := range n {
 		<-time.After(time.Duration(100+rng.IntN(400)) * time.Millisecond) // a moment of the load
