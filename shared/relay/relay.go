@@ -100,8 +100,9 @@ func set[T comparable](v *T, fallback T) {
 // Relay publishes one outbox. Any number of them may run on it, in one process
 // or in many.
 type Relay struct {
-	cfg     Config
-	metrics *metrics
+	cfg      Config
+	metrics  *metrics
+	verified time.Time // when the log was last compared with the journal; zero before the first look
 
 	// What this relay knows of the journal's head. nil means: look again.
 	head *chunk
@@ -109,8 +110,6 @@ type Relay struct {
 	// does not say so yet; they go there with the next plan.
 	unacked map[string]int64
 	sent    time.Time // when that chunk was in the log
-
-	verified time.Time // when the log was last compared with the journal
 
 	reader  *reader
 	limit   int // rows to read next; grows while there is a backlog
@@ -143,7 +142,6 @@ func (r *Relay) Run(ctx context.Context) error {
 	r.maintain(ctx)
 	maintenance := time.NewTicker(maintainEvery)
 	defer maintenance.Stop()
-	r.verified = time.Now() // what is sent is compared as it goes
 	for {
 		started := time.Now()
 		var rows int

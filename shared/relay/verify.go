@@ -16,6 +16,9 @@ const verifyEvery = 5 * time.Second
 // verify heals, when it is due, the partitions whose log ends before what the
 // journal holds as acknowledged. A chunk on its way finds out by itself.
 func (r *Relay) verify(ctx context.Context) error {
+	if r.verified.IsZero() {
+		r.verified = time.Now() // not at the start: what is sent is compared as it goes
+	}
 	if r.head == nil || time.Since(r.verified) < verifyEvery {
 		return nil
 	}
