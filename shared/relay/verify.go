@@ -68,3 +68,8 @@ func (r *Relay) logEnds(ctx context.Context, of map[string]int64) (map[string]in
 	}
 	return ends, nil
 }
+
+func (r *Relay) logEnd(ctx context.Context, tp string) (int64, error) {
+	ends, err := r.logEnds(ctx, map[string]int64{tp: 0})
+	return ends[tp], err
+}

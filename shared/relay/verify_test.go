@@ -1,8 +1,10 @@
 package relay_test
 
 import (
+	"context"
 	"net"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 
 	"pavane/internal/await"
 	"pavane/internal/devstack"
+	"pavane/shared/broker"
 	"pavane/shared/relay"
 )
 
@@ -51,18 +54,18 @@ func (b *bench) again() {
 func TestRelay_BrokerComesBackEmpty_NextRowsBringTheLostOnesAlong(t *testing.T) {
 	t.Parallel()
 	const topic = "lost"
-	broker := emptyBroker(t, topic, 0)
-	b := setupOn(t, broker.Addr(), topic)
+	server := emptyBroker(t, topic, 0)
+	b := setupOn(t, server.Addr(), topic)
 	for range 5 {
 		b.write("a", 3)
 		b.write("b", 2)
 		must(t, b.relay(nil).Flush(t.Context()))
 	}
 	b.requireExact()
-	broker.Close()
-	port := portOf(t, broker.Addr())
-	if again := emptyBroker(t, topic, port); again.Addr() != broker.Addr() {
-		t.Fatalf("the broker came back at %s instead of %s", again.Addr(), broker.Addr())
+	server.Close()
+	port := portOf(t, server.Addr())
+	if again := emptyBroker(t, topic, port); again.Addr() != server.Addr() {
+		t.Fatalf("the broker came back at %s instead of %s", again.Addr(), server.Addr())
 	}
 	b.write("a", 1)
 	b.write("b", 1)
@@ -74,8 +77,8 @@ func TestRelay_BrokerComesBackEmpty_NextRowsBringTheLostOnesAlong(t *testing.T) 
 func TestRelay_BrokerComesBackEmptyAndNothingIsWritten_IsHealedAndCounted(t *testing.T) {
 	t.Parallel()
 	const topic = "lost"
-	broker := emptyBroker(t, topic, 0)
-	b := setupOn(t, broker.Addr(), topic)
+	server := emptyBroker(t, topic, 0)
+	b := setupOn(t, server.Addr(), topic)
 	metrics := prometheus.NewRegistry()
 	b.start(b.relay(nil, func(c *relay.Config) { c.ChunkRows, c.Metrics = 7, metrics }))
 	for range 20 {
@@ -83,8 +86,8 @@ func TestRelay_BrokerComesBackEmptyAndNothingIsWritten_IsHealedAndCounted(t *tes
 		b.write("b", 2)
 	}
 	b.requireExact()
-	broker.Close()
-	emptyBroker(t, topic, portOf(t, broker.Addr()))
+	server.Close()
+	emptyBroker(t, topic, portOf(t, server.Addr()))
 	b.again()
 	if n := counted(t, metrics, "pavane_relay_healed_total"); n == 0 {
 		t.Error("the relay did not count what it healed")
@@ -102,4 +105,50 @@ func counted(t *testing.T, metrics *prometheus.Registry, name string) float64 {
 	}
 	t.Fatalf("no metric %s", name)
 	return 0
+}
+
+// crossing answers as a broker does while another relay puts records back: the
+// log grows, and every batch is one that it does not remember. After some
+// answers all is in the log.
+type crossing struct {
+	relay.Publisher
+	answers atomic.Int64
+}
+
+func (c *crossing) Produce(ctx context.Context, batches []*broker.Batch) []broker.Result {
+	if c.answers.Add(-1) < 0 {
+		return c.Publisher.Produce(ctx, batches)
+	}
+	results := make([]broker.Result, len(batches))
+	for i := range results {
+		results[i] = broker.Result{Offset: -1, Err: broker.ErrSequenceGap}
+	}
+	return results
+}
+
+func (c *crossing) Offsets(ctx context.Context, topics ...string) (map[string][]broker.Range, error) {
+	ranges, err := c.Publisher.Offsets(ctx, topics...)
+	for _, of := range ranges {
+		for i := range of {
+			of[i].End += 1000 - c.answers.Add(-1)
+		}
+	}
+	return ranges, err
+}
+
+func TestHeal_AnotherRelayPutsBackAtOnce_BeginsNoNewEpoch(t *testing.T) {
+	b := setup(t)
+	for range 3 {
+		b.write("a", 1)
+		must(t, b.relay(nil).Flush(t.Context()))
+	}
+	b.write("a", 1)
+	metrics := prometheus.NewRegistry()
+	publisher := &crossing{Publisher: b.client}
+	publisher.answers.Store(40)
+	b.start(b.relay(publisher, func(c *relay.Config) { c.Metrics = metrics }))
+	b.requireExact()
+	if n := counted(t, metrics, "pavane_relay_epochs_total"); n != 0 {
+		t.Errorf("%v new epochs; the other relay's records would now be refused", n)
+	}
 }
