@@ -166,9 +166,11 @@ func (c *chunk) insert(ctx context.Context, db *postgres.DB, before *chunk, offs
 	if err != nil {
 		return false, err
 	}
-	ends, err := json.Marshal(c.ends)
-	if err != nil {
-		return false, err
+	ends := []byte(`{}`)
+	if c.ends != nil {
+		if ends, err = json.Marshal(c.ends); err != nil {
+			return false, err
+		}
 	}
 	var acked []byte
 	if offsets != nil {
