@@ -2,9 +2,7 @@ package devstack
 
 import (
 	"context"
-	"crypto/rand"
 	_ "embed"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"maps"
@@ -15,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -25,8 +22,6 @@ import (
 )
 
 const (
-	// kafkaHeap is the server's heap; one node uses about 370 MB in all.
-	kafkaHeap = "512m"
 	// oldestJava is the lowest major version of Java that Kafka 4 runs on.
 	oldestJava = 17
 	// readyPoll is the pause between two questions to a starting server.
@@ -51,32 +46,31 @@ type KafkaConfig struct {
 	Progress func(string)
 }
 
-// Kafka is a running single-node Apache Kafka (KRaft, no ZooKeeper), a direct child of this process. Its methods
-// may be called from several goroutines, one at a time for Stop, Kill and Restart.
+// Kafka is a running node of Apache Kafka (KRaft, no ZooKeeper), a direct child of this process: alone, or one of a
+// cluster. Its methods may be called from several goroutines, one at a time for Stop, Kill and Restart.
 type Kafka struct {
+	server
 	cfg        KafkaConfig
 	jars       string
-	dir        *workDir
 	port       int
 	controller int
-
-	mu   sync.Mutex // guards proc
-	proc *process
+	seat       seat
 }
 
-// StartKafka starts a server and returns when it takes requests, which takes some seconds; the first time for a
+// StartKafka starts a single node and returns when it takes requests, which takes some seconds; the first time for a
 // user it fetches the jars with Maven. It ends a server that a crashed starter left in the directory. It fails without
 // Java 17 and Maven, when another live process uses the directory, or when ctx ends first.
 func StartKafka(ctx context.Context, cfg KafkaConfig) (*Kafka, error) {
-	k := &Kafka{cfg: cfg}
-	if err := k.start(ctx); err != nil {
-		return nil, fmt.Errorf("start Kafka: %w", errors.Join(err, k.dir.release()))
+	nodes, err := StartKafkaCluster(ctx, cfg, 1)
+	if err != nil {
+		return nil, err
 	}
-	return k, nil
+	return nodes[0], nil
 }
 
-// start goes through the steps; what it has taken before a fault is given back by the caller.
-func (k *Kafka) start(ctx context.Context) (err error) {
+// prepare takes what a node needs before it is known who else is in the cluster. What it has taken before a fault is
+// given back by the caller.
+func (k *Kafka) prepare(ctx context.Context) (err error) {
 	cache := k.cfg.CacheDir
 	if cache == "" {
 		cache = CacheDir()
@@ -90,9 +84,12 @@ func (k *Kafka) start(ctx context.Context) (err error) {
 	if k.port, err = FreePort(k.cfg.Port); err != nil {
 		return err
 	}
-	if k.controller, err = FreePort(0); err != nil {
-		return err
-	}
+	k.controller, err = FreePort(0)
+	return err
+}
+
+// start brings a prepared node up.
+func (k *Kafka) start(ctx context.Context) error {
 	if err := k.configure(); err != nil {
 		return err
 	}
@@ -104,14 +101,15 @@ func (k *Kafka) start(ctx context.Context) (err error) {
 
 func (k *Kafka) file(name string) string { return filepath.Join(k.dir.path, name) }
 
-// settings are the server's properties: one node that is broker and controller, quick to notice a dead member and
-// to come back after a crash, internal topics with one replica.
+// settings are the server's properties: a node that is broker and controller, quick to notice a dead member and to come
+// back after a crash, internal topics with as many replicas as the cluster can bear.
 func (k *Kafka) settings() map[string]string {
-	broker, controller := k.Addr(), net.JoinHostPort(loopback, strconv.Itoa(k.controller))
+	broker, controller := k.Addr(), k.controllerAddr()
+	replicas, inSync := k.seat.replication()
 	s := map[string]string{
 		"process.roles":                                    "broker,controller",
-		"node.id":                                          "1",
-		"controller.quorum.voters":                         "1@" + controller,
+		"node.id":                                          strconv.Itoa(k.seat.id),
+		"controller.quorum.voters":                         k.seat.voters,
 		"listeners":                                        "PLAINTEXT://" + broker + ",CONTROLLER://" + controller,
 		"advertised.listeners":                             "PLAINTEXT://" + broker,
 		"controller.listener.names":                        "CONTROLLER",
@@ -123,13 +121,15 @@ func (k *Kafka) settings() map[string]string {
 		"broker.session.timeout.ms":                        "3000",
 		"broker.heartbeat.interval.ms":                     "500",
 		"offsets.topic.num.partitions":                     "4",
-		"offsets.topic.replication.factor":                 "1",
+		"default.replication.factor":                       replicas,
+		"min.insync.replicas":                              inSync,
+		"offsets.topic.replication.factor":                 replicas,
 		"transaction.state.log.num.partitions":             "4",
-		"transaction.state.log.replication.factor":         "1",
-		"transaction.state.log.min.isr":                    "1",
+		"transaction.state.log.replication.factor":         replicas,
+		"transaction.state.log.min.isr":                    inSync,
 		"share.coordinator.state.topic.num.partitions":     "1",
-		"share.coordinator.state.topic.replication.factor": "1",
-		"share.coordinator.state.topic.min.isr":            "1",
+		"share.coordinator.state.topic.replication.factor": replicas,
+		"share.coordinator.state.topic.min.isr":            inSync,
 	}
 	maps.Copy(s, k.cfg.Settings)
 	return s
@@ -157,16 +157,14 @@ func (k *Kafka) java(options []string, main string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// format makes an empty log directory with a fresh cluster id, once.
+// format makes an empty log directory with the cluster's id, once.
 func (k *Kafka) format(ctx context.Context) error {
 	if _, err := os.Stat(k.file("data/meta.properties")); err == nil {
 		return nil
 	}
-	id := make([]byte, 16)
-	_, _ = rand.Read(id) // never fails, see its documentation
 	report(k.cfg.Progress, "formatting Kafka's log directory in %s", k.dir.path)
 	cmd := k.java([]string{"-XX:TieredStopAtLevel=1", "-Xmx128m"}, "kafka.tools.StorageTool",
-		"format", "--ignore-formatted", "-t", base64.RawURLEncoding.EncodeToString(id), "-c", k.file("server.properties"))
+		"format", "--ignore-formatted", "-t", k.seat.cluster, "-c", k.file("server.properties"))
 	return wrap(runOut(ctx, cmd, nil), "format Kafka's log directory")
 }
 
@@ -182,7 +180,7 @@ func (k *Kafka) launch(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look at log: %w", err)
 	}
-	cmd := k.java([]string{"-Xms128m", "-Xmx" + kafkaHeap, "-XX:+UseSerialGC"}, "kafka.Kafka", k.file("server.properties"))
+	cmd := k.java([]string{"-Xms128m", "-Xmx" + k.seat.heap(), "-XX:+UseSerialGC"}, "kafka.Kafka", k.file("server.properties"))
 	cmd.Stdout, cmd.Stderr = log, log
 	proc, err := startProcess(cmd, nil, syscall.SIGKILL)
 	if err != nil {
@@ -192,9 +190,7 @@ func (k *Kafka) launch(ctx context.Context) error {
 		proc.kill()
 		return fmt.Errorf("%w: %s", err, tail(k.file("kafka.log"), info.Size()))
 	}
-	k.mu.Lock()
-	k.proc = proc
-	k.mu.Unlock()
+	k.runs(proc)
 	return nil
 }
 
@@ -254,30 +250,14 @@ func askCoordinator(ctx context.Context, client *kgo.Client, addr string) error 
 // Addr returns the server's host:port. It stays the same through Restart.
 func (k *Kafka) Addr() string { return net.JoinHostPort(loopback, strconv.Itoa(k.port)) }
 
-// Dir returns where the server's files are.
-func (k *Kafka) Dir() string { return k.dir.path }
-
-// Pid returns the process id of the server.
-func (k *Kafka) Pid() int {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.proc.pid()
-}
-
-// Kill ends the server as a crash does (SIGKILL). Restart brings it back.
-func (k *Kafka) Kill() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.proc.kill()
+func (k *Kafka) controllerAddr() string {
+	return net.JoinHostPort(loopback, strconv.Itoa(k.controller))
 }
 
 // Restart starts the server again on the same directory and port and returns when it takes requests. A server that still
 // runs is shut down first.
 func (k *Kafka) Restart(ctx context.Context) error {
-	k.mu.Lock()
-	proc := k.proc
-	k.mu.Unlock()
-	if err := proc.stop(ctx, syscall.SIGTERM); err != nil {
+	if err := k.process().stop(ctx, syscall.SIGTERM); err != nil {
 		return fmt.Errorf("restart Kafka: %w", err)
 	}
 	return wrap(k.launch(ctx), "restart Kafka")
@@ -286,11 +266,5 @@ func (k *Kafka) Restart(ctx context.Context) error {
 // Stop shuts the server down, and kills it when ctx ends first. Temporary files are removed, a kept directory can be
 // started again. The second call does nothing.
 func (k *Kafka) Stop(ctx context.Context) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	sig := syscall.SIGTERM
-	if k.dir.temporary {
-		sig = syscall.SIGKILL // nothing has to be kept
-	}
-	return wrap(errors.Join(k.proc.stop(ctx, sig), k.dir.release()), "stop Kafka")
+	return wrap(k.stop(ctx, syscall.SIGTERM, syscall.SIGKILL), "stop Kafka")
 }

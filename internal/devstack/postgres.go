@@ -15,7 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -58,15 +58,12 @@ type PostgresConfig struct {
 // Postgres is a running server, a direct child of this process. Its methods may be called from several
 // goroutines, one at a time for Stop, Kill and Restart.
 type Postgres struct {
+	server
 	cfg      PostgresConfig
 	as       *account
 	bin      string
-	dir      *workDir
 	password string
-
-	mu   sync.Mutex // guards port and proc
-	port int
-	proc *process
+	port     atomic.Int64
 }
 
 // StartPostgres starts a server and returns when it accepts connections. It initialises the data directory on
@@ -193,9 +190,8 @@ func (p *Postgres) launch(ctx context.Context, want int) error {
 		}
 		proc, err := p.launchOnce(ctx, port)
 		if err == nil {
-			p.mu.Lock()
-			p.port, p.proc = port, proc
-			p.mu.Unlock()
+			p.port.Store(int64(port))
+			p.runs(proc)
 			return nil
 		}
 		passing := strings.Contains(err.Error(), "Address already in use") || strings.Contains(err.Error(), "shared memory block")
@@ -253,23 +249,11 @@ func (p *Postgres) launchOnce(ctx context.Context, port int) (*process, error) {
 // URL returns the address of a database for the superuser, as a postgres:// URL without TLS. It changes only
 // when Restart finds the port taken.
 func (p *Postgres) URL(db string) string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	u := url.URL{
 		Scheme: "postgres", User: url.UserPassword(superuser, p.password),
-		Host: net.JoinHostPort(loopback, strconv.Itoa(p.port)), Path: "/" + db, RawQuery: "sslmode=disable",
+		Host: net.JoinHostPort(loopback, strconv.FormatInt(p.port.Load(), 10)), Path: "/" + db, RawQuery: "sslmode=disable",
 	}
 	return u.String()
-}
-
-// Dir returns where the server's files are: the wanted directory, or the one that stands in for it.
-func (p *Postgres) Dir() string { return p.dir.path }
-
-// Pid returns the process id of the server's main process.
-func (p *Postgres) Pid() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.proc.pid()
 }
 
 // CreateDatabase makes the database name unless it exists.
@@ -302,31 +286,21 @@ func quoteIdent(name string) string { return `"` + strings.ReplaceAll(name, `"`,
 // Stop shuts the server down, cutting its connections, and kills it when ctx ends first. Temporary files are
 // removed, a kept directory can be started again. The second call does nothing.
 func (p *Postgres) Stop(ctx context.Context) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	sig := syscall.SIGINT // fast: roll back, write everything, end
-	if p.dir.temporary {
-		sig = syscall.SIGQUIT // at once: nothing has to be kept
-	}
-	return wrap(errors.Join(p.proc.stop(ctx, sig), p.dir.release()), "stop Postgres")
+	// Fast: roll back, write everything, end. At once: write nothing, recover at the next start.
+	return wrap(p.stop(ctx, syscall.SIGINT, syscall.SIGQUIT), "stop Postgres")
 }
 
-// Kill ends the server's main process as a crash does (SIGKILL); its children follow by themselves. Restart
-// brings it back through crash recovery.
-func (p *Postgres) Kill() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.proc.kill()
+// StopImmediate ends the server as `pg_ctl stop -m immediate` does: all its processes at once, nothing is written or
+// said to the clients. Restart brings it back through crash recovery.
+func (p *Postgres) StopImmediate(ctx context.Context) error {
+	return wrap(p.process().stop(ctx, syscall.SIGQUIT), "stop Postgres at once")
 }
 
-// Restart starts the server again after Kill, on the same port unless that is taken now. A server that still runs is
-// shut down first.
+// Restart starts the server again, on the same port unless that is taken now. A server that still runs is shut down
+// first.
 func (p *Postgres) Restart(ctx context.Context) error {
-	p.mu.Lock()
-	proc, port := p.proc, p.port
-	p.mu.Unlock()
-	if err := proc.stop(ctx, syscall.SIGINT); err != nil {
+	if err := p.process().stop(ctx, syscall.SIGINT); err != nil {
 		return fmt.Errorf("restart Postgres: %w", err)
 	}
-	return wrap(p.launch(ctx, port), "restart Postgres")
+	return wrap(p.launch(ctx, int(p.port.Load())), "restart Postgres")
 }

@@ -103,23 +103,29 @@ func TestPostgres_SameDirectoryAgain_KeepsData(t *testing.T) {
 	}
 }
 
-func TestPostgres_Killed_RestartRecoversWhatWasCommitted(t *testing.T) {
+func TestPostgres_Crashed_RestartRecoversWhatWasCommitted(t *testing.T) {
 	t.Parallel()
-	p := startTestPostgres(t, PostgresConfig{})
-	url := p.URL("postgres")
-	query(t, url, `with made as (select set_config('x.y', '1', false)) select set_config from made`)
-	if err := p.CreateDatabase(testContext(t), "committed"); err != nil {
-		t.Fatal(err)
-	}
-	p.Kill()
-	if err := p.Restart(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
-	if p.URL("postgres") != url {
-		t.Errorf("address changed from %s to %s", url, p.URL("postgres"))
-	}
-	if got := query(t, p.URL("committed"), `select current_database()`); got != "committed" {
-		t.Errorf("connected to %s", got)
+	for name, crash := range map[string]func(p *Postgres) error{
+		"killed":          func(p *Postgres) error { p.Kill(); return nil },
+		"stopped at once": func(p *Postgres) error { return p.StopImmediate(testContext(t)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := startTestPostgres(t, PostgresConfig{})
+			url := p.URL("postgres")
+			if err := p.CreateDatabase(testContext(t), "committed"); err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(crash(p), p.Restart(testContext(t))); err != nil {
+				t.Fatal(err)
+			}
+			if p.URL("postgres") != url {
+				t.Errorf("address changed from %s to %s", url, p.URL("postgres"))
+			}
+			if got := query(t, p.URL("committed"), `select current_database()`); got != "committed" {
+				t.Errorf("connected to %s", got)
+			}
+		})
 	}
 }
 

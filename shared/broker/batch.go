@@ -25,6 +25,7 @@ type Batch struct {
 	count     int
 	first     int64 // time of the first record, ms
 	latest    int64 // greatest time, ms
+	after     int64 // the log must end here or further on
 	buf       []byte
 }
 
@@ -50,7 +51,7 @@ const (
 // Reset empties the batch and addresses it.
 func (b *Batch) Reset(topic string, partition int32) {
 	b.topic, b.partition = topic, partition
-	b.sealed, b.count = false, 0
+	b.sealed, b.count, b.after = false, 0, 0
 	if cap(b.buf) < atRecords {
 		b.buf = make([]byte, 0, 4<<10)
 	}
@@ -91,6 +92,14 @@ func (b *Batch) Size() int { return len(b.buf) - prefix }
 
 // Topic returns where the batch goes.
 func (b *Batch) Topic() (topic string, partition int32) { return b.topic, b.partition }
+
+// After says that everything below the offset end was in the log before this
+// batch: Produce answers ErrSequenceGap when the log ends before it. Reset sets
+// it to 0, which any log reaches.
+//
+// The sequence numbers alone do not tell. A broker that lost all it had of a
+// producer in a partition takes any number from it (KIP-360).
+func (b *Batch) After(end int64) { b.after = end }
 
 // Seal writes the producer and the sequence of the first record into the batch
 // and makes it ready for Produce. Sealing again, for another producer, is

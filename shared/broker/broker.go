@@ -188,7 +188,8 @@ type sockets struct {
 
 type socket struct {
 	net.Conn
-	owner *sockets
+	owner   *sockets
+	reached map[Position]bool // what a floor has found on it; of who has the connection in hand
 }
 
 func newSockets(timeout time.Duration) *sockets {
@@ -210,9 +211,22 @@ func (s *sockets) dial(ctx context.Context, network, address string) (net.Conn, 
 		_ = conn.Close()
 		return nil, errClosed
 	}
-	sock := &socket{Conn: conn, owner: s}
+	sock := &socket{Conn: conn, owner: s, reached: map[Position]bool{}}
 	s.open[sock] = struct{}{}
 	return sock, nil
+}
+
+// under returns the socket beneath a connection, nil when there is none.
+func (s *sockets) under(conn net.Conn) *socket {
+	local := conn.LocalAddr().String()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for sock := range s.open {
+		if sock.LocalAddr().String() == local {
+			return sock
+		}
+	}
+	return nil
 }
 
 // drop closes the connections that are open now.

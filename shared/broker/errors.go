@@ -16,7 +16,8 @@ var (
 	ErrUnavailable = errors.New("kafka unavailable")
 	// ErrSequenceGap means the broker does not know the batch before this one
 	// (45 out of order sequence, 59 unknown producer; KIP-360): it lost records
-	// or the producer's state, or the batch is an old one. Nothing was written.
+	// or the producer's state, or the batch is an old one; or the log ends before
+	// what the batch follows. Nothing was written.
 	ErrSequenceGap = errors.New("kafka: sequence gap")
 	// ErrFenced means a newer epoch of this producer id is at work (47, 90).
 	// Nothing was written; stop sending as this producer.

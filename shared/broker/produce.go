@@ -145,7 +145,14 @@ func leaderOf(known *metadata.Response, topic string, partition int32) (int32, e
 // produceTo sends the batches with the given indexes to one broker, as a
 // Produce request of version 8 with acks from all in-sync replicas.
 func (c *Client) produceTo(ctx context.Context, leader int32, batches []*Batch, indexes []int, results []Result) {
-	body, err := c.send(ctx, &request{key: protocol.Produce, version: 8, broker: leader, chunks: c.produceBody(batches, indexes)})
+	f := newFloor(c, batches, indexes)
+	body, err := c.send(ctx, &request{key: protocol.Produce, version: 8, broker: leader, chunks: c.produceBody(batches, indexes), check: f.check})
+	if err == nil && len(f.short) > 0 { // nothing was sent
+		if rest := f.answer(results); len(rest) > 0 {
+			c.produceTo(ctx, leader, batches, rest, results)
+		}
+		return
+	}
 	if err == nil {
 		err = readProduced(body, batches, indexes, results)
 	}

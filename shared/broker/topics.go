@@ -257,20 +257,29 @@ const (
 // listOffsets asks one leader, by a ListOffsets request of version 2. kafka-go's
 // own opens a connection for each partition.
 func (c *Client) listOffsets(ctx context.Context, plan fetchPlan, when int64, set func(Position)) error {
-	body := append(appendInt32(nil, -1), 0) // not a replica, read uncommitted
-	body = appendInt32(body, len(plan.positions))
-	for _, p := range plan.positions {
-		body = appendInt32(appendString(body, p.Topic), 1)
-		body = appendInt64(appendInt32(body, int(p.Partition)), when)
-	}
 	what := fmt.Sprintf("offsets from broker %d", plan.leader)
-	b, err := c.send(ctx, &request{key: protocol.ListOffsets, version: 2, broker: plan.leader, chunks: [][]byte{body}})
+	b, err := c.send(ctx, &request{key: protocol.ListOffsets, version: 2, broker: plan.leader, chunks: [][]byte{offsetsBody(plan.positions, when)}})
 	if err != nil {
 		return unavailable(what, err)
 	}
-	d := decoder{b: b}
+	return readOffsets(what, b, plan.positions, set)
+}
+
+func offsetsBody(positions []Position, when int64) []byte {
+	body := append(appendInt32(nil, -1), 0) // not a replica, read uncommitted
+	body = appendInt32(body, len(positions))
+	for _, p := range positions {
+		body = appendInt32(appendString(body, p.Topic), 1)
+		body = appendInt64(appendInt32(body, int(p.Partition)), when)
+	}
+	return body
+}
+
+// readOffsets hands the offset of each position to set. All must be answered.
+func readOffsets(what string, body []byte, positions []Position, set func(Position)) error {
+	d := decoder{b: body}
 	_ = d.int32() // throttle
-	left := len(plan.positions)
+	left := len(positions)
 	for range d.count() {
 		topic := d.string()
 		for range d.count() {
@@ -280,7 +289,7 @@ func (c *Client) listOffsets(ctx context.Context, plan fetchPlan, when int64, se
 			}
 			_ = d.int64() // time
 			p.Offset = d.int64()
-			if d.err == nil && slices.ContainsFunc(plan.positions, func(q Position) bool { return q.Topic == topic && q.Partition == p.Partition }) {
+			if d.err == nil && slices.ContainsFunc(positions, func(q Position) bool { return q.Topic == topic && q.Partition == p.Partition }) {
 				set(p)
 				left--
 			}

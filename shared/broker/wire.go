@@ -32,6 +32,10 @@ type request struct {
 	correlation int32
 	chunks      [][]byte // the body, in order; not copied
 
+	// check may ask the broker something on the connection that the request is
+	// about to take, and keep it from being sent by errWithheld. May be nil.
+	check func(rw io.ReadWriter) error
+
 	mu      sync.Mutex
 	revoked bool
 	written chan struct{} // closed when the chunks are no longer used; nil before the write begins
@@ -118,7 +122,13 @@ func (r *request) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
 		// the price of its connection.
 		stop = context.AfterFunc(r.ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	}
-	err := r.write(rw)
+	var err error
+	if r.check != nil {
+		err = r.check(rw)
+	}
+	if err == nil {
+		err = r.write(rw)
+	}
 	close(r.written)
 	var body []byte
 	if err == nil {
@@ -127,7 +137,7 @@ func (r *request) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
 	if !stop() {
 		return nil, r.ctx.Err()
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errWithheld) { // that is no fault of the connection
 		return nil, err
 	}
 	return &response{key: r.key, body: body}, nil

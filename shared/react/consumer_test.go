@@ -236,6 +236,49 @@ func TestRun_OffsetOutsideTheLog_StopsThePartitionAndSaysSo(t *testing.T) {
 	requireEqual(t, "stored offset", selected[int64](s.rig, `select next_offset from inbox_offset where partition = 0`), []int64{1000})
 }
 
+// The rest of a log that was cut comes back record by record: here, the same
+// records once more.
+func TestRun_LogIsWholeAgain_StoppedPartitionGoesOnByItself(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	c := s.ahead()
+	s.write(burst(12, 1, 1)...)
+	s.write(burst(12, 2, 2)...)
+	s.awaitEffects(24)
+	if err := c.Ready(t.Context()); err != nil {
+		t.Errorf("not ready after it: %v", err)
+	}
+}
+
+func TestRun_LogWrittenAnew_IsNotTakenForTheOldOne(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	c := s.ahead()
+	s.write(burst(12, 2, 2)...)
+	await.True(t, wait, "readiness says why", func() bool {
+		err := c.Ready(t.Context())
+		return err != nil && strings.Contains(err.Error(), s.topic+"/0") && strings.Contains(err.Error(), "written anew")
+	})
+}
+
+// ahead runs a consumer that has applied a first record of 12 keys and stands, in
+// partition 0, as far beyond the log's end as there are records.
+func (s *stage) ahead() *react.Consumer {
+	s.t.Helper()
+	s.write(burst(12, 1, 1)...)
+	stop := s.run(s.t.Context(), s.with())
+	s.awaitEffects(12)
+	stop()
+	s.exec(`update inbox_offset set next_offset = 2 * next_offset where partition = 0`)
+	c := s.with()
+	s.run(s.t.Context(), c)
+	await.True(s.t, wait, "the partition is stopped", func() bool {
+		err := c.Ready(s.t.Context())
+		return err != nil && strings.Contains(err.Error(), s.topic+"/0")
+	})
+	return c
+}
+
 func TestRun_StoredOffsetSetBack_ReadsAgainAndAppliesOnce(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)

@@ -182,7 +182,9 @@ func (g *generation) fetch(ctx context.Context, out chan<- batch) error {
 		at[i] = broker.Position{Topic: o.Topic, Partition: o.Partition, Offset: o.Next}
 	}
 	outside, faults := 0, 0
+	stopped := stopped{g: g}
 	for ctx.Err() == nil {
+		at = append(at, stopped.back(ctx)...)
 		f, err := g.c.cfg.Source.Fetch(ctx, at, g.c.cfg.MaxWait, g.c.cfg.MaxBytes)
 		if !slices.Equal(f.Next, at) && len(f.Next) == len(at) {
 			if err := g.deliver(ctx, out, batch{f, at, time.Now(), make(chan struct{})}); err != nil {
@@ -201,7 +203,7 @@ func (g *generation) fetch(ctx context.Context, out chan<- batch) error {
 			outside = 0
 		}
 		if outside >= rangeChecks {
-			at, outside = g.halt(ctx, at), 0
+			at, outside = stopped.halt(ctx, at), 0
 		}
 		if err := pause(ctx, g.c.delay(min(faults, rangeChecks))); err != nil {
 			return err
@@ -226,35 +228,6 @@ func (g *generation) deliver(ctx context.Context, out chan<- batch, b batch) err
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// halt takes the partitions out whose offset the log does not hold. Reading on
-// elsewhere would skip records, so an operator decides.
-func (g *generation) halt(ctx context.Context, at []broker.Position) []broker.Position {
-	ranges, err := g.c.cfg.Source.Offsets(ctx, g.c.cfg.Topics...)
-	if err != nil {
-		return at
-	}
-	return slices.DeleteFunc(slices.Clone(at), func(p broker.Position) bool {
-		r := ranges[p.Topic][p.Partition]
-		var why error
-		switch {
-		case p.Offset < r.First:
-			why = fmt.Errorf("%s/%d: records from %d to before %d are gone from the log but were not applied; restore them, "+
-				"or accept their loss by setting next_offset in inbox_offset, then restart", p.Topic, p.Partition, p.Offset, r.First)
-		case p.Offset > r.End:
-			why = fmt.Errorf("%s/%d: the log ends at %d, but offset %d is due: the log was cut or is another cluster's; "+
-				"connect the right cluster, or set next_offset in inbox_offset, then restart", p.Topic, p.Partition, r.End, p.Offset)
-		default:
-			return false
-		}
-		g.c.cfg.Logger.ErrorContext(ctx, "partition is stopped", slog.Any("error", why))
-		g.c.report(func(s *status) {
-			s.halted[fmt.Sprintf("%s/%d", p.Topic, p.Partition)] = why
-			g.c.metrics.halted.Set(float64(len(s.halted)))
-		})
-		return true
-	})
 }
 
 // applyAll applies what is fetched, and parked records when they are due.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+	"strings"
 	"time"
 
 	"pavane/shared/broker"
@@ -27,6 +28,8 @@ type chunk struct {
 	producer broker.Producer
 	first    map[string]int32 // per "topic/partition": sequence number of the first record
 	counts   map[string]int   // per "topic/partition": records of this chunk
+	ends     map[string]int64 // per "topic/partition": where the log ended, at least, before the chunk
+	offsets  map[string]int64 // per "topic/partition": of the first record, when it is in the log; -1 unknown
 	stamp    int64            // timestamp of the records, milliseconds since 1970
 	acked    bool
 	progress map[string]progress // per "topic/partition" that goes in pieces
@@ -51,7 +54,7 @@ func origin() position { return position{snapshot: "3:3:", id: 0, xid: "0"} }
 
 const (
 	headSQL = `select chunk, prev::text, prev_id, prev_xid::text, target::text, target_id, target_xid::text, after_id, upto_id, row_count,
-  last_of_set, producer_id, producer_epoch, first_sequences, counts, progress, stamp_ms, acked_at is not null,
+  last_of_set, producer_id, producer_epoch, first_sequences, counts, progress, ends, coalesce(offsets, '{}'), stamp_ms, acked_at is not null,
   (extract(epoch from clock_timestamp() - planned_at) * 1e6)::bigint
 from relay_journal `
 	// planSQL and ackSQL are single statements and not transactions of several:
@@ -61,15 +64,16 @@ from relay_journal `
   update relay_journal set acked_at = clock_timestamp() - $19 * interval '1 microsecond', offsets = $17
   where chunk = $16 and acked_at is null and $17::jsonb is not null)
 insert into relay_journal (chunk, prev, prev_id, prev_xid, target, target_id, target_xid, after_id, upto_id, row_count,
-  last_of_set, producer_id, producer_epoch, first_sequences, counts, stamp_ms)
-values ($1, $2, $3, $4, $5, $6, coalesce($7::xid8, pg_current_xact_id()), $8, $9, $10, $11, $12, $13, $14, $15, $18)
+  last_of_set, producer_id, producer_epoch, first_sequences, counts, stamp_ms, ends)
+values ($1, $2, $3, $4, $5, $6, coalesce($7::xid8, pg_current_xact_id()), $8, $9, $10, $11, $12, $13, $14, $15, $18, $20)
 on conflict (chunk) do nothing returning target_xid::text`
 	ackSQL = `update relay_journal set acked_at = clock_timestamp() - $3 * interval '1 microsecond', offsets = $2 where chunk = $1 and acked_at is null`
 	// renewSQL moves an open chunk to a new producer epoch; whoever reads the
 	// chunk afterwards sends it that way. It does nothing
 	// when another relay has brought a piece in or parked a key: then the broker did not forget,
-	// it had only heard of so much more than this relay knew.
-	renewSQL = `update relay_journal set producer_id = $3, producer_epoch = $4, first_sequences = $5, progress = $8
+	// it had only heard of so much more than this relay knew. The lost partition's
+	// log may end anywhere by now.
+	renewSQL = `update relay_journal set producer_id = $3, producer_epoch = $4, first_sequences = $5, progress = $8, ends = ends - $9::text
 where chunk = $1 and acked_at is null and producer_epoch = $2 and progress = $6::jsonb and counts = $7::jsonb`
 )
 
@@ -80,13 +84,13 @@ func loadHead(ctx context.Context, db *postgres.DB) (*chunk, error) {
 
 func loadChunk(ctx context.Context, db *postgres.DB, which string, args ...any) (*chunk, error) {
 	var (
-		c                     chunk
-		first, counts, pieces []byte
-		micros                int64
+		c                                    chunk
+		first, counts, pieces, ends, offsets []byte
+		micros                               int64
 	)
 	err := db.SQL().QueryRowContext(ctx, headSQL+which, args...).Scan(&c.number, &c.prev.snapshot, &c.prev.id, &c.prev.xid,
 		&c.target.snapshot, &c.target.id, &c.target.xid, &c.after, &c.upto, &c.rows, &c.last,
-		&c.producer.ID, &c.producer.Epoch, &first, &counts, &pieces, &c.stamp, &c.acked, &micros)
+		&c.producer.ID, &c.producer.Epoch, &first, &counts, &pieces, &ends, &offsets, &c.stamp, &c.acked, &micros)
 	if errors.Is(err, sql.ErrNoRows) {
 		return &chunk{target: origin(), last: true, acked: true}, nil
 	}
@@ -94,7 +98,9 @@ func loadChunk(ctx context.Context, db *postgres.DB, which string, args ...any) 
 		return nil, fmt.Errorf("relay journal: %w", err)
 	}
 	c.age = time.Duration(micros) * time.Microsecond
-	if err := errors.Join(json.Unmarshal(first, &c.first), json.Unmarshal(counts, &c.counts), json.Unmarshal(pieces, &c.progress)); err != nil {
+	err = errors.Join(json.Unmarshal(first, &c.first), json.Unmarshal(counts, &c.counts), json.Unmarshal(pieces, &c.progress),
+		json.Unmarshal(ends, &c.ends), json.Unmarshal(offsets, &c.offsets))
+	if err != nil {
 		return nil, fmt.Errorf("relay journal: chunk %d: sequences: %w", c.number, err)
 	}
 	return &c, nil
@@ -104,7 +110,7 @@ func loadChunk(ctx context.Context, db *postgres.DB, which string, args ...any) 
 func (c *chunk) next(found *rowSet, p broker.Producer) *chunk {
 	n := &chunk{
 		number: c.number + 1, prev: found.prev, target: found.target, after: found.after, upto: found.upto, rows: found.rows,
-		last: !found.full, producer: p, stamp: found.stamp, first: make(map[string]int32, len(c.first)), counts: make(map[string]int, len(found.batches)),
+		last: !found.full, producer: p, stamp: found.stamp, ends: c.endsAfter(), first: make(map[string]int32, len(c.first)), counts: make(map[string]int, len(found.batches)),
 	}
 	maps.Copy(n.first, c.first)
 	for tp, count := range c.counts {
@@ -120,12 +126,32 @@ func (c *chunk) next(found *rowSet, p broker.Producer) *chunk {
 	return n
 }
 
+// endsAfter returns where the log ends, at least, behind the chunk: it holds all
+// that was acknowledged.
+func (c *chunk) endsAfter() map[string]int64 {
+	ends := make(map[string]int64, len(c.ends)+len(c.offsets))
+	maps.Copy(ends, c.ends)
+	for tp, offset := range c.offsets {
+		if offset >= 0 {
+			ends[tp] = offset + int64(c.counts[tp])
+		}
+	}
+	return ends
+}
+
+// floor is where the log ends, at least, before the chunk's record at the given
+// place in its partition.
+func (c *chunk) floor(tp string, at int) int64 { return max(c.ends[tp], c.offsets[tp]) + int64(at) }
+
 // name is how the journal names a partition.
 func name(b *broker.Batch) string { return place(b.Topic()) }
 
 func place(topic string, partition int32) string {
 	return topic + "/" + strconv.Itoa(int(partition))
 }
+
+// topicOf takes the topic out of a place's name.
+func topicOf(tp string) string { return tp[:strings.LastIndexByte(tp, '/')] }
 
 // insert writes the plan and, with it, the acknowledgement of the chunk before,
 // which came age ago. It answers false when another relay has planned a chunk of
@@ -139,6 +165,12 @@ func (c *chunk) insert(ctx context.Context, db *postgres.DB, before *chunk, offs
 	if err != nil {
 		return false, err
 	}
+	ends := []byte(`{}`)
+	if c.ends != nil {
+		if ends, err = json.Marshal(c.ends); err != nil {
+			return false, err
+		}
+	}
 	var acked []byte
 	if offsets != nil {
 		if acked, err = json.Marshal(offsets); err != nil {
@@ -150,7 +182,7 @@ func (c *chunk) insert(ctx context.Context, db *postgres.DB, before *chunk, offs
 		drawn = &c.target.xid
 	}
 	err = db.SQL().QueryRowContext(ctx, planSQL, c.number, c.prev.snapshot, c.prev.id, c.prev.xid, c.target.snapshot, c.target.id, drawn,
-		c.after, c.upto, c.rows, c.last, c.producer.ID, c.producer.Epoch, first, counts, before.number, acked, c.stamp, age.Microseconds()).Scan(&c.target.xid)
+		c.after, c.upto, c.rows, c.last, c.producer.ID, c.producer.Epoch, first, counts, before.number, acked, c.stamp, age.Microseconds(), ends).Scan(&c.target.xid)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
@@ -181,6 +213,8 @@ func (c *chunk) renew(ctx context.Context, db *postgres.DB, lost string, done ma
 	renewed.producer.Epoch++
 	renewed.first, renewed.progress = make(map[string]int32, len(c.first)), maps.Clone(c.progress)
 	delete(renewed.progress, lost)
+	renewed.ends = maps.Clone(c.ends)
+	delete(renewed.ends, lost)
 	for tp, offset := range done {
 		if _, inPieces := c.progress[tp]; !inPieces {
 			if renewed.progress == nil {
@@ -203,6 +237,7 @@ func (c *chunk) renew(ctx context.Context, db *postgres.DB, lost string, done ma
 		}
 		args = append(args, string(b))
 	}
+	args = append(args, lost)
 	res, err := db.SQL().ExecContext(ctx, renewSQL, args...)
 	if err != nil {
 		return false, fmt.Errorf("relay journal: new epoch for chunk %d: %w", c.number, err)

@@ -26,6 +26,8 @@ type Publisher interface {
 	InitProducer(ctx context.Context) (broker.Producer, error)
 	// Produce sends sealed batches and returns a result for each.
 	Produce(ctx context.Context, batches []*broker.Batch) []broker.Result
+	// Offsets tells where the logs of topics begin and end.
+	Offsets(ctx context.Context, topics ...string) (map[string][]broker.Range, error)
 }
 
 // Pool returns how to open the pool of a relay on the database at url: four
@@ -105,8 +107,9 @@ func set[T comparable](v *T, fallback T) {
 // Relay publishes one outbox. Any number of them may run on it, in one process
 // or in many.
 type Relay struct {
-	cfg     Config
-	metrics *metrics
+	cfg      Config
+	metrics  *metrics
+	verified time.Time // when the log was last compared with the journal; zero before the first look
 
 	// What this relay knows of the journal's head. nil means: look again.
 	head *chunk
@@ -157,6 +160,9 @@ func (r *Relay) Run(ctx context.Context) error {
 		started := time.Now()
 		var rows int
 		err := r.untilDone(ctx, "publish", func(ctx context.Context) (err error) {
+			if err := r.verify(ctx); err != nil {
+				return err
+			}
 			rows, err = r.cycle(ctx)
 			return err
 		})
@@ -323,7 +329,7 @@ func (r *Relay) publish(ctx context.Context, batches []*broker.Batch) (int, erro
 	if err := failpoint.Hit(ctx, "relay.after_ack"); err != nil {
 		return 0, err
 	}
-	r.unacked, r.sent = offsets, time.Now()
+	r.unacked, r.head.offsets, r.sent = offsets, offsets, time.Now()
 	for _, n := range r.head.counts { // parked rows are not among them
 		r.metrics.published.Add(float64(n))
 	}

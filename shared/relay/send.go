@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -54,6 +55,7 @@ func (r *Relay) sendWhole(ctx context.Context, batches []*broker.Batch, offsets 
 		for _, b := range batches {
 			_, sent := offsets[name(b)]
 			if _, inPieces := r.head.progress[name(b)]; !sent && !inPieces {
+				b.After(r.head.floor(name(b), 0))
 				b.Seal(r.head.producer, r.head.first[name(b)])
 				todo = append(todo, b)
 			}
@@ -131,32 +133,25 @@ func (r *Relay) stillOurs(ctx context.Context) error {
 }
 
 // heal puts back records that the broker acknowledged and lost (a log cut off
-// by a crash): it steps back through the journal until the broker recognises or
-// takes a batch of this partition, then forward again to the head. Where
-// nothing is recognised, the head goes on under a new epoch from 0, and the
-// consumers' inboxes absorb what comes twice.
+// by a crash): it steps back through the journal until the log reaches a batch
+// of this partition and the broker recognises or takes it, then forward again to
+// the head. Where nothing is recognised, the head goes on under a new epoch from
+// 0, and the consumers' inboxes absorb what comes twice.
 func (r *Relay) heal(ctx context.Context, tp string, done map[string]int64, cause error) error {
 	r.cfg.Logger.Warn("the log lacks records that were acknowledged; putting them back from the outbox", "partition", tp, "cause", cause.Error())
 	if err := failpoint.Hit(ctx, "relay.before_heal"); err != nil {
 		return err
 	}
-	var from int64
 	healer := newReader(r.cfg) // the batches of the head stay as they are
-	for number := r.head.number; ; number-- {
-		err := r.putBack(ctx, healer, number, tp)
-		if err == nil {
-			from = number + 1
-			break
-		}
-		if errors.Is(err, errNoFurther) {
-			return r.newEpoch(ctx, tp, done)
-		}
-		if !errors.Is(err, broker.ErrSequenceGap) {
-			return err
-		}
+	from, err := r.stepBack(ctx, healer, tp, cause)
+	if errors.Is(err, errNoFurther) {
+		return r.newEpoch(ctx, tp, done)
+	}
+	if err != nil {
+		return err
 	}
 	for number := from; number <= r.head.number; number++ {
-		if err := r.putBack(ctx, healer, number, tp); err != nil && !errors.Is(err, errNothing) {
+		if err := r.putBack(ctx, healer, number, tp, math.MaxInt64); err != nil && !errors.Is(err, errNothing) {
 			return err
 		}
 	}
@@ -167,24 +162,53 @@ func (r *Relay) heal(ctx context.Context, tp string, done map[string]int64, caus
 	return nil
 }
 
+// stepBack returns the chunk after the newest one that the log has, or has again
+// by this. It answers errNoFurther only when nobody else moves the log: a relay
+// that puts records back at the same time can be further ahead at any moment
+// than the few batches which a broker remembers.
+func (r *Relay) stepBack(ctx context.Context, healer *reader, tp string, cause error) (int64, error) {
+	end, err := r.logEnd(ctx, tp)
+	if err != nil {
+		return 0, err
+	}
+	for number := r.head.number; ; number-- {
+		err := r.putBack(ctx, healer, number, tp, end)
+		switch {
+		case err == nil:
+			return number + 1, nil
+		case errors.Is(err, errNoFurther):
+			now, err := r.logEnd(ctx, tp)
+			if err == nil && now == end {
+				err = errNoFurther
+			} else if err == nil {
+				err = fmt.Errorf("another relay puts them back: %w", cause)
+			}
+			return 0, err
+		case !errors.Is(err, broker.ErrSequenceGap):
+			return 0, err
+		}
+	}
+}
+
 var (
-	errNoFurther = errors.New("the journal goes back no further under this producer epoch")
-	// errNothing: a chunk without records of the partition; look further back.
-	errNothing = fmt.Errorf("%w: the chunk has no record of this partition", broker.ErrSequenceGap)
+	errNoFurther = errors.New("the journal goes back no further")
+	// errNothing: look further back.
+	errNothing = fmt.Errorf("%w: the chunk has no record of this partition, or none that can follow", broker.ErrSequenceGap)
 )
 
 // putBack sends again what the journal says of one partition's records of a
-// chunk: from the last piece that the broker recognises or takes.
-func (r *Relay) putBack(ctx context.Context, rd *reader, number int64, tp string) error {
+// chunk: from the last piece that the broker recognises or takes. It answers
+// errNothing for a chunk that begins behind reach, the end of the log.
+func (r *Relay) putBack(ctx context.Context, rd *reader, number int64, tp string, reach int64) error {
 	c, err := loadChunk(ctx, r.cfg.DB, "where chunk = $1", number)
 	if err != nil {
 		return err
 	}
-	if c.number == 0 || c.producer != r.head.producer {
+	if c.number == 0 {
 		return errNoFurther
 	}
-	sizes := c.pieces(tp, number == r.head.number)
-	if len(sizes) == 0 {
+	sizes := c.pieces(tp, !c.acked)
+	if len(sizes) == 0 || c.floor(tp, 0) > reach {
 		return errNothing
 	}
 	set, err := rd.records(ctx, c, tp)
@@ -200,6 +224,9 @@ func (r *Relay) putBack(ctx context.Context, rd *reader, number int64, tp string
 		at -= sizes[i]
 		if gap = r.produce(ctx, c, set.part, at, sizes[i]).Err; gap == nil {
 			return r.putForward(ctx, c, set.part, at+sizes[i], sizes[i+1:])
+		}
+		if errors.Is(gap, broker.ErrFenced) && c.producer != r.head.producer {
+			return errNoFurther // the log has records of a later epoch
 		}
 		if !errors.Is(gap, broker.ErrSequenceGap) {
 			return gap

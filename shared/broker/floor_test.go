@@ -1,0 +1,108 @@
+package broker_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pavane/internal/await"
+	"pavane/shared/broker"
+	"pavane/shared/brokertest"
+)
+
+func batchFor(topic string, partition int32, p broker.Producer, sequence int32, after int64) *broker.Batch {
+	var b broker.Batch
+	b.Reset(topic, partition)
+	b.Add(1_700_000_000_000, []byte("k"), []byte("v"), nil)
+	b.After(after)
+	b.Seal(p, sequence)
+	return &b
+}
+
+func TestProduce_LogEndsBeforeWhatTheBatchFollows_IsAGapAndHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	addr := brokertest.Start(t)
+	topic := brokertest.Topic(t, addr, 3)
+	c := dial(t, broker.Config{Brokers: []string{addr}})
+	p := producer(t, c)
+	results := c.Produce(t.Context(), []*broker.Batch{batchFor(topic, 0, p, 0, 0), batchFor(topic, 1, p, 0, 3), batchFor(topic, 2, p, 0, 0)})
+	for i, want := range []error{nil, broker.ErrSequenceGap, nil} {
+		if !errors.Is(results[i].Err, want) {
+			t.Errorf("partition %d: %v, want %v", i, results[i].Err, want)
+		}
+	}
+	ranges, err := c.Offsets(t.Context(), topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []int64{1, 0, 1} {
+		if got := ranges[topic][i].End; got != want {
+			t.Errorf("the log of partition %d ends at %d, want %d", i, got, want)
+		}
+	}
+}
+
+// asked counts the ListOffsets requests of a connection, and breaks it before a
+// Produce request when told so.
+type asked struct {
+	net.Conn
+	count  *atomic.Int64
+	broken *atomic.Bool
+}
+
+func (a *asked) Write(b []byte) (int, error) {
+	if len(b) >= 6 {
+		switch key := binary.BigEndian.Uint16(b[4:]); {
+		case key == 2:
+			a.count.Add(1)
+		case key == 0 && a.broken.Swap(false):
+			_ = a.Close()
+		}
+	}
+	return a.Conn.Write(b)
+}
+
+func TestProduce_SeveralBatchesThatFollow_AsksOncePerConnection(t *testing.T) {
+	t.Parallel()
+	addr := brokertest.Start(t)
+	topic := brokertest.Topic(t, addr, 1)
+	c := dial(t, broker.Config{Brokers: []string{addr}, Topics: []string{topic}})
+	var count atomic.Int64
+	var broken atomic.Bool
+	c.WrapConnections(func(conn net.Conn) net.Conn { return &asked{Conn: conn, count: &count, broken: &broken} })
+	p := producer(t, c)
+	put := func(sequence int32) error {
+		return c.Produce(t.Context(), []*broker.Batch{batchFor(topic, 0, p, sequence, int64(sequence))})[0].Err
+	}
+	for sequence := range int32(5) {
+		if err := put(sequence); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := count.Load(); n != 1 {
+		t.Errorf("the end of the log was asked for %d times on one connection, want 1", n)
+	}
+	broken.Store(true)
+	for put(5) != nil { // the connection that breaks, and what comes in its place
+		if t.Context().Err() != nil {
+			t.Fatal("no connection comes in its place")
+		}
+	}
+	if n := count.Load(); n != 2 {
+		t.Errorf("the end of the log was asked for %d times on two connections, want 2", n)
+	}
+}
+
+// producer asks until the broker, which may just have started, gives an id.
+func producer(t *testing.T, c *broker.Client) (p broker.Producer) {
+	t.Helper()
+	await.True(t, 30*time.Second, "the broker gives out producer ids", func() (ok bool) {
+		var err error
+		p, err = c.InitProducer(t.Context())
+		return err == nil
+	})
+	return p
+}
