@@ -3,7 +3,8 @@
 SERVICES := order-svc payment-svc inventory-svc notification-svc gateway-svc
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo smoke smoke-kafka bench-saga test test-race lint generate verify clean
+.PHONY: help build demo smoke smoke-kafka test test-race prove search controls crash crash-full answers outage cluster \
+	bench bench-quick bench-saga lint generate verify clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +39,40 @@ test-race: ## run the tests under the race detector, those of whole processes as
 
 smoke-kafka: build ## run make smoke on a real Kafka; needs Java and Maven
 	$(STACK) -kafka -- sh -c 'bin/pavane up --smoke --kafka "$$PAVANE_KAFKA" --postgres "$$PAVANE_POSTGRES" $(UP)'
+
+# The proofs run on a real Kafka and a real Postgres, and need Java and Maven.
+# docs/guarantees.md says what each of them shows.
+PROOF := go test -count=1 -v
+BIN := PAVANE_BIN=$(CURDIR)/bin
+
+prove: search controls crash answers outage ## run all proofs, one after the other; about 30 minutes
+
+search: ## go through every interleaving of the saga and print the number of states
+	$(PROOF) -run 'TestSaga|EachRow' ./proof/search
+
+controls: ## break rules on purpose and fail when a breakage goes unnoticed; CONTROLS="-only no-inbox -v" for flags
+	$(STACK) -- go run ./proof/controls $(CONTROLS)
+
+crash: build ## kill -9 the services at every failpoint, at least 300 times, and print the matrix
+	$(BIN) PAVANE_CRASH=ci $(STACK) -kafka -- $(PROOF) -timeout 30m -run TestCrash ./e2e
+
+crash-full: build ## the same at every point, hit and path of the saga; hours
+	$(BIN) PAVANE_CRASH=full $(STACK) -kafka -- $(PROOF) -timeout 12h -run TestCrash ./e2e
+
+answers: build ## lose the answers to 500 requests to Kafka and Postgres
+	$(BIN) PAVANE_PROOF=ci $(STACK) -kafka -- $(PROOF) -timeout 30m ./proof/answers
+
+outage: build ## crash Kafka and Postgres under load, and cut records off the log
+	$(BIN) PAVANE_PROOF=ci $(PROOF) -timeout 30m ./proof/outage
+
+cluster: build ## move the leaders of three Kafka brokers about under load
+	$(BIN) PAVANE_PROOF=cluster $(PROOF) -timeout 30m -run TestCluster ./proof/outage
+
+bench: build ## measure relay, outbox and inbox beside the textbook and the machine's limits, 5 minutes; BENCH="--only drain --json" for flags
+	go run ./bench $(BENCH)
+
+bench-quick: build ## the same, briefly, in less than a minute
+	go run ./bench --quick $(BENCH)
 
 bench-saga: build ## measure from POST to confirmed at 50 orders/s; BENCH="--real-kafka --rate 100 --json" for flags
 	bin/pavane bench saga $(BENCH)
