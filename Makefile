@@ -59,7 +59,7 @@ crash: build ## kill -9 the services at every failpoint, at least 300 times, and
 crash-full: build ## the same at every point, hit and path of the saga; hours
 	$(BIN) PAVANE_CRASH=full $(STACK) -kafka -- $(PROOF) -timeout 12h -run TestCrash ./e2e
 
-answers: build ## lose the answers to 500 requests to Kafka and Postgres
+answers: build ## lose the answers to 600 requests to Kafka and Postgres
 	$(BIN) PAVANE_PROOF=ci $(STACK) -kafka -- $(PROOF) -timeout 30m ./proof/answers
 
 outage: build ## crash Kafka and Postgres under load, and cut records off the log

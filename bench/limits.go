@@ -160,9 +160,9 @@ func (r *rig) produceAll(ctx context.Context, batches [partitions][][]byte) erro
 	return group.Wait()
 }
 
-// warm has a fresh broker compile what it will need: without it, its first
-// minute costs ten times the CPU.
-func (r *rig) warm(ctx context.Context, batches [partitions][][]byte) error {
+// warm has a fresh broker compile what it will need, and a drain once before it
+// counts: without it, the broker's first minute costs ten times the CPU.
+func (r *rig) warm(ctx context.Context, batches [partitions][][]byte) (err error) {
 	r.say("  warming up the broker")
 	client, err := r.client(limitsTopic)
 	if err != nil {
@@ -172,10 +172,19 @@ func (r *rig) warm(ctx context.Context, batches [partitions][][]byte) error {
 	if err := client.EnsureTopics(ctx, []broker.Topic{{Name: limitsTopic, Partitions: partitions}}); err != nil {
 		return err
 	}
-	for began := time.Now(); time.Since(began) < r.warmUp; {
+	for range r.warmUps {
 		if err := r.produceAll(ctx, batches); err != nil {
 			return err
 		}
 	}
-	return nil
+	t, err := r.newTrial(ctx, pavane())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.end()) }()
+	if err := t.fill(ctx, r.rows); err != nil {
+		return err
+	}
+	_, err = t.drain(ctx, r.rows)
+	return err
 }

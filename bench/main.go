@@ -70,15 +70,13 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 		return err
 	}
 	err = r.measure(ctx, chosen)
-	if stopped := r.stop(); err == nil {
-		err = stopped
-	}
 	// What was measured until a fault or a signal is told all the same.
 	told := r.found.write(out, o)
+	stopped := r.stop()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return errors.Join(err, told)
+	return errors.Join(err, told, stopped)
 }
 
 func parse(args []string, usage io.Writer) (options, error) {

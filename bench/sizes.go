@@ -10,7 +10,7 @@ type sizes struct {
 	kills  int
 
 	peers         []way         // what Pavane is measured beside
-	warmUp        time.Duration // of the broker
+	warmUps       int           // times that the broker is given a drain's batches before anything counts
 	settleIn      time.Duration // load before anything counts
 	latencyRounds int
 	latencyFor    time.Duration // of a round
@@ -31,7 +31,7 @@ type sizes struct {
 func sizesOf(o options) sizes {
 	s := sizes{
 		rows: 200000, rounds: 3, kills: 5, peers: []way{textbook1000(), textbook100()},
-		warmUp: 4 * time.Second, settleIn: time.Second,
+		warmUps: 10, settleIn: time.Second,
 		latencyRounds: 3, latencyFor: 4 * time.Second, cycles: 12, slice: 600 * time.Millisecond,
 		sustainedFor: 30 * time.Second, heldRounds: 2, heldFor: 8 * time.Second, idleFor: 10 * time.Second,
 		inboxRecords: 100000, inboxFull: 1000000, inboxRounds: 2, sagaRate: 25, sagaFor: 15 * time.Second, sagaWarmUp: 5 * time.Second,
@@ -39,7 +39,7 @@ func sizesOf(o options) sizes {
 	if o.quick {
 		s = sizes{
 			rows: 40000, rounds: 1, kills: 5, peers: []way{textbook1000()},
-			warmUp: time.Second, settleIn: 400 * time.Millisecond,
+			warmUps: 10, settleIn: 400 * time.Millisecond,
 			latencyRounds: 1, latencyFor: 1500 * time.Millisecond, cycles: 3, slice: 250 * time.Millisecond,
 			sustainedFor: 3 * time.Second, heldRounds: 1, heldFor: time.Second, idleFor: 2 * time.Second,
 			inboxRecords: 20000, inboxFull: 100000, inboxRounds: 1, sagaRate: 20, sagaFor: 2 * time.Second, sagaWarmUp: time.Second,

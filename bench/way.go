@@ -54,7 +54,12 @@ func (j job) relay(ctx context.Context) error {
 		return err
 	}
 	defer client.Close()
-	r, err := relay.New(relay.Config{DB: db, Publisher: client, Partitions: partitions})
+	bell, err := postgres.OpenBell(relay.Pool(j.URL), "outbox")
+	if err != nil {
+		return err
+	}
+	defer bell.Close() //nolint:errcheck // as above
+	r, err := relay.New(relay.Config{DB: db, Publisher: client, Bell: bell, Partitions: partitions})
 	if err != nil {
 		return err
 	}

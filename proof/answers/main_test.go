@@ -48,7 +48,7 @@ func proofSize(t testing.TB) size {
 	case "":
 		return size{lanes: 6}
 	case "ci":
-		return size{saga: true, rounds: 4, lanes: 20}
+		return size{saga: true, rounds: 5, lanes: 20}
 	case "full":
 		return size{saga: true, rounds: 25, lanes: 125}
 	default:

@@ -69,7 +69,6 @@ func kinds() []kind {
 		{p, "INSERT", working},
 		{p, "UPDATE", working},
 		{p, "WITH", working},
-		{p, "CLOSE", starting},
 		{p, "DELETE", starting},
 		{p, "SET", starting},
 	}
