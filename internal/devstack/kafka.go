@@ -194,8 +194,8 @@ func (k *Kafka) launch(ctx context.Context) error {
 	return nil
 }
 
-// waitReady asks the server for a group's coordinator until it names one. That is its last part to come up and needs
-// the internal topic, which is made on this occasion: the first consumer does not wait for it.
+// waitReady asks the server for a group's coordinator and for a producer id until it has both. These are its last parts
+// to come up, and the first needs the internal topic, which is made on this occasion: nobody else waits for it.
 func (k *Kafka) waitReady(ctx context.Context, proc *process) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(k.Addr()), kgo.RetryTimeout(time.Second))
 	if err != nil {
@@ -205,7 +205,7 @@ func (k *Kafka) waitReady(ctx context.Context, proc *process) error {
 	tick := time.NewTicker(readyPoll)
 	defer tick.Stop()
 	for {
-		last := askCoordinator(ctx, client, k.Addr())
+		last := askReady(ctx, client, k.Addr())
 		if last == nil {
 			return nil
 		}
@@ -219,8 +219,9 @@ func (k *Kafka) waitReady(ctx context.Context, proc *process) error {
 	}
 }
 
-// askCoordinator returns nil when the server names a group coordinator and that one knows its groups.
-func askCoordinator(ctx context.Context, client *kgo.Client, addr string) error {
+// askReady returns nil when the server names a group coordinator, that one knows its groups, and there are
+// producer ids to be had.
+func askReady(ctx context.Context, client *kgo.Client, addr string) error {
 	conn, err := net.DialTimeout("tcp", addr, time.Second)
 	if err != nil {
 		return err // nobody listens yet; the client would take longer to find out
@@ -244,7 +245,21 @@ func askCoordinator(ctx context.Context, client *kgo.Client, addr string) error 
 	if err != nil {
 		return err
 	}
-	return kerr.ErrorForCode(listed.ErrorCode)
+	if err := kerr.ErrorForCode(listed.ErrorCode); err != nil {
+		return err
+	}
+	return askProducer(ctx, client)
+}
+
+// askProducer returns nil when the server gives out producer ids, which a fresh one does a moment later than the rest.
+func askProducer(ctx context.Context, client *kgo.Client) error {
+	init := kmsg.NewPtrInitProducerIDRequest()
+	init.ProducerID, init.ProducerEpoch = -1, -1
+	given, err := init.RequestWith(ctx, client)
+	if err != nil {
+		return err
+	}
+	return kerr.ErrorForCode(given.ErrorCode)
 }
 
 // Addr returns the server's host:port. It stays the same through Restart.
