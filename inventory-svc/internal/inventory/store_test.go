@@ -12,9 +12,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
+	"pavane/internal/await"
 	"pavane/inventory-svc/internal/inventory"
 	"pavane/migrations"
 	"pavane/shared/contract"
@@ -25,6 +27,8 @@ import (
 )
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+
+const waitLimit = 30 * time.Second
 
 // differencesSQL finds every SKU whose stock is not what its entries say, or
 // whose reserved amount is not that of the open reservations.
@@ -274,6 +278,47 @@ func TestReserve_200OrdersFor10Units_NeverOversells(t *testing.T) {
 		t.Errorf("stock is %v", got)
 	}
 	b.sound()
+}
+
+func TestReserve_AnotherOrderIsTakingTheLastUnit_WaitsAndRejects(t *testing.T) {
+	t.Parallel()
+	pot := inventory.Item{SKU: "pot", Quantity: 1}
+	b := newBench(t, pot)
+	type answer struct {
+		events []event.Numbered
+		err    error
+	}
+	late := make(chan answer, 1)
+	err := b.db.InTx(t.Context(), func(ctx context.Context, tx *sqlx.Tx) error {
+		first := contract.OrderPlaced{OrderID: "o-1", Items: []contract.Item{{SKU: pot.SKU, Quantity: pot.Quantity}}}
+		if _, err := b.s.Reserve(ctx, tx, first); err != nil {
+			return err
+		}
+		go func() {
+			events, err := b.tell(inventory.Placed, "o-2", pot)
+			late <- answer{events, err}
+		}()
+		await.True(t, waitLimit, "the second order waits for the first", func() bool { return b.waiting() > 0 || len(late) > 0 })
+		return nil
+	})
+	got := <-late
+	if err := errors.Join(err, got.err); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.events) != 1 || got.events[0].Event.Kind() != "inventory.rejected.v1" {
+		t.Errorf("told %v; want that the second order is rejected", got.events)
+	}
+	b.sound()
+}
+
+// waiting is how many transactions of this test wait for a lock.
+func (b bench) waiting() (n int) {
+	b.t.Helper()
+	const query = `select count(*) from pg_stat_activity where application_name = current_setting('application_name') and wait_event_type = 'Lock'`
+	if err := b.db.Get(b.t.Context(), &n, query); err != nil {
+		b.t.Fatal(err)
+	}
+	return n
 }
 
 // Orders over the same SKUs, their facts in random order and from several

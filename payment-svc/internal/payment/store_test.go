@@ -11,9 +11,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
+	"pavane/internal/await"
 	"pavane/migrations"
 	"pavane/payment-svc/internal/payment"
 	"pavane/shared/contract"
@@ -24,6 +26,8 @@ import (
 )
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+
+const waitLimit = 30 * time.Second
 
 // differencesSQL finds accounts whose balance is not the sum of their entries,
 // transfers that do not sum to zero, held money that no open payment explains,
@@ -310,6 +314,48 @@ func TestAuthorize_200OrdersOnOneWallet_NeverOverdraws(t *testing.T) {
 		t.Errorf("available and held are %v; want 0, 1000", got)
 	}
 	b.sound()
+}
+
+func TestAuthorize_AnotherOrderIsTakingTheLastMoney_WaitsAndDeclines(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 100, "c")
+	first, second := placed("o-1", "c", 100), placed("o-2", "c", 100)
+	b.must(payment.Placed, first)
+	b.must(payment.Placed, second)
+	type answer struct {
+		events []event.Numbered
+		err    error
+	}
+	late := make(chan answer, 1)
+	err := b.db.InTx(t.Context(), func(ctx context.Context, tx *sqlx.Tx) error {
+		if _, err := b.s.AuthorizeReserved(ctx, tx, contract.InventoryReserved{OrderID: first.OrderID}); err != nil {
+			return err
+		}
+		go func() {
+			events, err := b.tell(payment.Reserved, second)
+			late <- answer{events, err}
+		}()
+		await.True(t, waitLimit, "the second order waits for the first", func() bool { return b.waiting() > 0 || len(late) > 0 })
+		return nil
+	})
+	got := <-late
+	if err := errors.Join(err, got.err); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.events) != 1 || got.events[0].Event.Kind() != "payment.declined.v1" {
+		t.Errorf("told %v; want that the second order is declined", got.events)
+	}
+	b.sound()
+}
+
+// waiting is how many transactions of this test wait for a lock.
+func (b bench) waiting() (n int) {
+	b.t.Helper()
+	const query = `select count(*) from pg_stat_activity where application_name = current_setting('application_name') and wait_event_type = 'Lock'`
+	if err := b.db.Get(b.t.Context(), &n, query); err != nil {
+		b.t.Fatal(err)
+	}
+	return n
 }
 
 // Orders of one customer, their facts in random order and from several
