@@ -48,7 +48,7 @@ func proofSize(t testing.TB) size {
 	case "":
 		return size{lanes: 6}
 	case "ci":
-		return size{saga: true, rounds: 5, lanes: 20}
+		return ciSize()
 	case "full":
 		return size{saga: true, rounds: 25, lanes: 125}
 	default:
@@ -56,3 +56,6 @@ func proofSize(t testing.TB) size {
 		return size{}
 	}
 }
+
+// ciSize is for at least 500 faults.
+func ciSize() size { return size{saga: true, rounds: 5, lanes: 20} }

@@ -186,7 +186,7 @@ func (y *tally) unlisted() (names []string) {
 func TestPlan_EveryFaultAtEveryKind_IsInIt(t *testing.T) {
 	t.Parallel()
 	count := map[string]int{}
-	lanes := plan(size{rounds: 4, lanes: 20})
+	lanes := plan(ciSize())
 	total := 0
 	for _, lane := range lanes {
 		for i, a := range lane {
