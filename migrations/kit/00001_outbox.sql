@@ -85,47 +85,33 @@ create table relay_identity (
   adopted_at        timestamptz not null default clock_timestamp()
 );
 
--- outbox_extend makes the daily partitions of today and the coming days. A
--- partition is made as a table of its own and attached: that lets writers on,
--- while "create table … partition of" would shut them out.
+-- outbox_rotate makes the daily partitions of today and the coming days and
+-- drops those that lie wholly before keep_from. It returns the names of the
+-- dropped ones. The caller answers for keep_from: everything older is in the
+-- log. A short lock_timeout in the caller's transaction keeps writers moving.
 -- +goose StatementBegin
-create function outbox_extend(days_ahead integer default 2) returns void
+create function outbox_rotate(keep_from timestamptz, days_ahead integer default 2) returns setof text
 language plpgsql as $$
 declare
-  day  date;
-  name text;
+  day date;
+  part record;
 begin
   for day in select generate_series(0, days_ahead) + (clock_timestamp() at time zone 'UTC')::date loop
-    name := 'outbox_' || to_char(day, 'YYYYMMDD');
-    if to_regclass(name) is null then
-      execute format('create table %I (like outbox including all)', name);
-      execute format('alter table outbox attach partition %I for values from (%L) to (%L)',
-        name, day::timestamp at time zone 'UTC', (day + 1)::timestamp at time zone 'UTC');
+    if to_regclass(format('outbox_%s', to_char(day, 'YYYYMMDD'))) is null then
+      execute format('create table %I partition of outbox for values from (%L) to (%L)',
+        'outbox_' || to_char(day, 'YYYYMMDD'), day::timestamp at time zone 'UTC', (day + 1)::timestamp at time zone 'UTC');
+    end if;
+  end loop;
+  for part in
+    select c.oid, c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = 'outbox'::regclass and c.relname ~ '^outbox_[0-9]{8}$'
+  loop
+    if (to_date(right(part.relname, 8), 'YYYYMMDD') + 1)::timestamp at time zone 'UTC' <= keep_from then
+      execute format('drop table %s', part.oid::regclass);
+      return next part.relname;
     end if;
   end loop;
 end $$;
 -- +goose StatementEnd
 
--- outbox_drop drops the oldest partition that lies wholly before keep_from and
--- returns its name, or null. The caller answers for keep_from: everything older
--- is in the log. A drop waits for all who use the outbox, and all who come wait
--- behind it: call it under a lock_timeout of milliseconds, one drop a
--- transaction.
--- +goose StatementBegin
-create function outbox_drop(keep_from timestamptz) returns text
-language plpgsql as $$
-declare
-  part record;
-begin
-  select c.oid, c.relname into part from pg_inherits i join pg_class c on c.oid = i.inhrelid
-  where i.inhparent = 'outbox'::regclass and c.relname ~ '^outbox_[0-9]{8}$'
-    and (to_date(right(c.relname, 8), 'YYYYMMDD') + 1)::timestamp at time zone 'UTC' <= keep_from
-  order by c.relname limit 1;
-  if found then
-    execute format('drop table %s', part.oid::regclass);
-  end if;
-  return part.relname;
-end $$;
--- +goose StatementEnd
-
-select outbox_extend();
+select outbox_rotate('-infinity');
