@@ -71,7 +71,7 @@ cluster: build ## move the leaders of three Kafka brokers about under load
 bench: build ## measure relay, outbox and inbox beside the textbook and the machine's limits, 5 minutes; BENCH="--only drain --json" for flags
 	go run ./bench $(BENCH)
 
-bench-quick: build ## the same, briefly, in less than a minute
+bench-quick: build ## the same, briefly, in a minute or two
 	go run ./bench --quick $(BENCH)
 
 bench-saga: build ## measure from POST to confirmed at 50 orders/s; BENCH="--real-kafka --rate 100 --json" for flags

@@ -69,10 +69,10 @@ values ($1, $2, $3, $4, $5, $6, coalesce($7::xid8, pg_current_xact_id()), $8, $9
 on conflict (chunk) do nothing returning target_xid::text`
 	ackSQL = `update relay_journal set acked_at = clock_timestamp() - $3 * interval '1 microsecond', offsets = $2 where chunk = $1 and acked_at is null`
 	// renewSQL moves an open chunk to a new producer epoch; whoever reads the
-	// chunk afterwards sends it that way. It does nothing
-	// when another relay has brought a piece in or parked a key: then the broker did not forget,
-	// it had only heard of so much more than this relay knew. The lost partition's
-	// log may end anywhere by now.
+	// chunk afterwards sends it that way. It does nothing when another relay has
+	// brought a piece in or parked a key: then the broker did not forget, it had
+	// only heard of so much more than this relay knew. The lost partition's log may
+	// end anywhere by now.
 	renewSQL = `update relay_journal set producer_id = $3, producer_epoch = $4, first_sequences = $5, progress = $8, ends = ends - $9::text
 where chunk = $1 and acked_at is null and producer_epoch = $2 and progress = $6::jsonb and counts = $7::jsonb`
 )
