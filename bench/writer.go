@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -90,7 +91,7 @@ func (w *writer) textbook(ctx context.Context, tx *sqlx.Tx, events []event.Numbe
 			return err
 		}
 		of, err := headerObject(event.Envelope{
-			ID: id, Source: source, Kind: kind, Key: n.Event.Key(), Sequence: n.Sequence, CorrelationID: n.Event.Key(),
+			ID: id, Source: source, Kind: kind, Key: n.Event.Key(), Sequence: n.Sequence, Time: time.Now(), CorrelationID: n.Event.Key(),
 		}.Headers())
 		if err != nil {
 			return err
