@@ -122,7 +122,7 @@ func (t *trial) sustain(ctx context.Context, d time.Duration) (sustained, error)
 // writeFlatOut runs the writers for d, and returns how many rows were committed
 // and not in the log, time and again.
 func (t *trial) writeFlatOut(ctx context.Context, d time.Duration, s *sustained) (backlog []float64, err error) {
-	w, err := t.newWriter(t.way, sustainedWriters)
+	w, err := t.newWriter(t.way, sustainedWriters, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -34,9 +34,10 @@ type writer struct {
 	out   *outbox.Outbox
 }
 
-// newWriter makes one with its own connections; the caller closes its db.
-func (t *trial) newWriter(w way, conns int) (*writer, error) {
-	db, err := t.open(t.name, conns)
+// newWriter makes one with its own connections; the caller closes its db. Each
+// commit takes flush longer, together with those that wait meanwhile.
+func (t *trial) newWriter(w way, conns int, flush time.Duration) (*writer, error) {
+	db, err := t.open(t.name, conns, map[string]string{"commit_delay": fmt.Sprint(flush.Microseconds()), "commit_siblings": "0"})
 	if err != nil {
 		return nil, err
 	}
