@@ -56,7 +56,8 @@ func (s *rowSet) moved(head *chunk) bool { return s.headChunk != head.number }
 // taken, one by one by xid. Each is a bounded walk along an index, so the cost
 // follows the rows that are new, whatever the table holds.
 const (
-	columns = `select o.id, o.topic, o.key, o.headers, o.payload, o.event_id, o.type, o.sequence, o.created_at from outbox o`
+	fields  = `o.id, o.topic, o.key, o.headers, o.payload, o.event_id, o.type, o.sequence, o.created_at`
+	columns = `select ` + fields + ` from outbox o`
 	// shown are the columns as they are read: a time as eight bytes, microseconds
 	// since 2000, which costs less than its text.
 	shown   = `select r.id, r.topic, r.key, r.headers, r.payload, r.event_id, r.type, r.sequence, timestamptz_send(r.created_at)`
@@ -83,7 +84,7 @@ union all
 ` + shown + ` from (
   (` + columns + ` where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + notParked + inOrder + `)
   union all
-  select o.* from ` + undecided + ` cross join lateral (
+  select ` + fields + ` from ` + undecided + ` cross join lateral (
     ` + columns + ` where o.xid = x.xid and o.id > $4::bigint` + notParked + inOrder + `) o
   order by 1 limit $5) r`
 
@@ -94,7 +95,7 @@ union all
 ` + shown + ` from (
   (` + columns + ` where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + inTarget + notParked + inOrder + `)
   union all
-  select o.* from ` + undecided + ` cross join lateral (
+  select ` + fields + ` from ` + undecided + ` cross join lateral (
     ` + columns + ` where o.xid = x.xid and o.id > $4::bigint` + inTarget + notParked + inOrder + `) o
   order by 1 limit $5) r`
 
@@ -109,7 +110,7 @@ union all
 ` + shown + ` from (
   (` + columns + ` where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + inChunk + inOrder + `)
   union all
-  select o.* from ` + undecided + ` cross join lateral (
+  select ` + fields + ` from ` + undecided + ` cross join lateral (
     ` + columns + ` where o.xid = x.xid and o.id > $4::bigint` + inChunk + inOrder + `) o
   order by 1 limit $5) r`
 )
