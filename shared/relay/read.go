@@ -194,9 +194,9 @@ type filler struct {
 	began   bool
 	done    bool
 
-	id, sequence                                   int64
+	id, sequence                                    int64
 	topic, key, extra, payload, eventID, kind, made sql.RawBytes
-	headers                                        []byte // the row's as they go to Kafka
+	headers                                         []byte // the row's as they go to Kafka
 }
 
 func (f *filler) scan(rows *sql.Rows) error {
