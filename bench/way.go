@@ -70,6 +70,9 @@ func (j job) startProfile() (stop func(), err error) {
 	if j.Profile == "" {
 		return func() {}, nil
 	}
+	if err := os.MkdirAll(filepath.Dir(j.Profile), 0o755); err != nil {
+		return nil, err
+	}
 	f, err := os.Create(j.Profile)
 	if err != nil {
 		return nil, err
