@@ -31,7 +31,7 @@ shared/httpapi         : shared/fault
 shared/registry        : shared/fault
 shared/outbox          : shared/event shared/postgres
 shared/inbox           : shared/event shared/fault shared/postgres
-shared/relay           : shared/broker shared/failpoint shared/postgres
+shared/relay           : shared/broker shared/event shared/failpoint shared/postgres
 shared/react           : shared/broker shared/event shared/failpoint shared/fault shared/inbox shared/outbox shared/postgres
 shared/story           : shared/broker shared/event shared/inbox shared/postgres
 shared/service         : migrations shared/broker shared/config shared/event shared/failpoint shared/fault shared/httpapi shared/lifecycle shared/migrate shared/outbox shared/postgres shared/react shared/registry shared/relay shared/story shared/telemetry
