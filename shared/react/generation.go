@@ -295,7 +295,7 @@ func (g *generation) committed(ends []inbox.Offset, p *pass) {
 				slog.String("record", broker.Position{Topic: row.Topic, Partition: row.Partition, Offset: row.Offset}.String()))
 		}
 	}
-	if p.settle || len(p.parked) > 0 {
+	if p.settle { // a record that only waits does not make another one due
 		g.settleAt = time.Time{}
 	}
 	g.progress(true)
