@@ -21,7 +21,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	svc, err := service.Open(ctx, cfg.Config, service.Spec{
-		Name: "order-svc", Version: "1.0.0", Topics: contract.Topics(), Migrations: migrations.Order(),
+		Name: "order-svc", Version: "1.0.0", Topics: contract.Topics(), Publishers: contract.Publishers(), Migrations: migrations.Order(),
 	})
 	if err != nil {
 		return err

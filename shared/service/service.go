@@ -33,10 +33,14 @@ import (
 
 // Spec says which service this is.
 type Spec struct {
-	Name       string       // "order-svc": consumer group, registry name and, after a slash, the CloudEvents source
-	Version    string       // of its HTTP API, in the OpenAPI document
-	Topics     event.Topics // where each kind goes
-	Migrations fs.FS        // its own tables; nil: it has no database
+	Name    string       // "order-svc": consumer group, registry name and, after a slash, the CloudEvents source
+	Version string       // of its HTTP API, in the OpenAPI document
+	Topics  event.Topics // where each kind goes
+	// Publishers names, by the first word of a kind, the service that alone
+	// publishes such events; records of others are parked. A word that is not in
+	// it: anybody.
+	Publishers map[string]string
+	Migrations fs.FS // its own tables; nil: it has no database
 
 	// Pace is the least time between two transactions of the consumer while
 	// little comes; 0 means 10 ms. What nobody waits for is cheaper with more.
@@ -311,6 +315,17 @@ func (s *Service) readTopics() []string {
 		}
 	}
 	return sorted(names)
+}
+
+// sources names the one source of each topic that has one.
+func (s *Service) sources() map[string]string {
+	sources := map[string]string{}
+	for word, publisher := range s.spec.Publishers {
+		if topic, ok := s.spec.Topics[word]; ok {
+			sources[topic] = "/" + publisher
+		}
+	}
+	return sources
 }
 
 // inNamespace puts the namespace before the name of each topic.
