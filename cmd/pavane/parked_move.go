@@ -20,6 +20,7 @@ type mover struct {
 	action   parked.Action
 	who, why string
 	dryRun   bool
+	forged   bool    // disown in place of discard
 	rate     float64 // keys per second; 0: as fast as it goes
 
 	out               io.Writer
@@ -44,6 +45,9 @@ order needs instead is yours to do.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			m.out = c.OutOrStdout()
+			if m.forged {
+				m.action = parked.Disown
+			}
 			return m.run(c.Context())
 		},
 	}
@@ -53,6 +57,9 @@ order needs instead is yours to do.`,
 	f.StringVar(&m.why, "why", "", "the reason, for the audit trail; required")
 	f.StringVar(&m.who, "who", osUser(), "whose decision it is, for the audit trail")
 	f.BoolVar(&m.dryRun, "dry-run", false, "say what would be done with each key, and change nothing")
+	if action == parked.Discard {
+		f.BoolVar(&m.forged, "forged", false, "delete the records behind a gap themselves, and count nothing as handled")
+	}
 	f.Float64Var(&m.rate, "rate", 0, "keys per second; 0: as fast as it goes")
 	return c
 }

@@ -43,6 +43,13 @@ insert into parked_log (action, source, key, sequence, upto_seq, records, who, w
 select 'discard', $1, $2, coalesce(min(g.sequence), $3), $3, count(*), $4, $5 from gone g
 having count(*) > 0 or $3 > (select coalesce(max(i.last_seq), 0) from inbox i where i.source = $1 and i.key = $2) returning records`
 
+	// Nothing is counted as handled: the log's upto_seq is what was so before.
+	disownSQL = `with gone as (
+  delete from parked p where p.source = $1 and p.key = $2
+    and p.sequence - 1 > (select coalesce(max(i.last_seq), 0) from inbox i where i.source = $1 and i.key = $2) returning p.sequence)
+insert into parked_log (action, source, key, sequence, upto_seq, records, who, why)
+select 'discard', $1, $2, min(g.sequence), (select coalesce(max(i.last_seq), 0) from inbox i where i.source = $1 and i.key = $2), count(*), $3, $4
+from gone g having count(*) > 0 returning records`
 	releaseSQL = `update parked set cause = 'follows', retry_at = null, reason = 'the records before it were discarded'
 where source = $1 and key = $2 and cause = 'gap'`
 
@@ -142,6 +149,28 @@ func Discard(ctx context.Context, db *postgres.DB, id ID, upto int64, who, why s
 	})
 	if err != nil {
 		return 0, fmt.Errorf("inbox: discard of %q from %s up to %d: %w", id.Key, id.Source, upto, err)
+	}
+	return records, nil
+}
+
+// Disown deletes the parked records of a key that lie behind a gap, because they
+// are forged, and counts nothing as handled: the key goes on with the number
+// that is due. Of records that were real later ones would meet a gap. It returns
+// how many it deleted.
+func Disown(ctx context.Context, db *postgres.DB, id ID, who, why string) (int, error) {
+	if err := named(id, who, why); err != nil {
+		return 0, err
+	}
+	var records int
+	err := db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) (err error) {
+		if _, err := tx.ExecContext(ctx, holdKeySQL, id.Source, id.Key); err != nil {
+			return err
+		}
+		records, err = logged(ctx, tx, disownSQL, id.Source, id.Key, who, why)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("inbox: disown records of %q from %s: %w", id.Key, id.Source, err)
 	}
 	return records, nil
 }

@@ -90,14 +90,25 @@ type Action string
 const (
 	Redrive Action = "redrive" // try it again
 	Discard Action = "discard" // give up the record that holds it up, and let the others go
+	Disown  Action = "disown"  // delete the records behind a gap, because they are forged
 )
+
+// farAhead is the size of a gap from which on its record is taken for a forged
+// one rather than for one that overtook so many.
+const farAhead = 1000
 
 // Plan says what an action would do to the key, as one sentence without its
 // end, or as an error why it cannot help.
 func (k Key) Plan(a Action) (string, error) {
 	switch {
-	case a != Redrive && a != Discard:
-		return "", fault.Invalid("action %q: choose %s or %s", a, Redrive, Discard)
+	case a != Redrive && a != Discard && a != Disown:
+		return "", fault.Invalid("action %q: choose %s, %s or %s", a, Redrive, Discard, Disown)
+	case a == Disown && k.Cause != inbox.Missing:
+		return "", fault.Invalid("key %q does not wait behind a gap: discard gives up the record that holds it up", k.Key)
+	case a == Disown:
+		return fmt.Sprintf("delete what waits from #%d on, and go on with #%d", k.Sequence, k.Last+1), nil
+	case a == Discard && k.Cause == inbox.Missing && k.Sequence-k.Last > farAhead:
+		return "", fault.Invalid("key %q: before #%d everything from #%d on is missing, so the record looks forged: discard --forged deletes it", k.Key, k.Sequence, k.Last+1)
 	case a == Redrive && k.Cause == inbox.Missing:
 		return "", fault.Invalid("key %q waits for its number %d: it goes on by itself when that comes, or when what is missing is discarded", k.Key, k.Last+1)
 	case k.Cause == inbox.Follows:
@@ -130,6 +141,8 @@ func (k Key) Do(ctx context.Context, db *postgres.DB, a Action, who, why string)
 		return relay.Discard(ctx, db, k.Key, who, why)
 	case a == Redrive:
 		return inbox.Redrive(ctx, db, id, who, why)
+	case a == Disown:
+		return inbox.Disown(ctx, db, id, who, why)
 	}
 	upto := k.Sequence
 	if k.Cause == inbox.Missing {

@@ -269,3 +269,21 @@ func (nowhere) Fetch(context.Context, []broker.Position, time.Duration, int) (br
 func (nowhere) Offsets(context.Context, ...string) (map[string][]broker.Range, error) {
 	return nil, nil
 }
+
+func TestDo_ForgedRecordFarAhead_IsDisownedAndTheKeyGoesOn(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.deliver(b.record("a", 1, false), b.record("a", 1<<62, false), b.record("a", 1<<62+1, false))
+	gap := b.list(parked.Filter{})[0]
+	if _, err := gap.Do(t.Context(), b.db, parked.Discard, "ada", "to see"); fault.ClassOf(err) != fault.ClassInvalid {
+		t.Errorf("all numbers up to 2^62 would be given up: %v; want an invalid fault", err)
+	}
+	n, err := gap.Do(t.Context(), b.db, parked.Disown, "ada", "forged")
+	must(t, err)
+	again, err := gap.Do(t.Context(), b.db, parked.Disown, "ada", "forged")
+	must(t, err)
+	b.deliver(b.record("a", 2, false))
+	if got := b.effects("a"); n != 2 || again != 0 || !slices.Equal(got, []int64{1, 2}) || len(b.list(parked.Filter{})) != 0 {
+		t.Errorf("disowned %d and then %d, effects %v; want 2, 0 and [1 2]", n, again, got)
+	}
+}
