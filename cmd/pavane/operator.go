@@ -31,7 +31,7 @@ func perDatabase(ctx context.Context, server string, f func(ctx context.Context,
 
 func outboxCommand() *cobra.Command {
 	var t target
-	c := &cobra.Command{Use: "outbox", Short: "Look at the outboxes"}
+	c := &cobra.Command{Use: "outbox", Short: "Look at the outboxes, and publish from them again"}
 	status := &cobra.Command{
 		Use:   "status",
 		Short: "Show what waits to be published, and how far each relay is",
@@ -54,7 +54,7 @@ func outboxCommand() *cobra.Command {
 		},
 	}
 	t.flags(status)
-	c.AddCommand(status)
+	c.AddCommand(status, replayCommand())
 	return c
 }
 

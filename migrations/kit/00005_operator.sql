@@ -42,3 +42,35 @@ language sql stable as $$
     where r.key = of_key and of_id <= r.upto_id
       and (r.topic = of_topic and of_id >= r.since_id or of_id > r.chunk_upto or not pg_visible_in_snapshot(of_xid, r.target)))
 $$;
+
+-- From when on rows are there; no row: nothing was ever dropped.
+create table outbox_reach (
+  one   boolean     not null primary key default true check (one),
+  since timestamptz not null
+);
+-- Of a database from before it is not known; so what the oldest partition holds.
+insert into outbox_reach (since)
+select to_date(right(min(c.relname), 8), 'YYYYMMDD')::timestamp at time zone 'UTC'
+from pg_inherits i join pg_class c on c.oid = i.inhrelid
+where i.inhparent = 'outbox'::regclass and c.relname ~ '^outbox_[0-9]{8}$'
+having (select min(o.id) from outbox o) > 1;
+
+-- As before, and it notes what is gone.
+-- +goose StatementBegin
+create or replace function outbox_drop(keep_from timestamptz) returns text
+language plpgsql as $$
+declare
+  part record;
+begin
+  select c.oid, c.relname, (to_date(right(c.relname, 8), 'YYYYMMDD') + 1)::timestamp at time zone 'UTC' as upto into part
+  from pg_inherits i join pg_class c on c.oid = i.inhrelid
+  where i.inhparent = 'outbox'::regclass and c.relname ~ '^outbox_[0-9]{8}$'
+    and (to_date(right(c.relname, 8), 'YYYYMMDD') + 1)::timestamp at time zone 'UTC' <= keep_from
+  order by c.relname limit 1;
+  if found then
+    execute format('drop table %s', part.oid::regclass);
+    insert into outbox_reach as r (since) values (part.upto) on conflict (one) do update set since = greatest(r.since, excluded.since);
+  end if;
+  return part.relname;
+end $$;
+-- +goose StatementEnd

@@ -76,3 +76,64 @@ func HeldBack(ctx context.Context, db *postgres.DB, key string, limit int) ([]Ro
 	}, heldRowsSQL, key, limit)
 	return list, err
 }
+
+// Selection chooses rows of an outbox that are to be read again. Empty fields
+// choose all.
+type Selection struct {
+	Since, Until time.Time // by the time they were appended; Until is not among them
+	Key, Topic   string
+	// Snapshot fixes the moment whose rows are meant ([Retained] draws it).
+	Snapshot string
+}
+
+// Extent is what an outbox holds of a selection.
+type Extent struct {
+	Snapshot string
+	From     time.Time // rows from before it may be gone; zero: all that was ever appended is here
+	Rows     int64
+	Keys     int64
+	Cut      int64 // keys whose first event is not among the rows
+}
+
+const (
+	// Left out are rows that were copied later, and those that Kafka refuses.
+	selected = `($1::timestamptz is null or o.created_at >= $1) and ($2::timestamptz is null or o.created_at < $2)
+  and ($3 = '' or o.key = $3) and ($4 = '' or o.topic = $4) and pg_visible_in_snapshot(o.xid, $5::pg_snapshot)` + notReplaced + `
+  and not exists (select from relay_parked p where p.key = o.key and p.since_id <= o.id)`
+
+	retainedSQL = `select pg_current_snapshot()::text, (select r.since from outbox_reach r)`
+	extentSQL = `select coalesce(sum(k.rows), 0), count(*), count(*) filter (where k.first > 1)
+from (select o.key, count(*) as rows, min(o.sequence) as first from outbox o where ` + selected + ` group by o.key) k`
+	replaySQL = `select ` + rowColumns + ` from outbox o where o.id > $6 and ` + selected + ` order by o.id limit $7`
+)
+
+func (s Selection) args() []any {
+	return []any{sql.Null[time.Time]{V: s.Since, Valid: !s.Since.IsZero()}, sql.Null[time.Time]{V: s.Until, Valid: !s.Until.IsZero()}, s.Key, s.Topic, s.Snapshot}
+}
+
+// Retained looks what an outbox holds of a selection now.
+func Retained(ctx context.Context, db *postgres.DB, s Selection) (Extent, error) {
+	var (
+		e    Extent
+		from sql.Null[time.Time]
+	)
+	if err := db.SQL().QueryRowContext(ctx, retainedSQL).Scan(&e.Snapshot, &from); err != nil {
+		return Extent{}, fmt.Errorf("outbox: how far it reaches back: %w", err)
+	}
+	s.Snapshot, e.From = e.Snapshot, from.V
+	if err := db.SQL().QueryRowContext(ctx, extentSQL, s.args()...).Scan(&e.Rows, &e.Keys, &e.Cut); err != nil {
+		return Extent{}, fmt.Errorf("outbox: rows of the selection: %w", err)
+	}
+	return e, nil
+}
+
+// ReadAgain returns the selected rows behind one, in the order in which those of
+// a key were committed, at most limit.
+func ReadAgain(ctx context.Context, db *postgres.DB, s Selection, after int64, limit int) ([]Row, error) {
+	var list []Row
+	err := eachRow(ctx, db, func(r Row) error {
+		list = append(list, r)
+		return nil
+	}, replaySQL, append(s.args(), after, limit)...)
+	return list, err
+}
