@@ -248,3 +248,23 @@ func (r *rig) randomRecord(rt *rapid.T, known []event.Header) broker.Record {
 	rec.Headers = append(rec.Headers, event.Header{Key: string(raw.Draw(rt, "header")), Value: raw.Draw(rt, "header value")})
 	return rec
 }
+
+func TestConsumer_PoisonKeyAmong200_OthersTakeOneTransactionABatch(t *testing.T) {
+	t.Parallel()
+	bothWays(t, func(t *testing.T, r *rig) {
+		c := r.consumer(func(c *react.ConsumerConfig) { c.BatchSize = 200 })
+		r.deliver(c, r.record("key-0", 1, "permanent"))
+		const batches = 12
+		for n := range int64(batches) {
+			records := []broker.Record{r.record("key-0", n+2, "permanent")}
+			for k := range 199 {
+				records = append(records, r.record(fmt.Sprint("key-", k+1), n+1, ""))
+			}
+			r.deliver(c, records...)
+		}
+		requireEqual(t, "transactions with effects", selected[int64](r, `select count(distinct e.xmin::text) from effect e`), []int64{batches})
+		requireEqual(t, "effects", selected[int64](r, `select count(*) from effect`), []int64{199 * batches})
+		requireEqual(t, "calls that failed", r.metric("pavane_inbox_faults_total"), 1)
+		requireEqual(t, "records that wait", r.parked()[0].Records, batches+1)
+	})
+}

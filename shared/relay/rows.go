@@ -102,7 +102,7 @@ const (
   and not exists (select from relay_parked p where p.key = o.key and p.since_id <= o.id)`
 
 	retainedSQL = `select pg_current_snapshot()::text, (select r.since from outbox_reach r)`
-	extentSQL = `select coalesce(sum(k.rows), 0), count(*), count(*) filter (where k.first > 1)
+	extentSQL   = `select coalesce(sum(k.rows), 0), count(*), count(*) filter (where k.first > 1)
 from (select o.key, count(*) as rows, min(o.sequence) as first from outbox o where ` + selected + ` group by o.key) k`
 	replaySQL = `select ` + rowColumns + ` from outbox o where o.id > $6 and ` + selected + ` order by o.id limit $7`
 )
