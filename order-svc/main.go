@@ -27,7 +27,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	orders := order.New(order.Config{
-		DB: svc.DB(), Outbox: svc.Outbox(), Logger: svc.Logger(), Deadline: cfg.OrderDeadline,
+		DB: svc.DB(), Outbox: svc.Outbox(), Logger: svc.Logger(), Deadline: cfg.OrderDeadline, Admit: svc.Admit,
 	})
 	if cfg.Seed == "demo" {
 		svc.Setup("seed", orders.Seed)

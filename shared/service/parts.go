@@ -27,6 +27,9 @@ func (s *Service) allParts() ([]lifecycle.Part, error) {
 		}
 		parts = append(parts, p)
 	}
+	if s.admission != nil {
+		parts = append(parts, lifecycle.Part{Name: "admission", Run: s.admission.Run})
+	}
 	parts = append(parts, lifecycle.Part{Name: "http", Start: s.http.Start, Run: s.http.Run, Stop: s.http.Stop})
 	parts = append(parts, s.parts...)
 	if len(s.readTopics()) > 0 {

@@ -21,12 +21,14 @@ import (
 	"pavane/shared/config"
 	"pavane/shared/event"
 	"pavane/shared/failpoint"
+	"pavane/shared/fault"
 	"pavane/shared/httpapi"
 	"pavane/shared/lifecycle"
 	"pavane/shared/outbox"
 	"pavane/shared/postgres"
 	"pavane/shared/react"
 	"pavane/shared/registry"
+	"pavane/shared/relay"
 	"pavane/shared/story"
 	"pavane/shared/telemetry"
 )
@@ -62,6 +64,7 @@ type Service struct {
 	relayDB   *postgres.DB
 	bell      *postgres.Bell // nil without a relay
 	outbox    *outbox.Outbox
+	admission *relay.Admission // nil without a database
 	broker    *broker.Client
 	http      *httpapi.Server
 	members   *discovery
@@ -151,6 +154,20 @@ func (s *Service) DB() *postgres.DB { return s.db }
 
 // Outbox appends the service's events. In a service without a database it is nil.
 func (s *Service) Outbox() *outbox.Outbox { return s.outbox }
+
+// Admit returns nil, or why the service should not take new work now: too much
+// waits to be published. A route that begins something asks it and returns the
+// error, which becomes a 503 with Retry-After; what continues work that was
+// accepted must not ask. It costs nothing.
+func (s *Service) Admit() error {
+	if s.admission == nil {
+		return nil
+	}
+	if err := s.admission.Admit(); err != nil {
+		return fault.Unavailable("%w", err)
+	}
+	return nil
+}
 
 // HTTP is where routes are bound, with httpapi.Register.
 func (s *Service) HTTP() *httpapi.Server { return s.http }
