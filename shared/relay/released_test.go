@@ -190,5 +190,32 @@ func TestRelease_ManyAtOnceUnderWriters_EachRowOnceInOrder(t *testing.T) {
 	}
 }
 
+// Chunks from before a release are read again as they were.
+func TestRelease_BrokerComesBackEmpty_LogIsHealedAcrossTheRelease(t *testing.T) {
+	t.Parallel()
+	const topic = "lost"
+	server := emptyBroker(t, topic, 0)
+	b := setupOn(t, server.Addr(), topic)
+	p := b.picky()
+	must(t, b.relay(p).Flush(t.Context()))
+	b.writeMixed()
+	must(t, b.relay(p).Flush(t.Context()))
+	b.write("bad", 1)
+	b.write("key1", 1)
+	must(t, b.relay(p).Flush(t.Context()))
+	p.limit.Store(1 << 20)
+	b.release("bad")
+	b.release("worse")
+	must(t, b.relay(p).Flush(t.Context()))
+	server.Close()
+	emptyBroker(t, topic, portOf(t, server.Addr()))
+	b.write("bad", 1)
+	b.start(b.relay(p))
+	await.True(t, wait, "all is in the log again", func() bool {
+		_, err := b.client.Offsets(t.Context(), topic)
+		return err == nil && b.drained().Rows == 0 && len(b.kinds("bad")) == 8 && len(b.kinds("worse")) == 6 && len(b.kinds("key1")) == 5
+	})
+}
+
 // wait is how long something may take that comes by itself.
 const wait = 30 * time.Second
