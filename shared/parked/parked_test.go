@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"pavane/shared/broker"
+	"pavane/shared/brokertest"
 	"pavane/shared/event"
 	"pavane/shared/fault"
 	"pavane/shared/inbox"
@@ -23,6 +24,7 @@ import (
 	"pavane/shared/pgtest"
 	"pavane/shared/postgres"
 	"pavane/shared/react"
+	"pavane/shared/relay"
 )
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
@@ -285,5 +287,69 @@ func TestDo_ForgedRecordFarAhead_IsDisownedAndTheKeyGoesOn(t *testing.T) {
 	b.deliver(b.record("a", 2, false))
 	if got := b.effects("a"); n != 2 || again != 0 || !slices.Equal(got, []int64{1, 2}) || len(b.list(parked.Filter{})) != 0 {
 		t.Errorf("disowned %d and then %d, effects %v; want 2, 0 and [1 2]", n, again, got)
+	}
+}
+
+// strict is a broker that refuses what is as large as a test's pad, until it is
+// told not to.
+type strict struct {
+	*broker.Client
+	limit int
+}
+
+func (s *strict) Produce(ctx context.Context, batches []*broker.Batch) []broker.Result {
+	results := make([]broker.Result, len(batches))
+	for i, b := range batches {
+		if results[i].Err = broker.ErrRefused; b.Size() < s.limit {
+			results[i] = s.Client.Produce(ctx, batches[i:i+1])[0]
+		}
+	}
+	return results
+}
+
+func TestDo_KeyThatKafkaRefuses_IsListedShownAndReleased(t *testing.T) {
+	t.Parallel()
+	addr := brokertest.Start(t)
+	facts := brokertest.Topic(t, addr, 1)
+	client, err := broker.Dial(broker.Config{Brokers: strings.Split(addr, ",")})
+	must(t, err)
+	t.Cleanup(client.Close)
+	db := pgtest.WithKit(t)
+	out, err := outbox.New(outbox.Config{Source: source, Topics: event.Topics{"parcel": facts}})
+	must(t, err)
+	append := func(key string, n int64) {
+		must(t, db.InTx(t.Context(), func(ctx context.Context, tx *sqlx.Tx) error {
+			return out.Append(ctx, tx, event.Number(n, sent{ID: key, N: n})...)
+		}))
+	}
+	long := strings.Repeat("k", 1500)
+	append(long, 1)
+	append(long, 2)
+	append("short", 1)
+	kafka := &strict{client, 1500}
+	r, err := relay.New(relay.Config{DB: db, Publisher: kafka, Partitions: 1})
+	must(t, err)
+	must(t, r.Flush(t.Context()))
+
+	keys, err := parked.List(t.Context(), db, parked.Filter{Cause: parked.Refused})
+	must(t, err)
+	if len(keys) != 1 || keys[0].Key != long || keys[0].Sequence != 1 || keys[0].Source != "" {
+		t.Fatalf("refused: %+v; want the long key at #1", keys)
+	}
+	records, _, err := parked.Show(t.Context(), db, long, 10)
+	must(t, err)
+	if len(records) != 2 || records[0].Cause != parked.Refused || records[1].Cause != inbox.Follows || len(records[0].Headers) == 0 {
+		t.Fatalf("shown: %+v; want the refused record and its follower", records)
+	}
+	kafka.limit = 1 << 20
+	n, err := keys[0].Do(t.Context(), db, parked.Redrive, "ada", "the limit is raised")
+	must(t, err)
+	must(t, r.Flush(t.Context()))
+	ranges, err := client.Offsets(t.Context(), facts)
+	must(t, err)
+	_, moves, err := parked.Show(t.Context(), db, long, 10)
+	must(t, err)
+	if n != 2 || ranges[facts][0].End != 3 || len(moves) != 1 || moves[0].Why != "the limit is raised" {
+		t.Errorf("%d released, the log ends at %d, history %+v; want 2, 3 and one entry", n, ranges[facts][0].End, moves)
 	}
 }
