@@ -23,7 +23,7 @@ func put(t *testing.T, on *trial, numbers ...int) {
 		p := broker.Partition([]byte(it.key), partitions)
 		var b broker.Batch
 		b.Reset(on.name, p)
-		b.Add(1, []byte(it.key), it.payload, event.AppendHeaders(nil, it.headers()))
+		b.Add(1, []byte(it.key), it.payload, event.AppendHeaders(nil, it.envelope().Headers()))
 		b.Seal(producer, next[p])
 		next[p]++
 		if res := on.client.Produce(t.Context(), []*broker.Batch{&b}); res[0].Err != nil {

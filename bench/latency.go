@@ -138,7 +138,7 @@ func (t *trial) latency(ctx context.Context) (latency, error) {
 // awaitStarted has the relay publish a first order: its start is not what is
 // measured here.
 func (t *trial) awaitStarted(ctx context.Context, c *child) error {
-	w, err := t.newWriter(t.way, 1)
+	w, err := t.newWriter(t.way, 1, 0)
 	if err != nil {
 		return err
 	}
@@ -153,7 +153,7 @@ func (t *trial) awaitStarted(ctx context.Context, c *child) error {
 // writeAtRate writes an order whenever one is due, whether or not those before
 // are committed.
 func (t *trial) writeAtRate(ctx context.Context, committed []time.Time) error {
-	w, err := t.newWriter(t.way, 16)
+	w, err := t.newWriter(t.way, 16, 0)
 	if err != nil {
 		return err
 	}
@@ -223,7 +223,7 @@ func (t *trial) hold(ctx context.Context, held bool) (release func(), err error)
 	if !held {
 		return func() {}, nil
 	}
-	w, err := t.newWriter(t.way, 1)
+	w, err := t.newWriter(t.way, 1, 0)
 	if err != nil {
 		return nil, err
 	}

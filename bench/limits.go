@@ -63,6 +63,10 @@ func mean(a, b limit) limit {
 	}
 }
 
+// readSQL reads what a record is made of.
+const readSQL = `select id, topic, key, headers, payload, event_id, type, sequence, timestamptz_send(created_at)
+from outbox where id > $1 order by id limit $2`
+
 // readAll walks the outbox by its id.
 func readAll(ctx context.Context, url string) (rows int, err error) {
 	db, err := postgres.Open(relay.Pool(url))
@@ -82,14 +86,15 @@ func readAll(ctx context.Context, url string) (rows int, err error) {
 }
 
 func readSome(ctx context.Context, db *sql.DB, at *int64) (n int, err error) {
-	rows, err := db.QueryContext(ctx, `select id, topic, key, headers, payload from outbox where id > $1 order by id limit $2`, *at, readChunk)
+	rows, err := db.QueryContext(ctx, readSQL, *at, readChunk)
 	if err != nil {
 		return 0, err
 	}
 	defer rows.Close() //nolint:errcheck // Err tells
-	var topic, key, headers, payload sql.RawBytes
+	var topic, key, headers, payload, id, kind, made sql.RawBytes
+	var sequence int64
 	for rows.Next() {
-		if err := rows.Scan(at, &topic, &key, &headers, &payload); err != nil {
+		if err := rows.Scan(at, &topic, &key, &headers, &payload, &id, &kind, &sequence, &made); err != nil {
 			return 0, err
 		}
 		n++
@@ -117,7 +122,7 @@ func encodeWork(rows int) (batches [partitions][][]byte, err error) {
 		it := newItem(n)
 		p := broker.Partition([]byte(it.key), partitions)
 		record := protocol.Record{Time: now, Key: protocol.NewBytes([]byte(it.key)), Value: protocol.NewBytes(it.payload)}
-		for _, h := range it.headers() {
+		for _, h := range it.envelope().Headers() {
 			record.Headers = append(record.Headers, protocol.Header{Key: h.Key, Value: h.Value})
 		}
 		if waiting[p] = append(waiting[p], record); len(waiting[p]) == produceBatch {

@@ -63,7 +63,7 @@ func (r *rig) start(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if r.admin, err = r.open("postgres", 2); err != nil {
+		if r.admin, err = r.open("postgres", 2, nil); err != nil {
 			return err
 		}
 		return r.makeTemplate(ctx)
@@ -87,9 +87,9 @@ func (r *rig) stop() error {
 	return errors.Join(errs...)
 }
 
-func (r *rig) open(database string, conns int) (*postgres.DB, error) {
+func (r *rig) open(database string, conns int, settings map[string]string) (*postgres.DB, error) {
 	return postgres.Open(postgres.Config{
-		URL: r.pg.URL(database), MaxConns: conns, Name: "pavane-bench", StatementTimeout: patience,
+		URL: r.pg.URL(database), MaxConns: conns, Name: "pavane-bench", StatementTimeout: patience, Settings: settings,
 	})
 }
 
@@ -104,7 +104,7 @@ func (r *rig) makeTemplate(ctx context.Context) error {
 	if err := r.pg.CreateDatabase(ctx, template); err != nil {
 		return err
 	}
-	db, err := r.open(template, 2)
+	db, err := r.open(template, 2, nil)
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (r *rig) newTrial(ctx context.Context, w way) (*trial, error) {
 		return nil, fmt.Errorf("database of a trial: %w", err)
 	}
 	var err error
-	if t.db, err = r.open(t.name, 16); err != nil {
+	if t.db, err = r.open(t.name, 16, nil); err != nil {
 		return nil, errors.Join(err, t.end())
 	}
 	if t.client, err = r.client(t.name); err != nil {

@@ -122,7 +122,7 @@ func (t *trial) sustain(ctx context.Context, d time.Duration) (sustained, error)
 // writeFlatOut runs the writers for d, and returns how many rows were committed
 // and not in the log, time and again.
 func (t *trial) writeFlatOut(ctx context.Context, d time.Duration, s *sustained) (backlog []float64, err error) {
-	w, err := t.newWriter(t.way, sustainedWriters)
+	w, err := t.newWriter(t.way, sustainedWriters, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -176,9 +176,9 @@ func (t *trial) tables(ctx context.Context, s *sustained) error {
 	const query = `select coalesce(sum(pg_total_relation_size(c.oid)), 0)::float8 / $2,
   coalesce(sum(pg_stat_get_dead_tuples(c.oid)), 0)::bigint,
   coalesce(sum(pg_stat_get_tuples_updated(c.oid) + pg_stat_get_tuples_deleted(c.oid)), 0)::bigint,
-  coalesce(sum(pg_stat_get_tuples_inserted(c.oid)) filter (where c.relname <> 'relay_journal'), 0)::bigint
+  coalesce(sum(pg_stat_get_tuples_inserted(c.oid)) filter (where c.relname not in ('relay_journal', 'relay_ack')), 0)::bigint
 from pg_class c where c.oid in (select relid from pg_partition_tree($1::text::regclass))
-  or $1::text = 'outbox' and c.relname = 'relay_journal' or $1::text <> 'outbox' and c.oid = $1::text::regclass`
+  or $1::text = 'outbox' and c.relname in ('relay_journal', 'relay_ack') or $1::text <> 'outbox' and c.oid = $1::text::regclass`
 	for deadline := time.Now().Add(stopTime); ; {
 		var inserted int
 		err := t.db.SQL().QueryRowContext(ctx, query, t.way.table, s.Rows).Scan(&s.Bytes, &s.Dead, &s.Changed, &inserted)

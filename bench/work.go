@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"strconv"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -20,7 +20,7 @@ const (
 )
 
 // item is a row of work: an event like those of a shop, 335 bytes of JSON on
-// average and three headers.
+// average and the headers of a CloudEvent.
 type item struct {
 	key      string
 	sequence int64
@@ -58,11 +58,12 @@ func fixedID(random *rand.Rand) string {
 
 const sequenceHeader = "ce_sequence"
 
-func (it item) headers() []event.Header {
-	return []event.Header{
-		{Key: "ce_id", Value: []byte(it.id)},
-		{Key: "ce_type", Value: []byte(kind)},
-		{Key: sequenceHeader, Value: strconv.AppendInt(nil, it.sequence, 10)},
+// envelope is the item as it travels. Its time is the same for all; in an
+// outbox it is that of the row.
+func (it item) envelope() event.Envelope {
+	return event.Envelope{
+		ID: it.id, Source: source, Kind: kind, Key: it.key, Time: time.Unix(1_800_000_000, 123_456_000), Sequence: it.sequence,
+		CorrelationID: it.key,
 	}
 }
 
@@ -73,7 +74,7 @@ func (it item) headers() []event.Header {
 const tablesSQL = `
 create table work (
   n bigint not null primary key, key text not null, sequence bigint not null, event_id text not null,
-  headers bytea not null, payload bytea not null);
+  headers bytea not null, attributes jsonb not null, payload bytea not null);
 create table orders (
   id bigint generated always as identity primary key, customer text not null, total bigint not null,
   created_at timestamptz not null default now());
@@ -97,7 +98,7 @@ begin
   for i in select generate_series(0, upto - 1, step) loop
     insert into textbook_outbox (event_id, topic, key, headers, payload)
     select w.event_id::uuid, to_topic, w.key,
-      jsonb_build_object('ce_id', w.event_id, 'ce_type', '` + kind + `', '` + sequenceHeader + `', w.sequence::text), convert_from(w.payload, 'UTF8')::jsonb
+      w.attributes, convert_from(w.payload, 'UTF8')::jsonb
     from work w where w.n >= i and w.n < least(i + step, upto) order by w.n;
     commit;
   end loop;
@@ -109,19 +110,26 @@ func storeWork(ctx context.Context, db *postgres.DB, rows int) error {
 	for from := 0; from < rows; from += block {
 		var (
 			numbers, sequences []int64
-			keys, ids          []string
+			keys, ids, objects []string
 			headers, payloads  [][]byte
 		)
 		for n := from; n < min(from+block, rows); n++ {
 			it := newItem(n)
 			numbers, sequences = append(numbers, int64(n)), append(sequences, it.sequence)
 			keys, ids = append(keys, it.key), append(ids, it.id)
-			headers, payloads = append(headers, event.AppendHeaders(nil, it.headers())), append(payloads, it.payload)
+			headers, payloads = append(headers, event.AppendHeaders(nil, it.envelope().Extra())), append(payloads, it.payload)
+			object, err := headerObject(it.envelope().Headers())
+			if err != nil {
+				return err
+			}
+			objects = append(objects, object)
 		}
-		err := execute(ctx, db, `insert into work (n, key, sequence, event_id, headers, payload)
-select u.n, u.key, u.sequence, u.event_id, u.headers, u.payload
-from unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::bytea[], $6::bytea[]) as u (n, key, sequence, event_id, headers, payload)`,
-			postgres.Array(numbers), postgres.Array(keys), postgres.Array(sequences), postgres.Array(ids), postgres.Array(headers), postgres.Array(payloads))
+		err := execute(ctx, db, `insert into work (n, key, sequence, event_id, headers, attributes, payload)
+select u.n, u.key, u.sequence, u.event_id, u.headers, u.attributes, u.payload
+from unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::bytea[], $6::jsonb[], $7::bytea[])
+  as u (n, key, sequence, event_id, headers, attributes, payload)`,
+			postgres.Array(numbers), postgres.Array(keys), postgres.Array(sequences), postgres.Array(ids), postgres.Array(headers),
+			postgres.Array(objects), postgres.Array(payloads))
 		if err != nil {
 			return fmt.Errorf("rows of work: %w", err)
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -33,9 +34,10 @@ type writer struct {
 	out   *outbox.Outbox
 }
 
-// newWriter makes one with its own connections; the caller closes its db.
-func (t *trial) newWriter(w way, conns int) (*writer, error) {
-	db, err := t.open(t.name, conns)
+// newWriter makes one with its own connections; the caller closes its db. Each
+// commit takes flush longer, together with those that wait meanwhile.
+func (t *trial) newWriter(w way, conns int, flush time.Duration) (*writer, error) {
+	db, err := t.open(t.name, conns, map[string]string{"commit_delay": fmt.Sprint(flush.Microseconds()), "commit_siblings": "0"})
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +92,7 @@ func (w *writer) textbook(ctx context.Context, tx *sqlx.Tx, events []event.Numbe
 			return err
 		}
 		of, err := headerObject(event.Envelope{
-			ID: id, Source: source, Kind: kind, Key: n.Event.Key(), Sequence: n.Sequence, CorrelationID: n.Event.Key(),
+			ID: id, Source: source, Kind: kind, Key: n.Event.Key(), Sequence: n.Sequence, Time: time.Now(), CorrelationID: n.Event.Key(),
 		}.Headers())
 		if err != nil {
 			return err

@@ -187,7 +187,7 @@ const (
 from orders where order_id::text = any($1::text[])`
 	toldSQL    = `select '/' || $2 || ' ' || key as id, max(sequence) as sequence from outbox where key = any($1::text[]) group by key`
 	heardSQL   = `select source || ' ' || key as id, last_seq as sequence from inbox where key = any($1::text[])`
-	waitingSQL = `select (select count(*) from relay_journal where acked_at is null) + (select count(*) from parked)`
+	waitingSQL = `select (select count(*) from relay_journal j where not exists (select from relay_ack a where a.chunk = j.chunk)) + (select count(*) from parked)`
 	mailsSQL   = `select count(distinct order_id) filter (where state = 'sent') - count(*) filter (where state <> 'sent') from mails where order_id = any($1::text[])`
 	// hurrySQL lets the time pass for which a claim holds, and the pause after a
 	// failure.

@@ -58,8 +58,8 @@ func outboxCommand() *cobra.Command {
 	return c
 }
 
-const headSQL = `select j.chunk, j.row_count, j.planned_at, j.acked_at is not null
-from relay_journal j order by j.chunk desc limit 1`
+const headSQL = `select j.chunk, j.row_count, j.planned_at, a.chunk is not null
+from relay_journal j left join relay_ack a on a.chunk = j.chunk order by j.chunk desc limit 1`
 
 func outboxLine(ctx context.Context, db *postgres.DB) (string, error) {
 	b, err := relay.LoadBacklog(ctx, db)

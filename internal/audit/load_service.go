@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+
+	"pavane/shared/event"
 )
 
 const (
@@ -90,13 +92,20 @@ func loadService(ctx context.Context, tx *sqlx.Tx, s *Service) error {
 func loadOutbox(ctx context.Context, tx *sqlx.Tx, s *Service) error {
 	return each(ctx, tx, "outbox", outboxSQL, func(rows *sqlx.Rows) error {
 		var r Row
-		var headers, payload []byte
-		err := rows.Scan(&r.ID, &r.Topic, &r.Stream.Key, &r.Sequence, &r.EventID, &r.Kind, &headers, &payload, &r.Time)
+		var extra, payload []byte
+		if err := rows.Scan(&r.ID, &r.Topic, &r.Stream.Key, &r.Sequence, &r.EventID, &r.Kind, &extra, &payload, &r.Time); err != nil {
+			return err
+		}
+		stored := event.Stored{ID: []byte(r.EventID), Kind: []byte(r.Kind), Key: []byte(r.Stream.Key), Sequence: r.Sequence, Time: r.Time, Extra: extra}
+		headers, err := stored.AppendHeaders(nil)
+		if err != nil {
+			return fmt.Errorf("row %d: %w", r.ID, err)
+		}
 		r.Stream.Source = s.Source
 		r.Sum = sum(headers, payload)
 		r.Topic = intern(s.Reads, r.Topic)
 		s.Rows = append(s.Rows, r)
-		return err
+		return nil
 	})
 }
 

@@ -27,7 +27,7 @@ type Envelope struct {
 	Source string    // who published it, "/order-svc"
 	Kind   string    // CloudEvents type
 	Key    string    // CloudEvents subject and Kafka record key
-	Time   time.Time // when it was appended, by the clock of its writer; for people, never for ordering
+	Time   time.Time // when it was appended, by the clock of its database; for people, never for ordering
 
 	// Sequence is the event's place in the dense sequence of Source and Key,
 	// from 1 on (extension "sequence").
@@ -49,17 +49,17 @@ func (e Envelope) Headers() []Header {
 			headers = append(headers, Header{Key: key, Value: []byte(value)})
 		}
 	}
-	add("ce_specversion", specVersion)
+	add(versionHeader, specVersion)
 	add("ce_id", e.ID)
-	add("ce_source", e.Source)
+	add(sourceHeader, e.Source)
 	add("ce_type", e.Kind)
 	add("ce_subject", e.Key)
 	add("ce_time", e.Time.UTC().Format(time.RFC3339Nano))
 	add("ce_sequence", strconv.FormatInt(e.Sequence, 10))
-	add("ce_correlationid", e.CorrelationID)
-	add("ce_causationid", e.CausationID)
+	add(correlationHeader, e.CorrelationID)
+	add(causationHeader, e.CausationID)
 	add("content-type", ContentType)
-	add("traceparent", e.TraceParent)
+	add(traceHeader, e.TraceParent)
 	return headers
 }
 
@@ -120,11 +120,11 @@ type attributes struct {
 // field returns where the value of a header goes, nil for one that is not ours.
 func (a *attributes) field(header string) *string {
 	switch header {
-	case "ce_specversion":
+	case versionHeader:
 		return &a.version
 	case "ce_id":
 		return &a.e.ID
-	case "ce_source":
+	case sourceHeader:
 		return &a.e.Source
 	case "ce_type":
 		return &a.e.Kind
@@ -134,13 +134,13 @@ func (a *attributes) field(header string) *string {
 		return &a.time
 	case "ce_sequence":
 		return &a.sequence
-	case "ce_correlationid":
+	case correlationHeader:
 		return &a.e.CorrelationID
-	case "ce_causationid":
+	case causationHeader:
 		return &a.e.CausationID
 	case "content-type":
 		return &a.contentType
-	case "traceparent":
+	case traceHeader:
 		return &a.e.TraceParent
 	}
 	return nil
@@ -148,14 +148,11 @@ func (a *attributes) field(header string) *string {
 
 // AppendHeaders appends the header section of a Kafka v2 record (varint count,
 // then each key and value after its varint length; KIP-98). The outbox stores
-// headers in this form, so the relay copies them without reading them.
+// headers in this form.
 func AppendHeaders(dst []byte, headers []Header) []byte {
 	dst = binary.AppendVarint(dst, int64(len(headers)))
 	for _, h := range headers {
-		dst = binary.AppendVarint(dst, int64(len(h.Key)))
-		dst = append(dst, h.Key...)
-		dst = binary.AppendVarint(dst, int64(len(h.Value)))
-		dst = append(dst, h.Value...)
+		dst = appendHeader(dst, h.Key, h.Value)
 	}
 	return dst
 }

@@ -2,6 +2,7 @@ package event_test
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 	"time"
 
@@ -82,6 +83,72 @@ func TestDecode_WhatTheKitReliesOn_IsDemanded(t *testing.T) {
 		if _, err := event.Decode([]byte(example.Key), headers, example.Data); err == nil {
 			t.Errorf("%s = %q is accepted", header, bad)
 		}
+	}
+}
+
+// rowOf is the event as the outbox holds it.
+func rowOf(e event.Envelope) event.Stored {
+	return event.Stored{
+		ID: []byte(e.ID), Kind: []byte(e.Kind), Key: []byte(e.Key), Sequence: e.Sequence, Time: e.Time,
+		Extra: event.AppendHeaders(nil, e.Extra()),
+	}
+}
+
+func sorted(headers []event.Header) []string {
+	var lines []string
+	for _, h := range headers {
+		lines = append(lines, h.Key+"="+string(h.Value))
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+func TestStored_Headers_AreThoseOfTheEnvelope(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		e := example
+		e.Key = rapid.StringN(1, 20, 60).Draw(t, "key")
+		e.ID = rapid.StringN(1, 20, 60).Draw(t, "id")
+		e.Sequence = rapid.Int64Min(1).Draw(t, "sequence")
+		e.Time = time.UnixMicro(rapid.Int64Range(0, 4e15).Draw(t, "time")).UTC()
+		e.CorrelationID = rapid.SampledFrom([]string{e.Key, "saga", "ce_correlationid"}).Draw(t, "correlation")
+		e.CausationID = rapid.SampledFrom([]string{"", "cause", "ce_correlationid"}).Draw(t, "cause")
+		e.TraceParent = rapid.SampledFrom([]string{"", example.TraceParent}).Draw(t, "trace")
+		row := rowOf(e)
+		got, err := row.Headers()
+		if err != nil || !slices.Equal(sorted(got), sorted(e.Headers())) {
+			t.Fatalf("the row's headers are\n%q, %v\nwant\n%q", sorted(got), err, sorted(e.Headers()))
+		}
+	})
+}
+
+func TestStored_CompleteSection_IsTakenAsItIs(t *testing.T) {
+	t.Parallel()
+	row := rowOf(example)
+	row.Extra = event.AppendHeaders(nil, append(example.Headers(), event.Header{Key: "x-tenant", Value: []byte("7")}))
+	row.Key, row.Sequence = []byte("another"), 9
+	got, err := row.AppendHeaders([]byte("before"))
+	if err != nil || string(got) != "before"+string(row.Extra) {
+		t.Errorf("got %q, %v; want it unchanged behind what was there", got, err)
+	}
+}
+
+func TestStored_BrokenSection_IsAnError(t *testing.T) {
+	t.Parallel()
+	for _, bad := range [][]byte{nil, {2}, {2, 2, 'a'}, {1}, append(event.AppendHeaders(nil, example.Extra()), 0)} {
+		row := rowOf(example)
+		row.Extra = bad
+		if got, err := row.AppendHeaders(nil); err == nil {
+			t.Errorf("% x gives % x", bad, got)
+		}
+	}
+}
+
+func BenchmarkStored_AppendHeaders(b *testing.B) {
+	row, dst := rowOf(example), []byte(nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		dst, _ = row.AppendHeaders(dst[:0])
 	}
 }
 

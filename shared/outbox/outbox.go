@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -24,7 +23,6 @@ type Config struct {
 	Source   string       // CloudEvents source, "/order-svc"
 	Topics   event.Topics // where each kind goes
 	MaxBytes int          // limit for one event's data; 0 means DefaultMaxBytes
-	Now      func() time.Time
 }
 
 // Outbox appends the events of one service.
@@ -51,9 +49,6 @@ func New(cfg Config) (*Outbox, error) {
 	}
 	if cfg.MaxBytes == 0 {
 		cfg.MaxBytes = DefaultMaxBytes
-	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
 	}
 	ring := postgres.Ring("outbox")
 	return &Outbox{cfg: cfg, one: insertOneSQL + ring, many: insertManySQL + ring, wake: make(chan struct{}, 1)}, nil
@@ -96,8 +91,8 @@ func (o *Outbox) signal() {
 	}
 }
 
-// headerRoom is what the headers of an event take, as a rule.
-const headerRoom = 512
+// headerRoom is what the stored headers of an event take, as a rule.
+const headerRoom = 192
 
 type row struct {
 	topic, key, id, kind string
@@ -122,8 +117,7 @@ func (o *Outbox) row(n event.Numbered) (row, error) {
 		return row{}, fmt.Errorf("outbox: %s of key %q has %d bytes; the limit is %d", kind, key, len(data), o.cfg.MaxBytes)
 	}
 	e := event.Envelope{
-		ID: event.NewID(), Source: o.cfg.Source, Kind: kind, Key: key, Sequence: n.Sequence,
-		Time: o.cfg.Now(), CorrelationID: key,
+		ID: event.NewID(), Source: o.cfg.Source, Kind: kind, Key: key, Sequence: n.Sequence, CorrelationID: key,
 	}
 	if cause := n.Cause; cause != nil {
 		e.CausationID, e.TraceParent = cause.ID, cause.TraceParent
@@ -133,7 +127,7 @@ func (o *Outbox) row(n event.Numbered) (row, error) {
 	}
 	return row{
 		topic: topic, key: key, id: e.ID, kind: kind, sequence: n.Sequence,
-		headers: event.AppendHeaders(make([]byte, 0, headerRoom), e.Headers()), payload: data,
+		headers: event.AppendHeaders(make([]byte, 0, headerRoom), e.Extra()), payload: data,
 	}, nil
 }
 

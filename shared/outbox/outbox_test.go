@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -84,14 +85,18 @@ func stored(t *testing.T, db *postgres.DB) []event.Envelope {
 		Topic            string `db:"topic"`
 		Key              string `db:"key"`
 		Sequence         int64  `db:"sequence"`
+		EventID          string `db:"event_id"`
+		Type             string `db:"type"`
 		Headers, Payload []byte
+		CreatedAt        time.Time `db:"created_at"`
 	}
-	if err := db.Select(t.Context(), &rows, `select topic, key, sequence, headers, payload from outbox order by id`); err != nil {
+	if err := db.Select(t.Context(), &rows, `select topic, key, sequence, event_id, type, headers, payload, created_at from outbox order by id`); err != nil {
 		t.Fatal(err)
 	}
 	envelopes := make([]event.Envelope, len(rows))
 	for i, r := range rows {
-		headers, err := event.ParseHeaders(r.Headers)
+		row := event.Stored{ID: []byte(r.EventID), Kind: []byte(r.Type), Key: []byte(r.Key), Sequence: r.Sequence, Time: r.CreatedAt, Extra: r.Headers}
+		headers, err := row.Headers()
 		if err != nil {
 			t.Fatal(err)
 		}

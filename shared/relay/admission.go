@@ -56,7 +56,8 @@ const (
 	// What the sequence has given out since the last row that is in the log: at
 	// least as many as wait, and read from two rows.
 	aheadSQL = `select s.last_value - coalesce((
-  select case when j.acked_at is null then j.after_id else j.upto_id end from relay_journal j order by j.chunk desc limit 1), 0)
+  select case when a.chunk is null then j.after_id else j.upto_id end
+  from relay_journal j left join relay_ack a on a.chunk = j.chunk order by j.chunk desc limit 1), 0)
 from outbox_id_seq s`
 	oldestSQL = `select extract(epoch from clock_timestamp() - f.at)::float8 from (` + firstSQL + `) f (at)`
 )

@@ -53,33 +53,39 @@ type position struct {
 func origin() position { return position{snapshot: "3:3:", id: 0, xid: "0"} }
 
 const (
-	headSQL = `select chunk, prev::text, prev_id, prev_xid::text, target::text, target_id, target_xid::text, after_id, upto_id, row_count,
-  last_of_set, producer_id, producer_epoch, first_sequences, counts, progress, ends, coalesce(offsets, '{}'), stamp_ms, acked_at is not null,
-  (extract(epoch from clock_timestamp() - planned_at) * 1e6)::bigint
-from relay_journal `
+	headSQL = `select j.chunk, j.prev::text, j.prev_id, j.prev_xid::text, j.target::text, j.target_id, j.target_xid::text, j.after_id, j.upto_id,
+  j.row_count, j.last_of_set, j.producer_id, j.producer_epoch, j.first_sequences, j.counts, j.progress, j.ends, coalesce(a.offsets, '{}'),
+  j.stamp_ms, a.chunk is not null, (extract(epoch from clock_timestamp() - j.planned_at) * 1e6)::bigint
+from relay_journal j left join relay_ack a on a.chunk = j.chunk `
+	// notAcked holds for a chunk that is not acknowledged. A change of such a chunk
+	// beside its acknowledgement needs no lock: it also demands the progress that
+	// its author saw, and another relay that is further along has planned a later
+	// chunk before it sent it, which the author has looked for.
+	notAcked = `not exists (select from relay_ack a where a.chunk = $1)`
+
 	// planSQL and ackSQL are single statements and not transactions of several:
 	// a relay that is stopped in mid-transaction would hold its lock on the
 	// chunk's number against all others. Both are safe to run twice.
 	planSQL = `with acked as (
-  update relay_journal set acked_at = clock_timestamp() - $19 * interval '1 microsecond', offsets = $17
-  where chunk = $16 and acked_at is null and $17::jsonb is not null)
+  insert into relay_ack (chunk, acked_at, offsets)
+  select $16::bigint, clock_timestamp() - $19 * interval '1 microsecond', $17::jsonb where $17::jsonb is not null on conflict do nothing)
 insert into relay_journal (chunk, prev, prev_id, prev_xid, target, target_id, target_xid, after_id, upto_id, row_count,
   last_of_set, producer_id, producer_epoch, first_sequences, counts, stamp_ms, ends)
 values ($1, $2, $3, $4, $5, $6, coalesce($7::xid8, pg_current_xact_id()), $8, $9, $10, $11, $12, $13, $14, $15, $18, $20)
 on conflict (chunk) do nothing returning target_xid::text`
-	ackSQL = `update relay_journal set acked_at = clock_timestamp() - $3 * interval '1 microsecond', offsets = $2 where chunk = $1 and acked_at is null`
+	ackSQL = `insert into relay_ack (chunk, acked_at, offsets) values ($1, clock_timestamp() - $3 * interval '1 microsecond', $2) on conflict do nothing`
 	// renewSQL moves an open chunk to a new producer epoch; whoever reads the
 	// chunk afterwards sends it that way. It does nothing when another relay has
 	// brought a piece in or parked a key: then the broker did not forget, it had
 	// only heard of so much more than this relay knew. The lost partition's log may
 	// end anywhere by now.
 	renewSQL = `update relay_journal set producer_id = $3, producer_epoch = $4, first_sequences = $5, progress = $8, ends = ends - $9::text
-where chunk = $1 and acked_at is null and producer_epoch = $2 and progress = $6::jsonb and counts = $7::jsonb`
+where chunk = $1 and ` + notAcked + ` and producer_epoch = $2 and progress = $6::jsonb and counts = $7::jsonb`
 )
 
 // loadHead reads the newest chunk; without one it is the chunk numbered 0.
 func loadHead(ctx context.Context, db *postgres.DB) (*chunk, error) {
-	return loadChunk(ctx, db, "order by chunk desc limit 1")
+	return loadChunk(ctx, db, "order by j.chunk desc limit 1")
 }
 
 func loadChunk(ctx context.Context, db *postgres.DB, which string, args ...any) (*chunk, error) {

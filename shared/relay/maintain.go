@@ -19,8 +19,9 @@ const (
 
 	extendSQL = `select outbox_extend()`
 	dropSQL   = `select coalesce(outbox_drop($1), '')`
-	trimSQL   = `delete from relay_journal where chunk in (
-  select j.chunk from relay_journal j where j.acked_at < $1 and j.chunk < (select max(chunk) from relay_journal) order by j.chunk limit 10000)`
+	trimSQL   = `with gone as (delete from relay_ack where chunk in (
+  select a.chunk from relay_ack a where a.acked_at < $1 and a.chunk < (select max(chunk) from relay_journal) order by a.chunk limit 10000) returning chunk)
+delete from relay_journal where chunk in (select chunk from gone)`
 	backlogSQL = `select count(*), coalesce(extract(epoch from clock_timestamp() - min(b.created_at)), 0)::float8, (select count(distinct p.key) from relay_parked p)
 from (
   select o.created_at from outbox o where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + waits + `

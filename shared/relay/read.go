@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"pavane/shared/broker"
+	"pavane/shared/event"
 	"pavane/shared/postgres"
 )
 
@@ -53,7 +56,12 @@ func (s *rowSet) moved(head *chunk) bool { return s.headChunk != head.number }
 // taken, one by one by xid. Each is a bounded walk along an index, so the cost
 // follows the rows that are new, whatever the table holds.
 const (
-	columns = `select o.id, o.topic, o.key, o.headers, o.payload from outbox o`
+	fields  = `o.id, o.topic, o.key, o.headers, o.payload, o.event_id, o.type, o.sequence, o.created_at`
+	columns = `select ` + fields + ` from outbox o`
+	// shown are the columns as they are read: a time as eight bytes, microseconds
+	// since 2000, which costs less than its text.
+	shown   = `select r.id, r.topic, r.key, r.headers, r.payload, r.event_id, r.type, r.sequence, timestamptz_send(r.created_at)`
+	nothing = `''::text, ''::bytea, ''::bytea, ''::text, ''::text, 0::bigint, ''::bytea`
 	inOrder = ` order by o.id limit $5`
 	now     = `(extract(epoch from clock_timestamp()) * 1000)::bigint`
 
@@ -71,25 +79,24 @@ const (
 	// Its first row describes the statement itself. The sequence is read here,
 	// before the plan draws its xid.
 	nextSQL = `select 0::bigint, json_build_object('snapshot', pg_current_snapshot()::text, 'last_id', s.last_value,
-    'head', (select coalesce(max(j.chunk), 0) from relay_journal j), 'stamp', ` + now + `)::text, ''::text, ''::bytea, ''::bytea
+    'head', (select coalesce(max(j.chunk), 0) from relay_journal j), 'stamp', ` + now + `)::text, ` + nothing + `
   from outbox_id_seq s
 union all
-select r.id, r.topic, r.key, r.headers, r.payload from (
+` + shown + ` from (
   (` + columns + ` where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + notParked + inOrder + `)
   union all
-  select o.id, o.topic, o.key, o.headers, o.payload from ` + undecided + ` cross join lateral (
+  select ` + fields + ` from ` + undecided + ` cross join lateral (
     ` + columns + ` where o.xid = x.xid and o.id > $4::bigint` + notParked + inOrder + `) o
   order by 1 limit $5) r`
 
 	// setSQL reads on in a set that is fixed by its target, $6.
 	inTarget = ` and pg_visible_in_snapshot(o.xid, $6::pg_snapshot)`
-	setSQL   = `select 0::bigint, json_build_object('head', (select coalesce(max(j.chunk), 0) from relay_journal j), 'stamp', ` + now + `)::text,
-    ''::text, ''::bytea, ''::bytea
+	setSQL   = `select 0::bigint, json_build_object('head', (select coalesce(max(j.chunk), 0) from relay_journal j), 'stamp', ` + now + `)::text, ` + nothing + `
 union all
-select r.id, r.topic, r.key, r.headers, r.payload from (
+` + shown + ` from (
   (` + columns + ` where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + inTarget + notParked + inOrder + `)
   union all
-  select o.id, o.topic, o.key, o.headers, o.payload from ` + undecided + ` cross join lateral (
+  select ` + fields + ` from ` + undecided + ` cross join lateral (
     ` + columns + ` where o.xid = x.xid and o.id > $4::bigint` + inTarget + notParked + inOrder + `) o
   order by 1 limit $5) r`
 
@@ -98,13 +105,13 @@ select r.id, r.topic, r.key, r.headers, r.payload from (
 	// since; counts and progress are of the same moment.
 	inChunk = inTarget + ` and o.id <= $7::bigint and not exists (select from relay_parked p
       where p.key = o.key and (p.chunk < $8::bigint or p.topic = o.topic and p.since_id <= o.id))` + notReplaced
-	chunkSQL = `select 0::bigint, json_build_object('counts', j.counts, 'progress', j.progress)::text, ''::text, ''::bytea, ''::bytea
+	chunkSQL = `select 0::bigint, json_build_object('counts', j.counts, 'progress', j.progress)::text, ` + nothing + `
   from (values ($8::bigint)) n (chunk) left join relay_journal j on j.chunk = n.chunk
 union all
-select r.id, r.topic, r.key, r.headers, r.payload from (
+` + shown + ` from (
   (` + columns + ` where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + inChunk + inOrder + `)
   union all
-  select o.id, o.topic, o.key, o.headers, o.payload from ` + undecided + ` cross join lateral (
+  select ` + fields + ` from ` + undecided + ` cross join lateral (
     ` + columns + ` where o.xid = x.xid and o.id > $4::bigint` + inChunk + inOrder + `) o
   order by 1 limit $5) r`
 )
@@ -188,17 +195,21 @@ type filler struct {
 	began   bool
 	done    bool
 
-	id                           int64
-	topic, key, headers, payload sql.RawBytes
+	id, sequence                                    int64
+	topic, key, extra, payload, eventID, kind, made sql.RawBytes
+	headers                                         []byte // the row's as they go to Kafka
 }
 
 func (f *filler) scan(rows *sql.Rows) error {
-	if err := rows.Scan(&f.id, &f.topic, &f.key, &f.headers, &f.payload); err != nil {
+	if err := rows.Scan(&f.id, &f.topic, &f.key, &f.extra, &f.payload, &f.eventID, &f.kind, &f.sequence, &f.made); err != nil {
 		return err
 	}
 	if !f.began {
 		f.began = true
 		return f.describe()
+	}
+	if err := f.complete(); err != nil {
+		return fmt.Errorf("row %d: %w", f.id, err)
 	}
 	if f.id <= f.found.upto {
 		return fmt.Errorf("row %d after row %d; rows must come in the order of their ids", f.id, f.found.upto)
@@ -217,6 +228,22 @@ func (f *filler) scan(rows *sql.Rows) error {
 	f.found.rows++
 	return nil
 }
+
+// complete makes the headers of the row's record.
+func (f *filler) complete() (err error) {
+	if len(f.made) != 8 {
+		return fmt.Errorf("created_at has %d bytes, want 8", len(f.made))
+	}
+	stored := event.Stored{
+		ID: f.eventID, Kind: f.kind, Key: f.key, Sequence: f.sequence,
+		Time: time.UnixMicro(int64(binary.BigEndian.Uint64(f.made)) + year2000), Extra: f.extra,
+	}
+	f.headers, err = stored.AppendHeaders(f.headers[:0])
+	return err
+}
+
+// year2000 is where Postgres counts microseconds from.
+const year2000 = 946_684_800_000_000
 
 // keep adds the row to the records, when it is of their partition.
 func (f *filler) keep() {

@@ -48,7 +48,7 @@ func (p progress) accepted(n int, offset int64) progress {
 const (
 	// unchanged guards a change of the journal: the chunk is open, under the
 	// same epoch, and nobody has moved this partition on.
-	unchanged = `chunk = $1 and acked_at is null and producer_id = $3 and producer_epoch = $4
+	unchanged = `chunk = $1 and ` + notAcked + ` and producer_id = $3 and producer_epoch = $4
   and progress -> $2::text is not distinct from $5::jsonb and counts -> $2::text = to_jsonb($6::integer)`
 	// Single statements, as in journal.go.
 	stepSQL = `update relay_journal set progress = progress || jsonb_build_object($2::text, $7::jsonb) where ` + unchanged

@@ -217,28 +217,27 @@ func (r *releaser) copy(ctx context.Context, tx *sqlx.Tx, ids []int64, refused [
 }
 
 // substitute returns headers and payload of the record that stands for a
-// refused one. Of the headers only the kind is another; those that are no
-// attributes of ours are left out, for they may be what was too large.
+// refused one. Headers that are no attributes of ours are left out, for they may
+// be what was too large.
 func (r *releaser) substitute(ctx context.Context, tx *sqlx.Tx, f Refused) (headers, payload []byte, err error) {
-	var (
-		kind    string
-		section []byte
-	)
-	row := tx.QueryRowContext(ctx, `select o.type, o.headers from outbox o where o.id = $1`, f.Row)
-	if err := row.Scan(&kind, &section); err != nil {
-		return nil, nil, fmt.Errorf("refused row %d: %w", f.Row, err)
-	}
-	if payload, err = json.Marshal(discarded{Key: r.key, Kind: kind, Reason: f.Reason}); err != nil {
+	rows, err := tx.QueryContext(ctx, `select `+rowColumns+` from outbox o where o.id = $1`, f.Row)
+	if err != nil {
 		return nil, nil, err
 	}
-	list, err := event.ParseHeaders(section)
-	if err != nil {
-		return nil, nil, fmt.Errorf("refused row %d: %w", f.Row, err)
+	defer rows.Close()
+	if !rows.Next() {
+		return nil, nil, errors.Join(fmt.Errorf("refused row %d is gone", f.Row), rows.Err())
 	}
-	e, err := event.Decode([]byte(r.key), list, payload)
+	row, err := scanRow(rows)
+	if err != nil {
+		return nil, nil, err
+	}
+	if payload, err = json.Marshal(discarded{Key: r.key, Kind: row.Kind, Reason: f.Reason}); err != nil {
+		return nil, nil, err
+	}
+	e, err := event.Decode([]byte(r.key), row.Headers, payload)
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("refused row %d is no event, so nothing can stand for it", f.Row), err)
 	}
-	e.Kind = DiscardedKind
-	return event.AppendHeaders(nil, e.Headers()), payload, nil
+	return event.AppendHeaders(nil, e.Extra()), payload, nil
 }

@@ -34,11 +34,12 @@ where o.id >= (select min(p.since_id) from relay_parked p where p.key = $1) and 
 
 // scanRow is the one place that knows how a row becomes the record it is.
 func scanRow(rows *sql.Rows) (r Row, err error) {
-	var section []byte
-	if err := rows.Scan(&r.ID, &r.Topic, &r.Key, &r.Sequence, &r.EventID, &r.Kind, &section, &r.Payload, &r.Time); err != nil {
+	var extra []byte
+	if err := rows.Scan(&r.ID, &r.Topic, &r.Key, &r.Sequence, &r.EventID, &r.Kind, &extra, &r.Payload, &r.Time); err != nil {
 		return Row{}, err
 	}
-	if r.Headers, err = event.ParseHeaders(section); err != nil {
+	stored := event.Stored{ID: []byte(r.EventID), Kind: []byte(r.Kind), Key: []byte(r.Key), Sequence: r.Sequence, Time: r.Time, Extra: extra}
+	if r.Headers, err = stored.Headers(); err != nil {
 		return Row{}, fmt.Errorf("row %d: %w", r.ID, err)
 	}
 	return r, nil

@@ -200,7 +200,7 @@ var (
 // chunk: from the last piece that the broker recognises or takes. It answers
 // errNothing for a chunk that begins behind reach, the end of the log.
 func (r *Relay) putBack(ctx context.Context, rd *reader, number int64, tp string, reach int64) error {
-	c, err := loadChunk(ctx, r.cfg.DB, "where chunk = $1", number)
+	c, err := loadChunk(ctx, r.cfg.DB, "where j.chunk = $1", number)
 	if err != nil {
 		return err
 	}

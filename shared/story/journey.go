@@ -27,8 +27,8 @@ search (unseen, seen) as (
   join lateral (
     select j.chunk, pg_visible_in_snapshot($1::xid8, j.target) as visible from relay_journal j
     where j.chunk > s.unseen and j.chunk < s.seen and j.chunk >= (s.unseen + s.seen) / 2 order by j.chunk limit 1) v on true)
-select j.prev::text, j.target::text, j.after_id, j.planned_at, j.acked_at, (j.offsets ->> $3::text)::bigint
-from relay_journal j
+select j.prev::text, j.target::text, j.after_id, j.planned_at, a.acked_at, (a.offsets ->> $3::text)::bigint
+from relay_journal j left join relay_ack a on a.chunk = j.chunk
 where j.chunk >= (select min(s.seen) from search s)
   and j.after_id < $2 and j.upto_id >= $2 and not pg_visible_in_snapshot($1::xid8, j.prev)
   and not exists (select 1 from outbox o join relay_parked p on p.key = o.key and p.topic = o.topic and p.since_id <= o.id where o.id = $2)

@@ -108,13 +108,14 @@ func (s *Story) written(ctx context.Context, tx *sqlx.Tx, partitions int) error 
 	defer rows.Close()
 	for rows.Next() {
 		var (
-			w            Written
-			packed, data []byte
+			w           Written
+			extra, data []byte
 		)
-		if err := rows.Scan(&w.row, &w.xid, &w.Sequence, &w.Kind, &w.ID, &packed, &data, &w.Topic, &w.CreatedAt); err != nil {
+		if err := rows.Scan(&w.row, &w.xid, &w.Sequence, &w.Kind, &w.ID, &extra, &data, &w.Topic, &w.CreatedAt); err != nil {
 			return err
 		}
-		headers, err := event.ParseHeaders(packed)
+		stored := event.Stored{ID: []byte(w.ID), Kind: []byte(w.Kind), Key: []byte(s.Key), Sequence: w.Sequence, Time: w.CreatedAt, Extra: extra}
+		headers, err := stored.Headers()
 		if err != nil {
 			return fmt.Errorf("outbox row %d: %w", w.row, err)
 		}
