@@ -23,7 +23,7 @@ func run(ctx context.Context) error {
 	}
 	svc, err := service.Open(ctx, cfg.Config, service.Spec{
 		Name: "notification-svc", Version: "1.0.0",
-		Topics: contract.Topics(), Migrations: migrations.Notification(), Pace: 100 * time.Millisecond,
+		Topics: contract.Topics(), Publishers: contract.Publishers(), Migrations: migrations.Notification(), Pace: 100 * time.Millisecond,
 	})
 	if err != nil {
 		return err

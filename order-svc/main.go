@@ -21,13 +21,13 @@ func run(ctx context.Context) error {
 		return err
 	}
 	svc, err := service.Open(ctx, cfg.Config, service.Spec{
-		Name: "order-svc", Version: "1.0.0", Topics: contract.Topics(), Migrations: migrations.Order(),
+		Name: "order-svc", Version: "1.0.0", Topics: contract.Topics(), Publishers: contract.Publishers(), Migrations: migrations.Order(),
 	})
 	if err != nil {
 		return err
 	}
 	orders := order.New(order.Config{
-		DB: svc.DB(), Outbox: svc.Outbox(), Logger: svc.Logger(), Deadline: cfg.OrderDeadline,
+		DB: svc.DB(), Outbox: svc.Outbox(), Logger: svc.Logger(), Deadline: cfg.OrderDeadline, Admit: svc.Admit,
 	})
 	if cfg.Seed == "demo" {
 		svc.Setup("seed", orders.Seed)

@@ -20,7 +20,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	s, err := service.Open(ctx, cfg.Config, service.Spec{
-		Name: "payment-svc", Version: "1", Topics: contract.Topics(), Migrations: migrations.Payment(),
+		Name: "payment-svc", Version: "1", Topics: contract.Topics(), Publishers: contract.Publishers(), Migrations: migrations.Payment(),
 	})
 	if err != nil {
 		return err

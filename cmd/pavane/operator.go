@@ -9,13 +9,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"pavane/cmd/pavane/internal/stack"
-	"pavane/shared/inbox"
 	"pavane/shared/postgres"
 	"pavane/shared/relay"
 )
-
-// listed is how many parked keys of a service are shown.
-const listed = 100
 
 // perDatabase opens each service's database in turn and has f look at it.
 func perDatabase(ctx context.Context, server string, f func(ctx context.Context, service string, db *postgres.DB) error) error {
@@ -35,7 +31,7 @@ func perDatabase(ctx context.Context, server string, f func(ctx context.Context,
 
 func outboxCommand() *cobra.Command {
 	var t target
-	c := &cobra.Command{Use: "outbox", Short: "Look at the outboxes"}
+	c := &cobra.Command{Use: "outbox", Short: "Look at the outboxes, and publish from them again"}
 	status := &cobra.Command{
 		Use:   "status",
 		Short: "Show what waits to be published, and how far each relay is",
@@ -58,7 +54,7 @@ func outboxCommand() *cobra.Command {
 		},
 	}
 	t.flags(status)
-	c.AddCommand(status)
+	c.AddCommand(status, replayCommand())
 	return c
 }
 
@@ -90,42 +86,4 @@ func outboxLine(ctx context.Context, db *postgres.DB) (string, error) {
 		in = "yes"
 	}
 	return fmt.Sprintf("%s\t%d\t%d\t%s\t%s", line, chunk, count, planned.Local().Format(time.DateTime), in), rows.Err()
-}
-
-func parkedCommand() *cobra.Command {
-	var t target
-	c := &cobra.Command{Use: "parked", Short: "Look at the records that wait for somebody"}
-	list := &cobra.Command{
-		Use:   "list",
-		Short: "List the keys that wait, in which service, since when and why",
-		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			if err := t.resolve(false, true, false); err != nil {
-				return err
-			}
-			total := 0
-			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
-			err := perDatabase(c.Context(), t.postgres, func(ctx context.Context, service string, db *postgres.DB) error {
-				groups, err := inbox.List(ctx, db, listed)
-				for _, g := range groups {
-					if total++; total == 1 {
-						fmt.Fprintln(w, "service\tkey\tfrom\tapplied\tstuck at\twaiting\tcause\tsince\treason")
-					}
-					fmt.Fprintf(w, "%s\t%s\t%s\t#%d\t#%d %s\t%d\t%s\t%s\t%s\n", service, g.Key, g.Source, g.Last, g.Sequence, g.Kind,
-						g.Records, g.Cause, g.Since.Local().Format(time.DateTime), g.Reason)
-				}
-				return err
-			})
-			if err != nil {
-				return err
-			}
-			if total == 0 {
-				fmt.Fprintln(w, "nothing is parked")
-			}
-			return w.Flush()
-		},
-	}
-	t.flags(list)
-	c.AddCommand(list)
-	return c
 }

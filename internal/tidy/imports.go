@@ -32,7 +32,9 @@ shared/registry        : shared/fault
 shared/outbox          : shared/event shared/postgres
 shared/inbox           : shared/event shared/fault shared/postgres
 shared/relay           : shared/broker shared/event shared/failpoint shared/postgres
+shared/parked          : shared/event shared/fault shared/inbox shared/postgres shared/relay
 shared/react           : shared/broker shared/event shared/failpoint shared/fault shared/inbox shared/outbox shared/postgres
+shared/replay          : shared/broker shared/event shared/fault shared/postgres shared/relay
 shared/story           : shared/broker shared/event shared/inbox shared/postgres
 shared/service         : migrations shared/broker shared/config shared/event shared/failpoint shared/fault shared/httpapi shared/lifecycle shared/migrate shared/outbox shared/postgres shared/react shared/registry shared/relay shared/story shared/telemetry
 
@@ -55,7 +57,7 @@ internal/audit         : shared/broker shared/contract shared/event shared/postg
 internal/catalog       : shared/config shared/contract shared/event shared/service
 internal/catalog/*     : internal/catalog
 internal/tidy          : internal/catalog
-cmd/*                  : cmd/*/internal/* internal/audit internal/devstack shared/broker shared/config shared/contract shared/event shared/fault shared/inbox shared/lifecycle shared/postgres shared/relay shared/story
+cmd/*                  : cmd/*/internal/* internal/audit internal/devstack shared/broker shared/config shared/contract shared/event shared/fault shared/inbox shared/lifecycle shared/parked shared/postgres shared/relay shared/replay shared/story
 cmd/*/internal/*       : cmd/*/internal/* internal/audit internal/devstack internal/proc shared/broker shared/contract shared/event shared/fault shared/inbox shared/lifecycle shared/postgres shared/relay shared/story
 proof/controls         :
 bench                  : internal/devstack internal/proc migrations shared/broker shared/event shared/lifecycle shared/migrate shared/outbox shared/postgres shared/react shared/relay

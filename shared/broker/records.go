@@ -165,6 +165,11 @@ func (r *batchReader) name(b []byte) string {
 	return s
 }
 
+// maxUnpacked bounds what a batch may hold when it is decompressed. A megabyte of
+// zeros, packed, can be a thousand times that; it must stop its partition at
+// most, and not the process.
+const maxUnpacked = 128 << 20
+
 // unpack decompresses records of producers other than this package.
 func unpack(codec uint16, body []byte) ([]byte, error) {
 	c := compress.Compression(codec)
@@ -173,7 +178,10 @@ func unpack(codec uint16, body []byte) ([]byte, error) {
 	}
 	rd := c.Codec().NewReader(bytes.NewReader(body))
 	defer func() { _ = rd.Close() }()
-	out, err := io.ReadAll(rd)
+	out, err := io.ReadAll(io.LimitReader(rd, maxUnpacked+1))
+	if err == nil && len(out) > maxUnpacked {
+		err = fmt.Errorf("it holds more than %d bytes", maxUnpacked)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("decompress %s: %w", c, err)
 	}

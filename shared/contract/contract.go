@@ -16,6 +16,12 @@ func Topics() event.Topics {
 	}
 }
 
+// Publishers names the service that alone publishes the events of each topic, by
+// the first word of their kinds.
+func Publishers() map[string]string {
+	return map[string]string{"order": "order-svc", "payment": "payment-svc", "inventory": "inventory-svc"}
+}
+
 // All returns a zero value of every event.
 func All() []event.Event {
 	return []event.Event{

@@ -1,11 +1,13 @@
 package event
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
 	"time"
+	"unicode/utf8"
 )
 
 // ContentType is the media type of every event's data.
@@ -61,15 +63,28 @@ func (e Envelope) Headers() []Header {
 	return headers
 }
 
-// Decode reads an envelope from a record and checks what the kit relies on:
-// the required attributes, a subject equal to the key, a sequence from 1 on.
+// maxAttribute bounds each attribute, in bytes. What a reaction emits carries
+// some of them on, and must not outgrow a record by them.
+const maxAttribute = 2000
+
+// Decode reads an envelope from a record and checks what the kit relies on: the
+// required attributes, each at most once, as UTF-8 without NUL of a bearable
+// length; a subject equal to the key, a sequence from 1 on.
 func Decode(key []byte, headers []Header, value []byte) (Envelope, error) {
 	e := Envelope{Data: value}
 	a := attributes{e: &e}
 	for _, h := range headers {
-		if field := a.field(h.Key); field != nil {
-			*field = string(h.Value)
+		field := a.field(h.Key)
+		if field == nil {
+			continue
 		}
+		if *field != "" {
+			return Envelope{}, fmt.Errorf("header %s comes twice", h.Key)
+		}
+		if len(h.Value) > maxAttribute || !utf8.Valid(h.Value) || bytes.IndexByte(h.Value, 0) >= 0 {
+			return Envelope{}, fmt.Errorf("header %s, %d bytes, %.40q: want UTF-8 without NUL, %d bytes at most", h.Key, len(h.Value), h.Value, maxAttribute)
+		}
+		*field = string(h.Value)
 	}
 	switch {
 	case a.version != specVersion:
@@ -79,7 +94,7 @@ func Decode(key []byte, headers []Header, value []byte) (Envelope, error) {
 	case a.contentType != ContentType:
 		return Envelope{}, fmt.Errorf("content-type %q: want %q", a.contentType, ContentType)
 	case e.Key == "" || e.Key != string(key):
-		return Envelope{}, fmt.Errorf("ce_subject %q: want the record's key %q, not empty", e.Key, key)
+		return Envelope{}, fmt.Errorf("ce_subject %q: want the record's key %.40q, not empty", e.Key, key)
 	}
 	var err error
 	if e.Sequence, err = strconv.ParseInt(a.sequence, 10, 64); err != nil || e.Sequence < 1 {

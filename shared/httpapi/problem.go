@@ -17,6 +17,10 @@ import (
 // retryAfter is what a client is told to wait after a 503 that does not say.
 const retryAfter = time.Second
 
+// TypeBusy is the type of the problem with which a service in order refuses new
+// work because it has too much: 503, and asking another instance is no use.
+const TypeBusy = "urn:pavane:problem:busy"
+
 // The limits of what an answer echoes of a request.
 const (
 	maxDetails   = 20
@@ -28,7 +32,8 @@ const (
 // Retry-After, all others 500 without a word about the inside. The text of the
 // first three goes to the caller, so it must be fit for one. An error that brings
 // its own status (huma.StatusError) keeps it. An error with a method
-// RetryAfter() time.Duration sets that header.
+// RetryAfter() time.Duration sets that header; one with a method Busy() string
+// is told to the caller as a problem of [TypeBusy].
 func Register[I, O any](s *Server, op huma.Operation, h func(context.Context, *I) (*O, error)) {
 	if op.MaxBodyBytes == 0 {
 		op.MaxBodyBytes = s.config.MaxBodyBytes
@@ -54,6 +59,10 @@ func (s *Server) problemOf(ctx context.Context, err error) error {
 	case status == http.StatusServiceUnavailable:
 		s.config.Logger.WarnContext(ctx, "unavailable", "error", err, "request_id", RequestID(ctx))
 		p := newProblem(status, "something this needs does not answer now; try again later")
+		var b interface{ Busy() string }
+		if errors.As(err, &b) {
+			p.Type, p.Detail = TypeBusy, b.Busy()
+		}
 		return huma.ErrorWithHeaders(p, http.Header{"Retry-After": {seconds(err)}})
 	case status >= http.StatusInternalServerError:
 		if ctx.Err() == nil { // else the caller went away, and that is the error

@@ -84,6 +84,6 @@ func ExampleDiscard() {
 	fmt.Println(len(parked), "keys wait,", err)
 	// Output:
 	// true
-	// <nil>
+	// 1 <nil>
 	// 0 keys wait, <nil>
 }

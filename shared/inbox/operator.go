@@ -2,6 +2,8 @@ package inbox
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -31,15 +33,23 @@ order by o.topic, o.partition for update`
 	// undecodable one has.
 	redriveSQL = `with moved as (
   update parked set cause = 'follows', attempts = 0, retry_at = null, reason = 'redrive asked by ' || $3
-  where source = $1 and key = $2 and cause in ('fault', 'undecodable', 'unknown_version', 'retry') returning sequence)
+  where source = $1 and key = $2 and cause in ('fault', 'undecodable', 'foreign', 'unknown_version', 'retry') returning sequence)
 insert into parked_log (action, source, key, sequence, upto_seq, records, who, why)
-select 'redrive', $1, $2, min(m.sequence), max(m.sequence), count(*), $3, $4 from moved m having count(*) > 0`
+select 'redrive', $1, $2, min(m.sequence), max(m.sequence), count(*), $3, $4 from moved m having count(*) > 0 returning records`
 
 	discardSQL = `with gone as (
   delete from parked where source = $1 and key = $2 and sequence <= $3 returning sequence)
 insert into parked_log (action, source, key, sequence, upto_seq, records, who, why)
-select 'discard', $1, $2, coalesce(min(g.sequence), $3), $3, count(*), $4, $5 from gone g`
+select 'discard', $1, $2, coalesce(min(g.sequence), $3), $3, count(*), $4, $5 from gone g
+having count(*) > 0 or $3 > (select coalesce(max(i.last_seq), 0) from inbox i where i.source = $1 and i.key = $2) returning records`
 
+	// Nothing is counted as handled: the log's upto_seq is what was so before.
+	disownSQL = `with gone as (
+  delete from parked p where p.source = $1 and p.key = $2
+    and p.sequence - 1 > (select coalesce(max(i.last_seq), 0) from inbox i where i.source = $1 and i.key = $2) returning p.sequence)
+insert into parked_log (action, source, key, sequence, upto_seq, records, who, why)
+select 'discard', $1, $2, min(g.sequence), (select coalesce(max(i.last_seq), 0) from inbox i where i.source = $1 and i.key = $2), count(*), $3, $4
+from gone g having count(*) > 0 returning records`
 	releaseSQL = `update parked set cause = 'follows', retry_at = null, reason = 'the records before it were discarded'
 where source = $1 and key = $2 and cause = 'gap'`
 
@@ -86,22 +96,12 @@ func Redrive(ctx context.Context, db *postgres.DB, id ID, who, why string) (int,
 		return 0, err
 	}
 	var records int
-	err := db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		records = 0
+	err := db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) (err error) {
 		if _, err := tx.ExecContext(ctx, holdKeySQL, id.Source, id.Key); err != nil {
 			return err
 		}
-		rows, err := tx.QueryContext(ctx, redriveSQL+` returning records`, id.Source, id.Key, who, why)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		if rows.Next() {
-			if err := rows.Scan(&records); err != nil {
-				return err
-			}
-		}
-		return rows.Err()
+		records, err = logged(ctx, tx, redriveSQL, id.Source, id.Key, who, why)
+		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("inbox: redrive of %q from %s: %w", id.Key, id.Source, err)
@@ -111,13 +111,16 @@ func Redrive(ctx context.Context, db *postgres.DB, id ID, who, why string) (int,
 
 // Discard gives up the records of a parked key up to and including a number,
 // those that are parked as well as those that never came, and lets the ones
-// after them go. Upto 0 gives up undecodable records. It refuses a number that
-// lies above all parked ones, because later records would be lost unseen.
-func Discard(ctx context.Context, db *postgres.DB, id ID, upto int64, who, why string) error {
+// after them go. Upto 0 gives up records that have no number: undecodable and
+// foreign ones. It refuses a number that lies above all parked ones, because
+// later records would be lost unseen. Twice is harmless. It returns how many
+// parked records it gave up.
+func Discard(ctx context.Context, db *postgres.DB, id ID, upto int64, who, why string) (int, error) {
 	if err := named(id, who, why); err != nil {
-		return err
+		return 0, err
 	}
-	err := db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+	var records int
+	err := db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) (err error) {
 		if _, err := tx.ExecContext(ctx, holdKeySQL, id.Source, id.Key); err != nil {
 			return err
 		}
@@ -131,7 +134,7 @@ func Discard(ctx context.Context, db *postgres.DB, id ID, upto int64, who, why s
 		if upto < 0 || upto > highest {
 			return fault.Invalid("number %d: the parked records of key %q reach to %d", upto, id.Key, highest)
 		}
-		if _, err := tx.ExecContext(ctx, discardSQL, id.Source, id.Key, upto, who, why); err != nil {
+		if records, err = logged(ctx, tx, discardSQL, id.Source, id.Key, upto, who, why); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, releaseSQL, id.Source, id.Key); err != nil {
@@ -140,19 +143,52 @@ func Discard(ctx context.Context, db *postgres.DB, id ID, upto int64, who, why s
 		if upto == 0 {
 			return nil
 		}
-		_, err := tx.ExecContext(ctx, saveSQL, postgres.Array([]string{}), postgres.Array([]int32{}), postgres.Array([]int64{}),
+		_, err = tx.ExecContext(ctx, saveSQL, postgres.Array([]string{}), postgres.Array([]int32{}), postgres.Array([]int64{}),
 			postgres.Array([]string{id.Source}), postgres.Array([]string{id.Key}), postgres.Array([]int64{upto}))
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("inbox: discard of %q from %s up to %d: %w", id.Key, id.Source, upto, err)
+		return 0, fmt.Errorf("inbox: discard of %q from %s up to %d: %w", id.Key, id.Source, upto, err)
 	}
-	return nil
+	return records, nil
+}
+
+// Disown deletes the parked records of a key that lie behind a gap, because they
+// are forged, and counts nothing as handled: the key goes on with the number
+// that is due. Of records that were real later ones would meet a gap. It returns
+// how many it deleted.
+func Disown(ctx context.Context, db *postgres.DB, id ID, who, why string) (int, error) {
+	if err := named(id, who, why); err != nil {
+		return 0, err
+	}
+	var records int
+	err := db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) (err error) {
+		if _, err := tx.ExecContext(ctx, holdKeySQL, id.Source, id.Key); err != nil {
+			return err
+		}
+		records, err = logged(ctx, tx, disownSQL, id.Source, id.Key, who, why)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("inbox: disown records of %q from %s: %w", id.Key, id.Source, err)
+	}
+	return records, nil
+}
+
+// logged runs a statement that writes a line into the log, or none when nothing
+// was to be done, and returns the line's number of records.
+func logged(ctx context.Context, tx *sqlx.Tx, query string, args ...any) (records int, err error) {
+	err = tx.QueryRowContext(ctx, query, args...).Scan(&records)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	return records, err
 }
 
 func named(id ID, who, why string) error {
-	if id.Source == "" || id.Key == "" || who == "" || why == "" {
-		return fault.Invalid("source %q, key %q, who %q, why %q: all four are needed", id.Source, id.Key, who, why)
+	// A record that is no event may have an empty key.
+	if id.Source == "" || who == "" || why == "" {
+		return fault.Invalid("source %q of key %q, who %q, why %q: all are needed", id.Source, id.Key, who, why)
 	}
 	return nil
 }

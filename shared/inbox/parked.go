@@ -13,16 +13,21 @@ import (
 )
 
 const (
-	// The lowest record of each id decides; the ones behind it wait for it.
-	runnableSQL = `select h.source, h.key, h.topic, h.partition
-from (
-  select distinct on (p.source, p.key) p.source, p.key, p.sequence, p.topic, p.partition, p.cause, p.retry_at
-  from parked p order by p.source, p.key, p.sequence, p.record_offset) h
-join unnest($1::text[], $2::integer[]) as t (topic, partition) on h.topic = t.topic and h.partition = t.partition
+	// The lowest record of each id decides; the ones behind it wait for it. The
+	// index is walked from head to head, because behind one key there may be any
+	// number of records.
+	runnableSQL = `with recursive h as (
+  (` + headColumns + ` order by p.source, p.key, p.sequence, p.record_offset limit 1)
+  union all
+  select n.source, n.key, n.sequence, n.topic, n.partition, n.cause, n.retry_at from h cross join lateral (
+    ` + headColumns + ` where (p.source, p.key) > (h.source, h.key) order by p.source, p.key, p.sequence, p.record_offset limit 1) n)
+select h.source, h.key, h.topic, h.partition
+from h join unnest($1::text[], $2::integer[]) as t (topic, partition) on h.topic = t.topic and h.partition = t.partition
 left join inbox i on i.source = h.source and i.key = h.key
 where (h.cause in ('gap', 'follows') or h.cause = 'retry' and h.retry_at <= clock_timestamp())
-  and h.sequence <= coalesce(i.last_seq, 0) + 1
+  and h.sequence - 1 <= coalesce(i.last_seq, 0)
 order by h.source, h.key limit $3`
+	headColumns = `select p.source, p.key, p.sequence, p.topic, p.partition, p.cause, p.retry_at from parked p`
 
 	headSQL = `select sequence, record_offset, type, headers, payload, reason, cause, attempts
 from parked where source = $1 and key = $2 and topic = $3 and partition = $4

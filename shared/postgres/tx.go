@@ -167,6 +167,14 @@ func connectionLost(err error) bool {
 	return false
 }
 
+// Unfit tells whether a value that the statement was given is none that its type
+// can hold, such as a text with NUL or a number out of range: the same input
+// fails again (SQLSTATE class 22).
+func Unfit(err error) bool {
+	e := pq.As(err)
+	return e != nil && strings.HasPrefix(string(e.Code), "22")
+}
+
 // Unique tells whether err is the violation of a unique constraint. The
 // transaction it happened in can only be rolled back; prefer ON CONFLICT.
 func Unique(err error) bool { return pq.As(err, pqerror.UniqueViolation) != nil }

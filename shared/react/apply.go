@@ -174,7 +174,7 @@ func (c *Consumer) judge(ctx context.Context, p inbox.Parked, err error) *verdic
 	p.Attempts++
 	p.Cause, p.Reason = inbox.Retry, brief(err)
 	switch class := fault.ClassOf(err); {
-	case class != fault.ClassUnknown, p.Attempts >= c.cfg.MaxAttempts:
+	case class != fault.ClassUnknown, postgres.Unfit(err), p.Attempts >= c.cfg.MaxAttempts:
 		p.Cause = inbox.Fault
 	default:
 		p.RetryIn = c.delay(p.Attempts)

@@ -140,6 +140,50 @@ func BenchmarkDeliver_MillionKeys(b *testing.B) {
 	}
 }
 
+// BenchmarkDeliver_PoisonKeyAmong200 compares a service in which one of 200 keys
+// is parked, and gets records all the same, with one in which none is, in short
+// slices that take turns. 1.00 is: the other 199 are as fast.
+func BenchmarkDeliver_PoisonKeyAmong200(b *testing.B) {
+	const keys, events, rounds = 200, 25, 60
+	for _, name := range []string{"row/On", "row+event/OnBatch"} {
+		b.Run(name, func(b *testing.B) {
+			clean, poisoned := newRig(b), newRig(b)
+			poisoned.deliver(poisoned.consumer(), poisoned.record("key-0", 1, "permanent"))
+			next := map[*rig]int64{clean: 0, poisoned: 1}
+			slice := func(r *rig) float64 {
+				c := r.consumer(func(c *react.ConsumerConfig) {
+					c.BatchSize, c.Reactions, c.Metrics = 500, []react.Reaction{reactions()[name]}, nil
+				})
+				var records []broker.Record
+				for range int64(events) {
+					next[r]++
+					for k := range keys {
+						n := next[r]
+						if r == poisoned && k > 0 {
+							n-- // only the poisoned key began before
+						}
+						records = append(records, r.next(did{ID: fmt.Sprint("key-", k), N: n}, n))
+					}
+				}
+				begin := time.Now()
+				r.deliver(c, records...)
+				return time.Since(begin).Seconds()
+			}
+			slice(clean)
+			slice(poisoned)
+			for b.Loop() {
+				var ratios []float64
+				for range rounds {
+					ratios = append(ratios, slice(clean)/slice(poisoned))
+				}
+				slices.Sort(ratios)
+				b.ReportMetric(ratios[len(ratios)/2], "of-clean")
+			}
+			b.ReportMetric(float64(poisoned.parked()[0].Records), "parked")
+		})
+	}
+}
+
 func perSecond(b *testing.B) {
 	b.Helper()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")

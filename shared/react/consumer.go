@@ -40,6 +40,14 @@ type ConsumerConfig struct {
 	Partitions int // of each topic; another number at the broker is refused
 	Reactions  []Reaction
 
+	// Sources names, by topic, the one source that publishes there. A record of
+	// another is parked as foreign: it takes no number and has no effect. A topic
+	// that is not in it takes any source.
+	Sources map[string]string
+	// Kinds tells where each kind goes. A record whose kind goes to another topic
+	// is foreign, too; nil: any kind anywhere.
+	Kinds event.Topics
+
 	// Serial makes all transactions of the service's reactions wait for each
 	// other, over all its instances. It is for services whose keys share rows
 	// (stock, accounts): two batches that lock them would only collide.

@@ -28,7 +28,7 @@ func (c *Consumer) Deliver(ctx context.Context, records ...broker.Record) error 
 	if err != nil {
 		return err
 	}
-	for _, u := range cut(broker.Fetched{Records: records}, nil, c.cfg.BatchSize) {
+	for _, u := range c.cut(broker.Fetched{Records: records}, nil) {
 		if err := g.apply(ctx, u); err != nil {
 			return err
 		}

@@ -117,7 +117,7 @@ func TestConsumer_ParkedRecordComesAgain_WaitsForTheOperatorToo(t *testing.T) {
 		r.deliver(c, r.record("a", 1, ""), r.record("a", 2, ""))
 		requireEqual(t, "effects", r.effects("a"), []int64{})
 		id := inbox.ID{Source: source, Key: "a"}
-		if err := inbox.Discard(t.Context(), r.db, id, 1, "test", "to see"); err != nil {
+		if _, err := inbox.Discard(t.Context(), r.db, id, 1, "test", "to see"); err != nil {
 			t.Fatal(err)
 		}
 		r.deliver(c)

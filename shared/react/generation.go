@@ -254,7 +254,7 @@ func (g *generation) applyAll(ctx context.Context, in <-chan batch) error {
 		case b := <-in:
 			timer.Stop()
 			g.progress(true)
-			for _, u := range cut(b.Fetched, b.at, g.c.cfg.BatchSize) {
+			for _, u := range g.c.cut(b.Fetched, b.at) {
 				if err := g.apply(ctx, u); err != nil {
 					return err
 				}
@@ -289,13 +289,16 @@ func (g *generation) committed(ends []inbox.Offset, p *pass) {
 	m.duplicates.Add(float64(p.duplicates))
 	m.gaps.Add(float64(p.gaps))
 	for _, row := range p.parked {
-		if row.Cause == inbox.Missing || row.Cause == inbox.Undecodable || row.Cause == inbox.UnknownVersion {
+		if row.Cause == inbox.Undecodable || row.Cause == inbox.Foreign {
+			m.refused.Inc()
+		}
+		if row.Cause == inbox.Foreign || row.Cause == inbox.Missing || row.Cause == inbox.Undecodable || row.Cause == inbox.UnknownVersion {
 			g.c.cfg.Logger.Error("record is parked", slog.String("cause", string(row.Cause)), slog.String("source", row.Source),
 				slog.String("key", row.Key), slog.Int64("sequence", row.Sequence), slog.String("reason", row.Reason),
 				slog.String("record", broker.Position{Topic: row.Topic, Partition: row.Partition, Offset: row.Offset}.String()))
 		}
 	}
-	if p.settle || len(p.parked) > 0 {
+	if p.settle { // a record that only waits does not make another one due
 		g.settleAt = time.Time{}
 	}
 	g.progress(true)

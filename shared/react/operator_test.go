@@ -116,22 +116,22 @@ func TestDiscard_GivesUpRecordsAndLetsFollowersGo(t *testing.T) {
 	c := r.consumer()
 	id := inbox.ID{Source: source, Key: "a"}
 	r.deliver(c, r.record("a", 1, ""), r.record("a", 2, "permanent"), r.record("a", 3, ""))
-	if err := inbox.Discard(t.Context(), r.db, id, 4, "test", "to see"); fault.ClassOf(err) != fault.ClassInvalid {
+	if _, err := inbox.Discard(t.Context(), r.db, id, 4, "test", "to see"); fault.ClassOf(err) != fault.ClassInvalid {
 		t.Fatalf("discard above the parked records: %v; want an invalid fault", err)
 	}
-	if err := inbox.Discard(t.Context(), r.db, id, 2, "test", "to see"); err != nil {
+	if _, err := inbox.Discard(t.Context(), r.db, id, 2, "test", "to see"); err != nil {
 		t.Fatal(err)
 	}
 	r.deliver(c)
 	requireEqual(t, "effects", r.effects("a"), []int64{1, 3})
 	// A gap whose record never comes is given up the same way.
 	r.deliver(c, r.record("a", 6, ""))
-	if err := inbox.Discard(t.Context(), r.db, id, 5, "test", "to see"); err != nil {
+	if _, err := inbox.Discard(t.Context(), r.db, id, 5, "test", "to see"); err != nil {
 		t.Fatal(err)
 	}
 	r.deliver(c)
 	requireEqual(t, "effects", r.effects("a"), []int64{1, 3, 6})
-	if err := inbox.Discard(t.Context(), r.db, id, 6, "test", "to see"); fault.ClassOf(err) != fault.ClassNotFound {
+	if _, err := inbox.Discard(t.Context(), r.db, id, 6, "test", "to see"); fault.ClassOf(err) != fault.ClassNotFound {
 		t.Fatalf("discard of a key that is not parked: %v; want not found", err)
 	}
 	requireEqual(t, "log", selected[int64](r, `select upto_seq from parked_log where action = 'discard' order by id`), []int64{2, 5})

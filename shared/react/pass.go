@@ -79,7 +79,7 @@ func (p *pass) handle(ctx context.Context, items []*item) error {
 // take decides on one record: drop, apply or park it.
 func (p *pass) take(it *item) {
 	if it.bad != nil {
-		p.parked = append(p.parked, it.parked(inbox.Undecodable, it.bad.Error()))
+		p.parked = append(p.parked, it.parked(it.cause, brief(it.bad)))
 		return
 	}
 	st := p.states[it.id()]

@@ -109,7 +109,7 @@ func (g *generation) replay(ctx context.Context, tx *sqlx.Tx, w inbox.Parked) (*
 	if !ok || head.Cause != inbox.Missing && head.Cause != inbox.Follows && head.Cause != inbox.Retry {
 		return nil, head, nil
 	}
-	it := itemOf(head)
+	it := g.c.itemOf(head)
 	items := []*item{&it}
 	p := g.c.newPass(tx)
 	p.replaying = head.Sequence > 0 // an undecodable one has no place in its key yet
@@ -126,11 +126,11 @@ func (g *generation) replay(ctx context.Context, tx *sqlx.Tx, w inbox.Parked) (*
 }
 
 // itemOf makes a parked record the record it was.
-func itemOf(p inbox.Parked) item {
+func (c *Consumer) itemOf(p inbox.Parked) item {
 	headers, err := event.ParseHeaders(p.Headers)
-	it := newItem(broker.Record{Topic: p.Topic, Partition: p.Partition, Offset: p.Offset, Key: []byte(p.Key), Value: p.Payload, Headers: headers})
+	it := c.item(broker.Record{Topic: p.Topic, Partition: p.Partition, Offset: p.Offset, Key: []byte(p.Key), Value: p.Payload, Headers: headers})
 	if err != nil {
-		it.bad = err
+		it.refuse(inbox.Undecodable, err)
 	}
 	return it
 }

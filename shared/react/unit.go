@@ -13,7 +13,8 @@ import (
 type item struct {
 	rec     broker.Record
 	env     event.Envelope
-	bad     error    // why it is not an event
+	bad     error // why it is not an event that belongs here
+	cause   inbox.Cause
 	verdict *verdict // what is to become of it instead of running its handler
 }
 
@@ -24,18 +25,37 @@ type verdict struct {
 
 func (i *item) id() inbox.ID { return inbox.ID{Source: i.env.Source, Key: i.env.Key} }
 
-// newItem decodes a record. One that the tables could not hold counts as
+// item decodes a record. One that the tables could not hold counts as
 // undecodable too.
-func newItem(rec broker.Record) item {
+func (c *Consumer) item(rec broker.Record) item {
 	env, err := event.Decode(rec.Key, rec.Headers, rec.Value)
-	it := item{rec: rec, env: env, bad: err}
-	if err == nil && !it.id().Valid() {
-		it.bad = fmt.Errorf("ce_source %.40q, key %.40q: want UTF-8 without NUL, 2,000 bytes at most", env.Source, env.Key)
-	}
-	if it.bad != nil {
-		it.env = event.Envelope{}
+	it := item{rec: rec, env: env}
+	switch {
+	case err != nil:
+		it.refuse(inbox.Undecodable, err)
+	case !it.id().Valid():
+		it.refuse(inbox.Undecodable, fmt.Errorf("ce_source %.40q, key %.40q: want UTF-8 without NUL, 2,000 bytes at most", env.Source, env.Key))
+	default:
+		if err := c.foreign(rec, &env); err != nil {
+			it.refuse(inbox.Foreign, err)
+		}
 	}
 	return it
+}
+
+func (i *item) refuse(cause inbox.Cause, why error) {
+	i.bad, i.cause, i.env = why, cause, event.Envelope{}
+}
+
+// foreign tells why an event does not belong where it lies, or nothing.
+func (c *Consumer) foreign(rec broker.Record, env *event.Envelope) error {
+	if owner, ok := c.cfg.Sources[rec.Topic]; ok && env.Source != owner {
+		return fmt.Errorf("ce_source %.40q: only %s publishes on %s", env.Source, owner, rec.Topic)
+	}
+	if topic, err := c.cfg.Kinds.Of(env.Kind); err == nil && topic != rec.Topic {
+		return fmt.Errorf("ce_type %.80q: such events go to %s, not to %s", env.Kind, topic, rec.Topic)
+	}
+	return nil
 }
 
 // parked returns the row that the record becomes when it waits.
@@ -58,15 +78,15 @@ type unit struct {
 	part  bool // of a unit that failed
 }
 
-// cut makes units of at most size records of a fetch. The last one takes along
-// the partitions that moved on without a record.
-func cut(f broker.Fetched, at []broker.Position, size int) []unit {
+// cut makes units of at most BatchSize records of a fetch. The last one takes
+// along the partitions that moved on without a record.
+func (c *Consumer) cut(f broker.Fetched, at []broker.Position) []unit {
 	var units []unit
 	for rest := f.Records; len(rest) > 0; {
-		n := min(size, len(rest))
+		n := min(c.cfg.BatchSize, len(rest))
 		u := unit{items: make([]item, n)}
 		for i, rec := range rest[:n] {
-			u.items[i] = newItem(rec)
+			u.items[i] = c.item(rec)
 		}
 		u.ends = endsOf(u.items)
 		units, rest = append(units, u), rest[n:]

@@ -31,7 +31,7 @@ from (
 ) b`
 	// waits leaves out the rows of parked keys; those before the refused one may
 	// still be on their way.
-	waits = ` and not exists (select from relay_parked p where p.key = o.key and p.since_id <= o.id)`
+	waits = ` and not exists (select from relay_parked p where p.key = o.key and p.since_id <= o.id)` + notReplaced
 	// firstSQL finds when the first waiting row was written, without reading
 	// those behind it.
 	firstSQL = `select coalesce(min(b.created_at), clock_timestamp()) from (

@@ -65,9 +65,10 @@ const (
 	inOrder = ` order by o.id limit $5`
 	now     = `(extract(epoch from clock_timestamp()) * 1000)::bigint`
 
-	// notParked leaves out parked keys. Not in, and not "<> all", which Postgres
-	// would look up row by row.
-	notParked = ` and o.key not in (select p.key from relay_parked p)`
+	// notParked leaves out parked keys, and of released ones the rows that were
+	// copied. Not in, and not "<> all", which Postgres would look up row by row.
+	notParked   = ` and o.key not in (select p.key from relay_parked p)` + notReplaced
+	notReplaced = ` and (o.key not in (select r.key from relay_released r) or not outbox_replaced(o.key, o.topic, o.id, o.xid))`
 
 	// undecided are the transactions up to the position's xid that its snapshot
 	// does not show.
@@ -103,7 +104,7 @@ union all
 	// was left out when the chunk was planned, and what was parked out of it
 	// since; counts and progress are of the same moment.
 	inChunk = inTarget + ` and o.id <= $7::bigint and not exists (select from relay_parked p
-      where p.key = o.key and (p.chunk < $8::bigint or p.topic = o.topic and p.since_id <= o.id))`
+      where p.key = o.key and (p.chunk < $8::bigint or p.topic = o.topic and p.since_id <= o.id))` + notReplaced
 	chunkSQL = `select 0::bigint, json_build_object('counts', j.counts, 'progress', j.progress)::text, ` + nothing + `
   from (values ($8::bigint)) n (chunk) left join relay_journal j on j.chunk = n.chunk
 union all

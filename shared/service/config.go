@@ -36,6 +36,9 @@ type Config struct {
 	Registry RegistryConfig
 	Log      telemetry.LogConfig
 
+	MaxBacklog    int64         `default:"100000" desc:"events that may wait to be published before new work is refused with 503; 0: any number"`
+	MaxBacklogAge time.Duration `default:"0s" desc:"how long an event may wait to be published before new work is refused with 503; 0: any time"`
+
 	Relay      bool   `default:"true" desc:"publish the outbox from this process; false: another one does"`
 	Failpoints string `desc:"for tests: what goes wrong at which point, such as relay.after_ack=kill@2; @dir: as the file in dir says that is named after the service"`
 }
@@ -60,6 +63,10 @@ func (c Config) Validate() error {
 	if c.Partitions < 1 || c.ReplicationFactor < 1 {
 		errs = append(errs, fmt.Errorf("%s_PARTITIONS=%d, %s_REPLICATION_FACTOR=%d: both must be at least 1",
 			Prefix, c.Partitions, Prefix, c.ReplicationFactor))
+	}
+	if c.MaxBacklog < 0 || c.MaxBacklogAge < 0 {
+		errs = append(errs, fmt.Errorf("%s_MAX_BACKLOG=%d, %s_MAX_BACKLOG_AGE=%s: choose a limit, or 0 for none",
+			Prefix, c.MaxBacklog, Prefix, c.MaxBacklogAge))
 	}
 	if c.Session < minSession {
 		errs = append(errs, fmt.Errorf("%s_SESSION=%s: choose at least %s, or a short pause of the process costs it its partitions", Prefix, c.Session, minSession))

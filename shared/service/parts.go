@@ -27,6 +27,9 @@ func (s *Service) allParts() ([]lifecycle.Part, error) {
 		}
 		parts = append(parts, p)
 	}
+	if s.admission != nil {
+		parts = append(parts, lifecycle.Part{Name: "admission", Run: s.admission.Run})
+	}
 	parts = append(parts, lifecycle.Part{Name: "http", Start: s.http.Start, Run: s.http.Run, Stop: s.http.Stop})
 	parts = append(parts, s.parts...)
 	if len(s.readTopics()) > 0 {
@@ -117,7 +120,7 @@ func (s *Service) relayPart() (lifecycle.Part, error) {
 func (s *Service) consumerPart() (lifecycle.Part, error) {
 	c, err := react.NewConsumer(react.ConsumerConfig{
 		Service: s.group(), DB: s.db, Outbox: s.outbox, Source: s.broker, Topics: s.readTopics(),
-		Partitions: s.cfg.Partitions, Reactions: s.reactions, Serial: s.serial, Pace: s.spec.Pace, Session: s.cfg.Session, Logger: s.logger, Metrics: s.metrics,
+		Partitions: s.cfg.Partitions, Reactions: s.reactions, Sources: s.sources(), Kinds: s.spec.Topics, Serial: s.serial, Pace: s.spec.Pace, Session: s.cfg.Session, Logger: s.logger, Metrics: s.metrics,
 	})
 	if err != nil {
 		return lifecycle.Part{}, err

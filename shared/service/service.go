@@ -21,22 +21,28 @@ import (
 	"pavane/shared/config"
 	"pavane/shared/event"
 	"pavane/shared/failpoint"
+	"pavane/shared/fault"
 	"pavane/shared/httpapi"
 	"pavane/shared/lifecycle"
 	"pavane/shared/outbox"
 	"pavane/shared/postgres"
 	"pavane/shared/react"
 	"pavane/shared/registry"
+	"pavane/shared/relay"
 	"pavane/shared/story"
 	"pavane/shared/telemetry"
 )
 
 // Spec says which service this is.
 type Spec struct {
-	Name       string       // "order-svc": consumer group, registry name and, after a slash, the CloudEvents source
-	Version    string       // of its HTTP API, in the OpenAPI document
-	Topics     event.Topics // where each kind goes
-	Migrations fs.FS        // its own tables; nil: it has no database
+	Name    string       // "order-svc": consumer group, registry name and, after a slash, the CloudEvents source
+	Version string       // of its HTTP API, in the OpenAPI document
+	Topics  event.Topics // where each kind goes
+	// Publishers names, by the first word of a kind, the service that alone
+	// publishes such events; records of others are parked. A word that is not in
+	// it: anybody.
+	Publishers map[string]string
+	Migrations fs.FS // its own tables; nil: it has no database
 
 	// Pace is the least time between two transactions of the consumer while
 	// little comes; 0 means 10 ms. What nobody waits for is cheaper with more.
@@ -58,6 +64,7 @@ type Service struct {
 	relayDB   *postgres.DB
 	bell      *postgres.Bell // nil without a relay
 	outbox    *outbox.Outbox
+	admission *relay.Admission // nil without a database
 	broker    *broker.Client
 	http      *httpapi.Server
 	members   *discovery
@@ -147,6 +154,20 @@ func (s *Service) DB() *postgres.DB { return s.db }
 
 // Outbox appends the service's events. In a service without a database it is nil.
 func (s *Service) Outbox() *outbox.Outbox { return s.outbox }
+
+// Admit returns nil, or why the service should not take new work now: too much
+// waits to be published. A route that begins something asks it and returns the
+// error, which becomes a 503 with Retry-After; what continues work that was
+// accepted must not ask. It costs nothing.
+func (s *Service) Admit() error {
+	if s.admission == nil {
+		return nil
+	}
+	if err := s.admission.Admit(); err != nil {
+		return fault.Unavailable("%w", err)
+	}
+	return nil
+}
 
 // HTTP is where routes are bound, with httpapi.Register.
 func (s *Service) HTTP() *httpapi.Server { return s.http }
@@ -311,6 +332,17 @@ func (s *Service) readTopics() []string {
 		}
 	}
 	return sorted(names)
+}
+
+// sources names the one source of each topic that has one.
+func (s *Service) sources() map[string]string {
+	sources := map[string]string{}
+	for word, publisher := range s.spec.Publishers {
+		if topic, ok := s.spec.Topics[word]; ok {
+			sources[topic] = "/" + publisher
+		}
+	}
+	return sources
 }
 
 // inNamespace puts the namespace before the name of each topic.

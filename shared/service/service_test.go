@@ -5,23 +5,28 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/jmoiron/sqlx"
 
 	"pavane/internal/await"
+	"pavane/internal/devstack"
 	"pavane/shared/broker"
 	"pavane/shared/brokertest"
 	"pavane/shared/config"
 	"pavane/shared/event"
+	"pavane/shared/httpapi"
 	"pavane/shared/pgtest"
 	"pavane/shared/react"
 )
@@ -132,6 +137,82 @@ func TestRun_WithoutKafka_ServesAndSaysWhatIsMissing(t *testing.T) {
 	}); err != nil {
 		t.Fatalf("an event was not taken while Kafka is away: %v", err)
 	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// place is a route that takes new work, such as an order.
+func place(s *Service, n *atomic.Int64) {
+	httpapi.Register(s.HTTP(), huma.Operation{OperationID: "place", Method: http.MethodPost, Path: "/v1/pings", DefaultStatus: http.StatusCreated},
+		func(ctx context.Context, _ *struct{}) (*struct{}, error) {
+			if err := s.Admit(); err != nil {
+				return nil, err
+			}
+			return nil, s.DB().InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+				return s.Outbox().Append(ctx, tx, event.Number(1, ping{fmt.Sprint("p-", n.Add(1))})...)
+			})
+		})
+}
+
+func TestAdmit_KafkaAwayAndTooMuchWaits_503UntilItIsBackAndAllAcceptedEnds(t *testing.T) {
+	t.Parallel()
+	addr := deaf(t)
+	cfg := configured(t, pgtest.URL(t), addr)
+	cfg.MaxBacklog = 25
+	s, err := Open(t.Context(), cfg, spec())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var placed atomic.Int64
+	place(s, &placed)
+	s.React(react.Origin("POST /v1/pings", ping{}), react.On(func(ctx context.Context, tx *sqlx.Tx, e ping) ([]event.Numbered, error) {
+		_, err := tx.ExecContext(ctx, `insert into seen (id) values ($1)`, e.ID)
+		return nil, err
+	}))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	post := func() (int, http.Header, string) {
+		res, err := http.Post("http://"+cfg.HTTPAddr+"/v1/pings", "", nil) //nolint:noctx // a test
+		if err != nil {
+			return 0, nil, err.Error()
+		}
+		defer res.Body.Close() //nolint:errcheck // it was read
+		b, _ := io.ReadAll(res.Body)
+		return res.StatusCode, res.Header, string(b)
+	}
+	eventually(t, "refused", func() bool {
+		code, header, text := post()
+		if code != http.StatusServiceUnavailable || placed.Load() == 0 {
+			return false
+		}
+		if header.Get("Retry-After") != "5" || header.Get("Content-Type") != "application/problem+json" ||
+			!strings.Contains(text, httpapi.TypeBusy) || !strings.Contains(text, "the limit is 25") {
+			t.Errorf("refused with %v %s", header, text)
+		}
+		return true
+	})
+	accepted := placed.Load()
+	if accepted < 25 {
+		t.Errorf("refused after %d, the limit is 25", accepted)
+	}
+	_, port, _ := net.SplitHostPort(addr)
+	number, _ := strconv.Atoi(port)
+	server, err := devstack.StartBroker(devstack.BrokerConfig{Port: number})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	eventually(t, "all that was accepted has ended, and new work is taken", func() bool {
+		var seen int64
+		if err := s.DB().Get(ctx, &seen, `select count(*) from seen`); err != nil {
+			t.Fatal(err)
+		}
+		code, _, _ := post()
+		return seen >= accepted && code == http.StatusCreated
+	})
 	cancel()
 	if err := <-done; err != nil {
 		t.Fatal(err)

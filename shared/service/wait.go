@@ -96,6 +96,7 @@ func (s *Service) openDatabase(ctx context.Context) error {
 	if err := s.until(ctx, "migrations", retryDatabase, s.migrate); err != nil {
 		return err
 	}
+	s.admission = relay.NewAdmission(relay.AdmissionConfig{DB: s.relayDB, Rows: s.cfg.MaxBacklog, Age: s.cfg.MaxBacklogAge, Metrics: s.metrics})
 	s.outbox, err = outbox.New(outbox.Config{Source: s.source(), Topics: s.spec.Topics})
 	return err
 }

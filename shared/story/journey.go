@@ -39,7 +39,8 @@ order by j.chunk limit 1`
 	beforeSQL = `select o.key from outbox o
 where o.id > $1 and o.id < $2 and o.topic = $3
   and pg_visible_in_snapshot(o.xid, $4::pg_snapshot) and not pg_visible_in_snapshot(o.xid, $5::pg_snapshot)
-  and not exists (select 1 from relay_parked p where p.key = o.key and p.topic = o.topic and p.since_id <= o.id)`
+  and not exists (select 1 from relay_parked p where p.key = o.key and p.topic = o.topic and p.since_id <= o.id)
+  and not outbox_replaced(o.key, o.topic, o.id, o.xid)`
 )
 
 // journey adds to an event what the relay's journal knows of it. The chunk that

@@ -72,7 +72,7 @@ const (
 	// The outbox has no index on the key: it would cost every writer for the
 	// sake of this view. The scan is bounded by the retention.
 	writtenSQL = `select o.id, o.xid::text, o.sequence, o.type, o.event_id, o.headers, o.payload, o.topic, o.created_at
-from outbox o where o.key = $1 order by o.id limit 1000`
+from outbox o where o.key = $1 and not outbox_replaced(o.key, o.topic, o.id, o.xid) order by o.id limit 1000`
 
 	appliedSQL = `select i.source, i.last_seq, i.applied_at from inbox i where i.key = $1 order by i.source`
 

@@ -101,6 +101,10 @@ func (u *upstream) do(ctx context.Context, c call) (reply, error) {
 		tried = append(tried, instance.Addr)
 		res, err := u.once(ctx, c, instance.Addr)
 		done(err)
+		if err == nil && busy(res) {
+			u.breakers.note(ctx, instance.Addr, nil, http.StatusOK) // it is well, and the others have as much to do
+			return res, nil
+		}
 		u.breakers.note(ctx, instance.Addr, err, res.status)
 		if err == nil && !passing(res.status) {
 			return res, nil
@@ -136,6 +140,14 @@ func (u *upstream) pick(service string, tried []string) (registry.Instance, func
 // share.
 func passing(status int) bool {
 	return status == http.StatusBadGateway || status == http.StatusServiceUnavailable
+}
+
+// busy tells whether a service refuses new work because it has too much.
+func busy(res reply) bool {
+	var p struct {
+		Type string `json:"type"`
+	}
+	return res.status == http.StatusServiceUnavailable && json.Unmarshal(res.body, &p) == nil && p.Type == httpapi.TypeBusy
 }
 
 // unsent tells whether err shows that the request was never sent.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pavane/gateway-svc/internal/gateway"
+	"pavane/shared/httpapi"
 )
 
 func TestUpstream_InstanceRefusesConnections_NoRequestFails(t *testing.T) {
@@ -96,6 +97,39 @@ func TestUpstream_AllUnavailable_503WithRetryAfter(t *testing.T) {
 		if got.status != 503 || got.header.Get("Retry-After") == "" || !strings.Contains(got.detail(), "order-svc") {
 			t.Errorf("%s: %d, Retry-After %q, %s", name, got.status, got.header.Get("Retry-After"), got.text)
 		}
+	}
+}
+
+func TestUpstream_ServiceRefusesNewWork_PassesItOnAndKeepsAskingTheInstance(t *testing.T) {
+	t.Parallel()
+	service := startService(t).on("GET /v1/orders/o-1", 200, confirmed)
+	tries := 0
+	service.mux.HandleFunc("POST /v1/orders", func(w http.ResponseWriter, _ *http.Request) {
+		tries++
+		w.Header().Set("Retry-After", "5")
+		answer(w, 503, `{"type":"`+httpapi.TypeBusy+`","detail":"100000 events wait"}`)
+	})
+	other := startService(t).on("GET /v1/orders/o-1", 200, confirmed).on("POST /v1/orders", 503, `{"type":"`+httpapi.TypeBusy+`"}`)
+	url := startGateway(t, gateway.Config{Registry: at{"order-svc": {service.addr()}}.registry(t)})
+	for range 8 {
+		got := ask(t, "POST", url+"/v1/orders", goodOrder, "Idempotency-Key", "k")
+		if got.status != 503 || got.header.Get("Retry-After") != "5" || !strings.Contains(got.detail(), "100000 events wait") || !strings.Contains(got.text, httpapi.TypeBusy) {
+			t.Errorf("%d, Retry-After %q, %s", got.status, got.header.Get("Retry-After"), got.text)
+		}
+	}
+	if tries != 8 {
+		t.Errorf("8 requests were sent %d times", tries)
+	}
+	both := startGateway(t, gateway.Config{Registry: at{"order-svc": {service.addr(), other.addr()}}.registry(t)})
+	for range 12 {
+		ask(t, "POST", both+"/v1/orders", goodOrder, "Idempotency-Key", "k")
+	}
+	before := other.count()
+	for range 8 {
+		ask(t, "GET", both+"/v1/orders/o-1", "")
+	}
+	if other.count() == before {
+		t.Error("an instance that refuses new work gets no other requests, either")
 	}
 }
 

@@ -21,7 +21,7 @@ type Outbox interface {
 	Append(ctx context.Context, tx *sqlx.Tx, events ...event.Numbered) error
 }
 
-// Config says what a service works on. All fields are required.
+// Config says what a service works on. All fields but Admit are required.
 type Config struct {
 	DB     *postgres.DB
 	Outbox Outbox
@@ -29,6 +29,9 @@ type Config struct {
 
 	// Deadline is how long an order may stay placed.
 	Deadline time.Duration
+
+	// Admit returns why no new order is taken now, or nil. Nil: orders always are.
+	Admit func() error
 }
 
 // Service places, decides and shows orders. Its methods may be called
@@ -38,18 +41,23 @@ type Service struct {
 	outbox   Outbox
 	log      *slog.Logger
 	deadline time.Duration
+	admit    func() error
 	waiters  *waiters
 }
 
 // New returns a service. It connects to nothing.
 func New(c Config) *Service {
-	return &Service{db: c.DB, outbox: c.Outbox, log: c.Logger, deadline: c.Deadline, waiters: newWaiters()}
+	if c.Admit == nil {
+		c.Admit = func() error { return nil }
+	}
+	return &Service{db: c.DB, outbox: c.Outbox, log: c.Logger, deadline: c.Deadline, admit: c.Admit, waiters: newWaiters()}
 }
 
 // Place accepts an order: it, its idempotency key, its deadline and its event
 // are written together or not at all. A repetition under the same key returns
-// the first order with replayed = true; the same key with another request, and
-// everything that is wrong with a request, is an Invalid fault.
+// the first order with replayed = true, also while no new one is admitted; the
+// same key with another request, and everything that is wrong with a request, is
+// an Invalid fault.
 func (s *Service) Place(ctx context.Context, r Request) (o Order, replayed bool, err error) {
 	if err := r.check(); err != nil {
 		return Order{}, false, err
@@ -62,6 +70,9 @@ func (s *Service) Place(ctx context.Context, r Request) (o Order, replayed bool,
 		}
 		if replayed = before != ""; replayed {
 			o, err = load(ctx, tx.GetContext, getSQL, before)
+			return err
+		}
+		if err := s.admit(); err != nil {
 			return err
 		}
 		if o, err = s.place(ctx, tx, r, id); err != nil {

@@ -1,6 +1,7 @@
 package order
 
 import (
+	"errors"
 	"reflect"
 	"slices"
 	"strings"
@@ -112,6 +113,31 @@ func TestPlace_AnswerLostAfterCommit_RepetitionGetsTheSameOrder(t *testing.T) {
 	}
 	if n := b.count(`select count(*) from orders`); n != 1 {
 		t.Errorf("%d orders", n)
+	}
+}
+
+func TestPlace_NothingNewIsAdmitted_LeavesNoRowAndRepetitionsAreAnswered(t *testing.T) {
+	t.Parallel()
+	b := setup(t, time.Minute)
+	r := request()
+	r.IdempotencyKey = "k"
+	first, _, err := b.s.Place(b.ctx, r)
+	b.must(err)
+	busy := errors.New("busy")
+	b.s.admit = func() error { return busy }
+	if o, replayed, err := b.s.Place(b.ctx, r); err != nil || !replayed || o.ID != first.ID {
+		t.Errorf("repetition: %s, replayed %t, %v; want %s", o.ID, replayed, err, first.ID)
+	}
+	r.IdempotencyKey = "other"
+	if _, _, err := b.s.Place(b.ctx, r); !errors.Is(err, busy) {
+		t.Errorf("new order: %v; want the refusal", err)
+	}
+	if n := b.count(`select (select count(*) from orders) + (select count(*) from idempotency)`); n != 2 {
+		t.Errorf("%d orders and keys, want one of each", n)
+	}
+	b.must(b.authorize(first)) // the saga of what was accepted goes on
+	if got := b.get(first); got.State != Confirmed {
+		t.Errorf("the accepted order is %s", got.State)
 	}
 }
 
