@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"pavane/payment-svc/internal/provider"
 	"pavane/shared/service"
 )
 
@@ -11,6 +12,8 @@ type Config struct {
 	service.Config
 
 	Seed string `desc:"demo: begin with the demo's products, customers, wallets and stock; empty: with nothing"`
+
+	Provider provider.Config
 }
 
 // Validate refuses a seed that does not exist.

@@ -36,12 +36,14 @@ shared/parked          : shared/event shared/fault shared/inbox shared/postgres 
 shared/react           : shared/broker shared/event shared/failpoint shared/fault shared/inbox shared/outbox shared/postgres
 shared/replay          : shared/broker shared/event shared/fault shared/postgres shared/relay
 shared/story           : shared/broker shared/event shared/inbox shared/postgres
-shared/service         : migrations shared/broker shared/config shared/event shared/failpoint shared/fault shared/httpapi shared/lifecycle shared/migrate shared/outbox shared/postgres shared/react shared/registry shared/relay shared/story shared/telemetry
+shared/service         : migrations shared/broker shared/config shared/event shared/failpoint shared/fault shared/httpapi shared/inbox shared/lifecycle shared/migrate shared/outbox shared/postgres shared/react shared/registry shared/relay shared/story shared/telemetry
 
 shared/pgtest          : internal/devstack migrations shared/migrate shared/postgres
 shared/brokertest      : internal/await internal/devstack shared/broker shared/event
 shared/sagatest        : shared/broker shared/event shared/inbox shared/outbox shared/postgres shared/react
 
+payment-svc/internal/provider :
+payment-svc/internal/payment  : own/internal/provider shared/contract shared/event shared/failpoint shared/fault shared/postgres
 gateway-svc/internal/* : own/internal/* shared/broker shared/contract shared/event shared/failpoint shared/fault shared/httpapi shared/registry
 *-svc/internal/api     : own/internal/* shared/contract shared/event shared/fault shared/httpapi shared/postgres
 *-svc/internal/*       : shared/contract shared/event shared/failpoint shared/fault shared/postgres
@@ -53,11 +55,12 @@ internal/teststack     : internal/devstack
 internal/await         :
 internal/faultproxy    :
 internal/proc          :
+internal/providersim   :
 internal/audit         : shared/broker shared/contract shared/event shared/postgres
 internal/catalog       : shared/config shared/contract shared/event shared/service
 internal/catalog/*     : internal/catalog
 internal/tidy          : internal/catalog
-cmd/*                  : cmd/*/internal/* internal/audit internal/devstack shared/broker shared/config shared/contract shared/event shared/fault shared/inbox shared/lifecycle shared/parked shared/postgres shared/relay shared/replay shared/story
+cmd/*                  : cmd/*/internal/* internal/audit internal/devstack internal/providersim shared/broker shared/config shared/contract shared/event shared/fault shared/inbox shared/lifecycle shared/parked shared/postgres shared/relay shared/replay shared/story
 cmd/*/internal/*       : cmd/*/internal/* internal/audit internal/devstack internal/proc shared/broker shared/contract shared/event shared/fault shared/inbox shared/lifecycle shared/postgres shared/relay shared/story
 proof/controls         :
 bench                  : internal/devstack internal/proc migrations shared/broker shared/event shared/lifecycle shared/migrate shared/outbox shared/postgres shared/react shared/relay

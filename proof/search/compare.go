@@ -14,7 +14,19 @@ const updateEnv = "PAVANE_UPDATE_MACHINES"
 // what m says. With PAVANE_UPDATE_MACHINES=1 it writes the file instead.
 func RequireFile(t testing.TB, m Machine) {
 	t.Helper()
-	path := filepath.Join("testdata", "machine.json")
+	require(t, m, machineFile)
+}
+
+// RequireCardFile is RequireFile for testdata/machine_card.json, the machine of a
+// payment by card.
+func RequireCardFile(t testing.TB, m Machine) {
+	t.Helper()
+	require(t, m, cardFile)
+}
+
+func require(t testing.TB, m Machine, name string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
 	if os.Getenv(updateEnv) != "" {
 		if err := os.MkdirAll("testdata", 0o755); err != nil {
 			t.Fatal(err)

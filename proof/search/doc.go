@@ -13,6 +13,8 @@
 //     not told apart from a reader that is late.
 //   - The inbox (local.go): per reader, source and order, the last number
 //     applied; at or below is dropped, the next is handled, above is a gap.
+//   - The card's provider (local.go): it answers what it is asked at any later time,
+//     and in the end. What its charge comes to is part of the payment's machine.
 //   - Stock and wallet (world.go): what they answer, and what the constraints of
 //     the ledgers refuse.
 //

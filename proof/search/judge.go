@@ -2,6 +2,7 @@ package search
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -93,11 +94,20 @@ func (m *Model) end(l *local) string {
 		}
 	}
 	for i, service := range m.machines {
-		if state := service.states[l.state[i]]; strings.HasPrefix(state, "waiting") || state == "new" {
+		if state := service.states[l.state[i]]; unfinished(state) {
 			return fmt.Sprintf("it is over, and %s is still %q", service.name, state)
+		}
+		if strings.HasSuffix(service.states[l.state[i]], ", held)") {
+			return fmt.Sprintf("it is over, and %s leaves money held at the provider: %q", service.name, service.states[l.state[i]])
 		}
 	}
 	return ""
+}
+
+// unfinished is whether a service waits for something in a state.
+func unfinished(state string) bool {
+	first, _, _ := strings.Cut(state, " ")
+	return slices.Contains([]string{"waiting", "new", "authorizing", "capturing", "voiding"}, first)
 }
 
 // told counts the events of each kind, copies not counted.
@@ -113,7 +123,24 @@ func (m *Model) told(l *local) map[string]int {
 	return counts
 }
 
+// asking is whether the provider has something left to answer.
+func (m *Model) asking(l *local) bool {
+	for r, c := range m.machines {
+		state := l.state[r]
+		for fact := m.kinds; fact < len(m.facts); fact++ {
+			on := c.on[state][fact]
+			if strings.HasPrefix(m.facts[fact], provided) && on.known && on.granted.to != state {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func (m *Model) isQuiet(l *local) bool {
+	if m.asking(l) {
+		return false
+	}
 	for r := range m.machines {
 		for s := range m.machines {
 			if m.reads[r][s] && l.pos[r][s] < l.logs[s].n {

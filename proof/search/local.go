@@ -3,6 +3,7 @@ package search
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // local is all that belongs to one order: its row in each service, what each
@@ -176,11 +177,12 @@ func (x *expansion) apply(s step, to local, res result) {
 		x.fail(s.move, name+" goes on publishing for ever")
 		return
 	}
-	if s.act == Ask && res.emits == 0 && x.from.logs[s.service].seq == 1 && x.m.facts[s.fact] != Place {
+	answer := strings.HasPrefix(x.m.facts[s.fact], provided)
+	if s.act == Ask && res.emits == 0 && x.from.logs[s.service].seq == 1 && x.m.facts[s.fact] != Place && !answer {
 		x.fail(s.move, fmt.Sprintf("%s leaves an undecided order undecided on a %s", name, x.m.facts[s.fact]))
 		return
 	}
-	if to != x.from && rank(&to)+int(s.dup()+s.crash()) <= rank(&x.from) {
+	if to != x.from && rank(&to)+int(s.dup()+s.crash()) <= rank(&x.from) && !answer {
 		x.fail(s.move, name+" changes the order and tells nobody, which may go on for ever")
 		return
 	}
@@ -238,8 +240,8 @@ func (m *Model) pass(l *local) {
 	}
 }
 
-// rank grows with every step that changes anything, so no schedule goes in
-// circles, and one that only has faults left ends.
+// rank grows with every step that changes anything, an answer of the provider that
+// only the charge takes note of aside, so no schedule goes in circles, and one that only has faults left ends.
 func rank(l *local) (n int) {
 	for s := range l.logs {
 		n += int(l.logs[s].n)

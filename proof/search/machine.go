@@ -2,6 +2,7 @@ package search
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -41,19 +42,35 @@ const (
 	Refused = "refused" // there is not
 )
 
-// The facts from outside, all for the order service.
+// The facts from outside for the order service.
 const (
 	Place    = "place"    // POST /v1/orders
 	Cancel   = "cancel"   // POST /v1/orders/{id}/cancel
 	Deadline = "deadline" // the order was not decided in time
 )
 
+// provided begins the facts from outside for the payment service: the recorded
+// answers of the card's provider, who gives them when it likes, and gives each
+// in the end.
+const provided = "provider."
+
+const (
+	machineFile = "machine.json"
+	cardFile    = "machine_card.json"
+)
+
 // Load reads the machines from the root of the repository: order, inventory,
-// payment.
-func Load(root fs.FS) ([]Machine, error) {
+// payment by wallet.
+func Load(root fs.FS) ([]Machine, error) { return load(root, machineFile) }
+
+// LoadCard is Load with payment by card.
+func LoadCard(root fs.FS) ([]Machine, error) { return load(root, cardFile) }
+
+func load(root fs.FS, payment string) ([]Machine, error) {
+	files := map[string]string{"payment": payment}
 	var machines []Machine
 	for _, name := range []string{"order", "inventory", "payment"} {
-		path := name + "-svc/internal/" + name + "/testdata/machine.json"
+		path := name + "-svc/internal/" + name + "/testdata/" + cmp.Or(files[name], machineFile)
 		data, err := fs.ReadFile(root, path)
 		if err != nil {
 			return nil, fmt.Errorf("read a machine: %w", err)
@@ -111,6 +128,15 @@ func PaymentState(state string, placed, reserved bool) string {
 		return state
 	}
 	return words(state, when(placed, "placed"), when(reserved, "reserved"))
+}
+
+// CardState names a state of a payment by card: that of the payment, what is
+// wanted of the provider and what is known of the charge there.
+func CardState(payment, wanted, known string) string {
+	if wanted == "" {
+		return payment
+	}
+	return payment + " (" + wanted + ", " + known + ")"
 }
 
 func words(all ...string) string {

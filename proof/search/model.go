@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // Config says what is searched.
@@ -136,7 +137,9 @@ func (m *Model) number(machines []Machine) (emitters map[string]int) {
 	outside := []string{Place, Cancel, Deadline}
 	for _, t := range machines {
 		for _, fact := range t.States[0].facts() {
-			if !slices.Contains(outside, fact) {
+			if strings.HasPrefix(fact, provided) {
+				outside = append(outside, fact)
+			} else if !slices.Contains(outside, fact) {
 				add(fact)
 			}
 		}

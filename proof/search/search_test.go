@@ -3,6 +3,7 @@ package search_test
 import (
 	"errors"
 	"os"
+	"strings"
 	"testing"
 
 	"pavane/proof/search"
@@ -11,6 +12,15 @@ import (
 func load(t testing.TB) []search.Machine {
 	t.Helper()
 	machines, err := search.Load(os.DirFS("../.."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return machines
+}
+
+func loadCard(t testing.TB) []search.Machine {
+	t.Helper()
+	machines, err := search.LoadCard(os.DirFS("../.."))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,6 +87,55 @@ func TestSaga_EveryInterleaving_EndsAndKeepsMoneyAndStock(t *testing.T) {
 	if states < 9_000_000 && crashes == 2 {
 		t.Errorf("%d states are too few to be all", states)
 	}
+}
+
+// TestSaga_PaidByCard_EveryInterleavingEndsAndNothingStaysHeld is the search with
+// payment by card: the provider answers at any time, also after the cancellation,
+// holds or refuses as it likes.
+func TestSaga_PaidByCard_EveryInterleavingEndsAndNothingStaysHeld(t *testing.T) {
+	t.Parallel()
+	machines := loadCard(t)
+	for _, s := range []struct {
+		name string
+		search.Config
+	}{
+		{"both want the last piece", scenario(1, 0, 2, items("x"), items("x"))},
+		{"there is enough", scenario(2, 2, 2, items("x", "y"), items("x", "y"))},
+	} {
+		for _, inbox := range []bool{true, false} {
+			s.NoInbox, s.Duplicates, s.Crashes = !inbox, 1, 1
+			r := run(t, machines, s.Config)
+			t.Logf("%-26s inbox %-5t %s", s.name, inbox, r)
+			if r.Ends == 0 {
+				t.Errorf("%s: no order came to an end", s.name)
+			}
+		}
+	}
+}
+
+// TestControls_EachRowOfACardPaymentMadeWorse_IsFound does to the rows in which a
+// provider answers, or is waited for, what mutants_test.go does to all of the
+// others.
+func TestControls_EachRowOfACardPaymentMadeWorse_IsFound(t *testing.T) {
+	t.Parallel()
+	mutants := 0
+	for _, s := range loadCard(t)[2].States {
+		for _, row := range s.Rows {
+			if !strings.Contains(s.Name+row.To, "(") || row.To == "refused placed reserved (void, refused)" {
+				continue // as by wallet; and what the provider refused it need not say
+			}
+			for what, mutant := range mutantsOf(row) {
+				mutants++
+				machines := loadCard(t)
+				// A provider that can only refuse is a sound one.
+				sound := row.On == "provider.held" && row.Emits != "" && what == "forgotten"
+				if worse(t, machines, "payment-svc", s.Name, mutant); found(t, machines) == sound {
+					t.Errorf("%s, %s: %s: found is %t", s.Name, row.On, what, sound)
+				}
+			}
+		}
+	}
+	t.Logf("%d mutants", mutants)
 }
 
 // TestSaga_EveryStart_EndsAndKeepsMoneyAndStock takes every mix of orders, stock

@@ -3,6 +3,7 @@ package search
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Step is a move of a walk and what must be so after it.
@@ -66,11 +67,11 @@ type choice struct {
 	to   world
 }
 
-// choices are the steps of a world; toTheEnd leaves only deliveries.
+// choices are the steps of a world; toTheEnd leaves only deliveries and answers.
 func (m *Model) choices(w *world, toTheEnd bool) []choice {
 	var found []choice
 	m.next(w, func(s *step, order int, to world) bool {
-		if !toTheEnd || s.act == Deliver {
+		if !toTheEnd || s.act == Deliver || s.act == Ask && strings.HasPrefix(m.facts[s.fact], provided) && s.to != w.orders[order] {
 			found = append(found, choice{m.show(s.move, order), to})
 		}
 		return true

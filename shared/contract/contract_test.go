@@ -32,7 +32,7 @@ func examples() []event.Event {
 		contract.OrderPlaced{
 			OrderID: orderID, CustomerID: "c-ada", Email: "ada@example.com",
 			Items: []contract.Item{{SKU: "tea", Quantity: 2, UnitPrice: 1250}, {SKU: "cup", Quantity: 1, UnitPrice: 1800}},
-			Total: total, PaymentMethod: "wallet",
+			Total: total, PaymentMethod: "card", CardToken: "tok_ok",
 		},
 		contract.OrderConfirmed{OrderID: orderID, CustomerID: "c-ada", Email: "ada@example.com", Total: total},
 		contract.OrderCancelled{

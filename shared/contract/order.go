@@ -8,7 +8,8 @@ type OrderPlaced struct {
 	Email         string `json:"email"`
 	Items         []Item `json:"items"`
 	Total         Money  `json:"total"`
-	PaymentMethod string `json:"payment_method"` // "wallet"
+	PaymentMethod string `json:"payment_method"`       // "wallet" or "card"
+	CardToken     string `json:"card_token,omitempty"` // what the payment provider calls the card; empty: not paid by card
 }
 
 // Kind names the event on the wire.

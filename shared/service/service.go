@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/jmoiron/sqlx"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"pavane/shared/broker"
@@ -23,6 +24,7 @@ import (
 	"pavane/shared/failpoint"
 	"pavane/shared/fault"
 	"pavane/shared/httpapi"
+	"pavane/shared/inbox"
 	"pavane/shared/lifecycle"
 	"pavane/shared/outbox"
 	"pavane/shared/postgres"
@@ -199,6 +201,13 @@ func (s *Service) React(reactions ...react.Reaction) {
 func (s *Service) ReactSerially(reactions ...react.Reaction) {
 	s.serial = true
 	s.React(reactions...)
+}
+
+// Alone makes a transaction of the service's own work wait for the reactions of
+// [Service.ReactSerially], and them for it, so that neither meets the other on
+// shared rows. It is called first in the transaction.
+func (s *Service) Alone(ctx context.Context, tx *sqlx.Tx) error {
+	return inbox.Alone(ctx, tx, s.group())
 }
 
 // Setup adds a step that Run takes before it serves anything, such as seeding.

@@ -27,7 +27,8 @@ type placeInput struct {
 	Body           struct {
 		CustomerID    string `json:"customer_id" minLength:"1" maxLength:"64" doc:"who orders"`
 		Items         []line `json:"items" minItems:"1" maxItems:"100" nullable:"false" doc:"each SKU once"`
-		PaymentMethod string `json:"payment_method,omitempty" enum:"wallet" doc:"how to pay; left out: wallet"`
+		PaymentMethod string `json:"payment_method,omitempty" enum:"wallet,card" doc:"how to pay; left out: wallet"`
+		CardToken     string `json:"card_token,omitempty" maxLength:"64" doc:"what the payment provider calls the card, for card alone; never a card number"`
 		Currency      string `json:"currency,omitempty" pattern:"^[A-Z]{3}$" doc:"ISO 4217 code; left out: that of the catalogue"`
 	}
 }

@@ -58,7 +58,8 @@ type placeInput struct {
 	Body           struct {
 		CustomerID    string `json:"customer_id" minLength:"1" maxLength:"64" doc:"Who orders"`
 		Items         []line `json:"items" minItems:"1" maxItems:"100" doc:"Each SKU once"`
-		PaymentMethod string `json:"payment_method,omitempty" enum:"wallet" doc:"How to pay; left out: wallet"`
+		PaymentMethod string `json:"payment_method,omitempty" enum:"wallet,card" doc:"How to pay; left out: wallet"`
+		CardToken     string `json:"card_token,omitempty" maxLength:"64" doc:"What the payment provider calls the card, for card alone; never a card number"`
 		Currency      string `json:"currency,omitempty" pattern:"^[A-Z]{3}$" doc:"ISO 4217 code; left out: that of the catalogue"`
 	}
 }
@@ -81,7 +82,7 @@ func (r routes) place(ctx context.Context, in *placeInput) (*placeOutput, error)
 		return nil, err
 	}
 	req := order.Request{
-		CustomerID: in.Body.CustomerID, PaymentMethod: in.Body.PaymentMethod, Currency: in.Body.Currency, IdempotencyKey: key,
+		CustomerID: in.Body.CustomerID, PaymentMethod: in.Body.PaymentMethod, CardToken: in.Body.CardToken, Currency: in.Body.Currency, IdempotencyKey: key,
 		Lines: make([]order.Line, len(in.Body.Items)),
 	}
 	for i, l := range in.Body.Items {

@@ -52,7 +52,8 @@ type Order struct {
 	Items         []contract.Item
 	Total         contract.Money
 	PaymentMethod string
-	Version       int64 // how many events of the order are published
+	CardToken     string // only while it is being placed: the order does not keep it
+	Version       int64  // how many events of the order are published
 	PlacedAt      time.Time
 	DecidedAt     *time.Time // nil while placed
 	Effects       Effects
@@ -71,7 +72,7 @@ type transition func(Order) (Order, []event.Event, error)
 func (o Order) Place() []event.Event {
 	return []event.Event{contract.OrderPlaced{
 		OrderID: o.ID, CustomerID: o.CustomerID, Email: o.Email,
-		Items: o.Items, Total: o.Total, PaymentMethod: o.PaymentMethod,
+		Items: o.Items, Total: o.Total, PaymentMethod: o.PaymentMethod, CardToken: o.CardToken,
 	}}
 }
 

@@ -18,12 +18,19 @@ const (
 	MaxKeyBytes = 255
 )
 
-// Wallet is the one payment method there is.
-const Wallet = "wallet"
+// The payment methods.
+const (
+	Wallet = "wallet"
+	Card   = "card"
+)
 
 var (
 	nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 	keyForm  = regexp.MustCompile(`^[\x21-\x7e]{1,255}$`)
+
+	// A token, never a card's number: that is for the provider alone to see.
+	tokenForm  = regexp.MustCompile(`^tok_[A-Za-z0-9_-]{1,60}$`)
+	cardNumber = regexp.MustCompile(`[0-9]{12}`)
 )
 
 // Line is one wanted product. It names no price: that is the catalogue's.
@@ -38,6 +45,9 @@ type Request struct {
 	Lines         []Line `json:"items"`
 	PaymentMethod string `json:"payment_method"` // empty: Wallet
 	Currency      string `json:"currency"`       // empty: that of the catalogue
+
+	// CardToken is what the payment provider calls the card, for Card alone.
+	CardToken string `json:"card_token,omitempty"`
 
 	// IdempotencyKey makes a repetition answer with the first order; at most
 	// MaxKeyBytes visible ASCII characters. Empty: every request is a new order.
@@ -68,10 +78,13 @@ func (r *Request) check() error {
 		return fault.Invalid("customer_id %.80q is malformed: send 1 to 64 characters of a-z, 0-9, '.', '_' and '-'", r.CustomerID)
 	case len(r.Lines) == 0 || len(r.Lines) > MaxLines:
 		return fault.Invalid("an order has 1 to %d items, this one has %d", MaxLines, len(r.Lines))
-	case r.PaymentMethod != Wallet:
-		return fault.Invalid("payment_method %.80q is not known: send %q or leave it out", r.PaymentMethod, Wallet)
+	case r.PaymentMethod != Wallet && r.PaymentMethod != Card:
+		return fault.Invalid("payment_method %.80q is not known: send %q or %q, or leave it out", r.PaymentMethod, Wallet, Card)
 	case r.IdempotencyKey != "" && !keyForm.MatchString(r.IdempotencyKey):
 		return fault.Invalid("the idempotency key is malformed: send 1 to %d visible ASCII characters without spaces", MaxKeyBytes)
+	}
+	if err := r.checkCard(); err != nil {
+		return err
 	}
 	seen := make(map[string]bool, len(r.Lines))
 	for _, l := range r.Lines {
@@ -84,6 +97,17 @@ func (r *Request) check() error {
 			return fault.Invalid("sku %s is there twice: send it once with the whole quantity", l.SKU)
 		}
 		seen[l.SKU] = true
+	}
+	return nil
+}
+
+// checkCard never repeats the token: somebody may have sent a card's number.
+func (r *Request) checkCard() error {
+	switch {
+	case r.PaymentMethod == Wallet && r.CardToken != "":
+		return fault.Invalid("card_token is there and the payment_method is %q: send %q, or leave the token out", Wallet, Card)
+	case r.PaymentMethod == Card && (!tokenForm.MatchString(r.CardToken) || cardNumber.MatchString(r.CardToken)):
+		return fault.Invalid("card_token is missing or malformed: send the token that the payment provider gave for the card, tok_ and 1 to 60 characters; never a card number")
 	}
 	return nil
 }

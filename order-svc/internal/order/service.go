@@ -117,7 +117,7 @@ func (s *Service) place(ctx context.Context, tx *sqlx.Tx, r Request, id string) 
 	}
 	o := Order{
 		ID: id, CustomerID: c.ID, Email: c.Email, State: Placed, Items: items, Total: total,
-		PaymentMethod: r.PaymentMethod, Version: 1,
+		PaymentMethod: r.PaymentMethod, CardToken: r.CardToken, Version: 1,
 	}
 	if o.PlacedAt, err = insert(ctx, tx, o, s.deadline); err != nil {
 		return Order{}, err

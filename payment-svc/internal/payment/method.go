@@ -11,12 +11,9 @@ import (
 // the payment's state and the event that tells of it.
 //
 // The wallet can do so because its money is rows of this database. A method
-// whose money is elsewhere, such as a card at a provider, must not call out from
+// whose money is elsewhere, such as a [Card] at a provider, must not call out from
 // in here: a transaction that waits for a stranger holds locks for as long, and
-// its rollback does not take the charge back. Such a method writes its intent in
-// tx, with the order id as the provider's idempotency key; a part of the service
-// calls the provider outside any transaction and records the answer, and that
-// recording is what moves the payment on.
+// its rollback does not take the charge back. It is [Remote].
 type Method interface {
 	// Authorize holds the payment's amount. A refusal, said for people, is no
 	// error: the payment is declined and nothing is held.
@@ -25,6 +22,19 @@ type Method interface {
 	Capture(ctx context.Context, tx *sqlx.Tx, p Payment) error
 	// Void gives the customer back what was authorised.
 	Void(ctx context.Context, tx *sqlx.Tx, p Payment) error
+}
+
+// Remote is a method whose steps are carried out by somebody else, at some later
+// time. Authorize, Capture and Void only write down in tx what is wanted. A part
+// of the service asks for it outside of any transaction, and the answer, once
+// recorded, is what moves the payment on.
+type Remote interface {
+	Method
+	// Abandon takes back an authorisation that may or may not have been carried
+	// out: whatever comes of it is to be voided.
+	Abandon(ctx context.Context, tx *sqlx.Tx, p Payment) error
+	// Book books the money of a step that has been carried out.
+	Book(ctx context.Context, tx *sqlx.Tx, step Step, p Payment) error
 }
 
 // Wallet is the method that pays from the customer's account in the ledger.

@@ -16,30 +16,44 @@ import (
 // State is what became of an order's payment.
 type State string
 
-// The states. StateWaiting and StateAuthorized go on; the others are final.
+// The states. Declined, captured, voided and refused are final. Only a payment by
+// card is ever authorizing, capturing or voiding: there the money is moved by a
+// provider, and the next fact is its answer.
 const (
-	StateWaiting    State = "waiting"    // for order.placed or for inventory.reserved
-	StateAuthorized State = "authorized" // the amount is held
-	StateDeclined   State = "declined"   // the amount could not be had; none is held
-	StateCaptured   State = "captured"   // the merchant has the amount
-	StateVoided     State = "voided"     // the amount was held and is the customer's again
-	StateRefused    State = "refused"    // cancelled before anything was held: the tombstone
+	StateWaiting     State = "waiting"     // for order.placed or for inventory.reserved
+	StateAuthorizing State = "authorizing" // the provider is asked to hold the amount
+	StateAuthorized  State = "authorized"  // the amount is held
+	StateDeclined    State = "declined"    // the amount could not be had; none is held
+	StateCapturing   State = "capturing"   // confirmed: the provider is asked to take the amount, for as long as it takes
+	StateCaptured    State = "captured"    // the merchant has the amount
+	StateVoiding     State = "voiding"     // cancelled: the provider is asked to give back what it holds
+	StateVoided      State = "voided"      // the amount was held and is the customer's again
+	StateRefused     State = "refused"     // cancelled before it was known that anything is held: the tombstone
 )
 
-// Fact is something another service says about an order.
+// Fact is something that another service, or the card's provider, says about an
+// order.
 type Fact int
 
-// The facts, each named after the event that tells it.
+// The facts, each named after the event that tells it, or after the provider's
+// answer.
 const (
 	Placed    Fact = iota // order.placed
 	Reserved              // inventory.reserved
 	Confirmed             // order.confirmed
 	Cancelled             // order.cancelled
+	Held                  // the provider holds the amount
+	Denied                // the provider will not hold it
+	Taken                 // the provider has taken it
+	Returned              // the provider holds it no more, and never will
 )
 
 // String is the kind of event that tells the fact, for messages.
 func (f Fact) String() string {
-	return [...]string{"order.placed", "inventory.reserved", "order.confirmed", "order.cancelled"}[f]
+	return [...]string{
+		"order.placed", "inventory.reserved", "order.confirmed", "order.cancelled",
+		"provider.held", "provider.refused", "provider.captured", "provider.voided",
+	}[f]
 }
 
 // Step is what a fact asks of the money.
@@ -64,8 +78,9 @@ type Payment struct {
 	Amount      int64     `db:"amount"` // minor units of Currency
 	Currency    string    `db:"currency"`
 	Method      string    `db:"method"`
-	Reason      string    `db:"reason"`  // for people: why it was declined
-	Version     int64     `db:"version"` // events published about the order
+	CardToken   string    `db:"card_token"` // what the provider calls the card; empty: not paid by card
+	Reason      string    `db:"reason"`     // for people: why it was declined
+	Version     int64     `db:"version"`    // events published about the order
 	CreatedAt   time.Time `db:"created_at"`
 	UpdatedAt   time.Time `db:"updated_at"`
 }
@@ -77,19 +92,35 @@ type Payment struct {
 func (p *Payment) learn(f Fact) (Step, error) {
 	p.HasPlaced = p.HasPlaced || f == Placed
 	p.HasReserved = p.HasReserved || f == Reserved
+	taking := p.State == StateCapturing || p.State == StateCaptured
 	switch {
-	case p.State == StateWaiting && f == Cancelled:
+	case (p.State == StateWaiting || p.State == StateAuthorizing) && f == Cancelled:
 		return StepRefuse, nil
-	case p.State == StateWaiting && f != Confirmed && p.HasPlaced && p.HasReserved:
+	case p.State == StateWaiting && f < Confirmed && p.HasPlaced && p.HasReserved,
+		p.State == StateAuthorizing && (f == Held || f == Denied || f == Returned):
 		return StepAuthorize, nil
-	case p.State == StateAuthorized && f == Confirmed:
+	case p.State == StateAuthorized && f == Confirmed, p.State == StateCapturing && f == Taken:
 		return StepCapture, nil
-	case p.State == StateAuthorized && f == Cancelled:
+	case p.State == StateAuthorized && f == Cancelled, p.State == StateVoiding && f == Returned:
 		return StepVoid, nil
-	case f == Confirmed && p.State != StateCaptured, f == Cancelled && p.State == StateCaptured:
+	case f == Confirmed && !taking, f == Cancelled && taking:
 		return StepNone, fault.Permanent("%s for order %s, whose payment is in state %q: a record before it is missing", f, p.OrderID, p.State)
 	default:
 		return StepNone, nil
+	}
+}
+
+// begin notes that the provider is asked to take a step. Nothing is told of it:
+// what happened is told when the answer is there.
+func (p *Payment) begin(step Step) {
+	switch step {
+	case StepAuthorize:
+		p.State = StateAuthorizing
+	case StepCapture:
+		p.State = StateCapturing
+	case StepVoid:
+		p.State = StateVoiding
+	case StepNone, StepRefuse:
 	}
 }
 
@@ -129,7 +160,7 @@ func (p *Payment) describe(e contract.OrderPlaced) error {
 		return fault.Permanent("order %s of customer %q costs %d %q; want a customer, no negative amount and an ISO 4217 code",
 			e.OrderID, e.CustomerID, e.Total.Amount, e.Total.Currency)
 	}
-	p.CustomerID, p.Amount, p.Currency, p.Method = e.CustomerID, e.Total.Amount, e.Total.Currency, e.PaymentMethod
+	p.CustomerID, p.Amount, p.Currency, p.Method, p.CardToken = e.CustomerID, e.Total.Amount, e.Total.Currency, e.PaymentMethod, e.CardToken
 	return nil
 }
 

@@ -68,12 +68,30 @@ func (s *Service) take(ctx context.Context, tx *sqlx.Tx, orderID string, f Fact,
 	if err != nil || p == known && step == StepNone {
 		return nil, err
 	}
-	refusal, err := s.move(ctx, tx, step, p)
+	events, err := s.step(ctx, tx, step, &p)
 	if err != nil {
 		return nil, err
 	}
-	events := p.done(step, refusal)
 	return events, save(ctx, tx, p)
+}
+
+// step takes a step, or has it begun where the payment's method is remote.
+func (s *Service) step(ctx context.Context, tx *sqlx.Tx, step Step, p *Payment) ([]event.Numbered, error) {
+	remote, away := s.methods[p.Method].(Remote)
+	if away && step == StepRefuse && p.State == StateAuthorizing {
+		if err := remote.Abandon(ctx, tx, *p); err != nil {
+			return nil, err
+		}
+	}
+	refusal, err := s.move(ctx, tx, step, *p)
+	if err != nil {
+		return nil, err
+	}
+	if away && refusal == "" && step != StepNone && step != StepRefuse {
+		p.begin(step)
+		return nil, nil
+	}
+	return p.done(step, refusal), nil
 }
 
 // move moves the money of a step by the payment's method. An order that names a

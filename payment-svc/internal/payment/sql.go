@@ -12,7 +12,7 @@ import (
 	"pavane/shared/postgres"
 )
 
-const paymentColumns = `order_id, state, has_placed, has_reserved, customer_id, amount, currency, method, reason, version, created_at, updated_at`
+const paymentColumns = `order_id, state, has_placed, has_reserved, customer_id, amount, currency, method, card_token, reason, version, created_at, updated_at`
 
 // The update that changes nothing locks the row of an order that is known
 // already, so one statement does for both.
@@ -40,11 +40,11 @@ func readPayment(ctx context.Context, tx *sqlx.Tx, orderID string) (p Payment, f
 }
 
 const savePaymentSQL = `update payments set state = $2, has_placed = $3, has_reserved = $4, customer_id = $5, amount = $6,
-  currency = $7, method = $8, reason = $9, version = $10, updated_at = clock_timestamp() where order_id = $1`
+  currency = $7, method = $8, reason = $9, version = $10, card_token = $11, updated_at = clock_timestamp() where order_id = $1`
 
 func save(ctx context.Context, tx *sqlx.Tx, p Payment) error {
 	_, err := tx.ExecContext(ctx, savePaymentSQL, p.OrderID, p.State, p.HasPlaced, p.HasReserved, p.CustomerID, p.Amount,
-		p.Currency, p.Method, p.Reason, p.Version)
+		p.Currency, p.Method, p.Reason, p.Version, p.CardToken)
 	if err != nil {
 		return fmt.Errorf("save payment of order %s: %w", p.OrderID, err)
 	}
