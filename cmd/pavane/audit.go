@@ -29,7 +29,7 @@ Exits with status 1 when there is a difference.`,
 			if err := t.resolve(false, true, true); err != nil {
 				return err
 			}
-			src := audit.Source{Postgres: t.postgres, Kafka: t.kafka, Namespace: t.namespace, Progress: func(format string, args ...any) {
+			src := audit.Source{Postgres: t.postgres, Kafka: t.kafka, Namespace: t.namespace, Provider: t.provider, Progress: func(format string, args ...any) {
 				fmt.Fprintf(c.ErrOrStderr(), format+"\n", args...)
 			}}
 			v, err := audit.Run(c.Context(), src, settle)
@@ -79,6 +79,11 @@ func printVerdict(w io.Writer, v audit.Verdict) {
 	}
 	fmt.Fprintf(w, "audit: %s: %d orders, %d events committed, %d records in the log, %d checks, %.1f s\n",
 		verdict, v.Orders, v.Events, v.Records, len(audit.Checks()), v.Seconds)
+	if v.Provider {
+		fmt.Fprintf(w, "audit: the card provider's own ledger has %d charges\n", v.Charges)
+	} else {
+		fmt.Fprintln(w, "audit: the card provider's own ledger was not looked at; name it by --provider")
+	}
 	if v.Settling != "" {
 		fmt.Fprintf(w, "audit: what is younger than %s was not judged\n", v.Settling)
 	}

@@ -38,7 +38,7 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	c.AddCommand(upCommand(), auditCommand(), sagaCommand(), benchCommand(), outboxCommand(), parkedCommand())
+	c.AddCommand(upCommand(), auditCommand(), sagaCommand(), benchCommand(), outboxCommand(), parkedCommand(), providerCommand())
 	return c
 }
 
@@ -52,6 +52,7 @@ func version() string {
 // target is where a command looks: at the running demo, or at what the flags say.
 type target struct {
 	dir, gateway, postgres string
+	provider               string
 	kafka                  []string
 	namespace              string
 }
@@ -62,6 +63,7 @@ func (t *target) flags(c *cobra.Command) {
 	f.StringVar(&t.dir, "dir", stack.DefaultDir(), "directory of the running `pavane up` to look at")
 	f.StringVar(&t.gateway, "gateway", "", "URL of the gateway, in place of the demo's")
 	f.StringVar(&t.postgres, "postgres", "", "URL of the Postgres server with a user that may read all databases, in place of the demo's")
+	f.StringVar(&t.provider, "provider", "", "URL of the provider simulator, in place of the demo's; with --postgres and --kafka and without this, its ledger is not looked at")
 	f.StringSliceVar(&t.kafka, "kafka", nil, "host:port of some brokers, in place of the demo's")
 	f.StringVar(&t.namespace, "namespace", "", "what the names of topics begin with")
 }
@@ -79,6 +81,9 @@ func (t *target) resolve(needGateway, needPostgres, needKafka bool) error {
 	}
 	if t.gateway == "" {
 		t.gateway = s.Gateway
+	}
+	if t.provider == "" {
+		t.provider = s.Provider
 	}
 	if t.postgres == "" {
 		t.postgres = s.Postgres

@@ -64,7 +64,7 @@ func smokeVerdict(ctx context.Context, s *stack.Stack, p *printer) (bool, error)
 	quiet()
 	quiet = p.alive("auditing")
 	state := s.State()
-	v, err := audit.Run(ctx, audit.Source{Postgres: state.Postgres, Kafka: state.Kafka, Namespace: state.Namespace}, smokeSettle)
+	v, err := audit.Run(ctx, audit.Source{Postgres: state.Postgres, Kafka: state.Kafka, Namespace: state.Namespace, Provider: state.Provider}, smokeSettle)
 	if err != nil {
 		return false, err
 	}

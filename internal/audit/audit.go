@@ -15,6 +15,8 @@ type Verdict struct {
 	Orders      int          `json:"orders"`
 	Events      int          `json:"events"`  // committed in all outboxes
 	Records     int          `json:"records"` // in the log
+	Charges     int          `json:"charges"` // in the card provider's ledger
+	Provider    bool         `json:"provider_looked_at"`
 	Settling    string       `json:"not_judged_younger_than,omitempty"`
 	Seconds     float64      `json:"seconds"`
 }
@@ -33,7 +35,7 @@ func Run(ctx context.Context, src Source, settle time.Duration) (Verdict, error)
 		}
 		src.Progress = nil // the first look has told the sizes
 		found, last := All(d), looked.Sub(begin) >= settle
-		v := Verdict{Orders: len(d.Orders), Records: len(d.Log)}
+		v := Verdict{Orders: len(d.Orders), Records: len(d.Log), Charges: len(d.Ledger), Provider: d.HasLedger}
 		for _, s := range d.Services {
 			v.Events += len(s.Rows)
 		}

@@ -28,6 +28,8 @@ func Checks() []Check {
 		{"parked", "nothing is parked", findParked},
 		{"ended", "every order is confirmed or cancelled, or younger than its deadline", findEndless},
 		{"payments", "confirmed orders are captured once with their amount, cancelled ones hold no money", findWrongPayments},
+		{"charges", "nothing is left to be asked of the card provider for an order that has ended, and its answer is what the order came to", findWrongCharges},
+		{"provider", "the card provider's own ledger has one capture for each confirmed order paid by card, and no money of any other", findWrongLedger},
 		{"reservations", "confirmed orders are shipped once with their items, cancelled ones hold no stock", findWrongReservations},
 		{"versions", "each service has published as many events of an order as its row says", findWrongVersions},
 		{"noted", "the order knows what became of its money and stock", findUnnoted},

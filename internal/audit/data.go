@@ -89,10 +89,14 @@ type Order struct {
 // Payment is an order's payment and what was moved for it.
 type Payment struct {
 	OrderID, State string
+	Method         string
 	Version        int64
 	Amount         int64
 	Moved          map[string]int64 // authorize, capture, void → amount
 }
+
+// Charge is what payment-svc wants of the card provider for an order, and knows.
+type Charge struct{ OrderID, Wanted, Known string }
 
 // Reservation is an order's stock and what was moved for it.
 type Reservation struct {
@@ -140,6 +144,9 @@ type Data struct {
 
 	Orders       map[string]Order
 	Payments     map[string]Payment
+	Charges      map[string]Charge
+	Ledger       []Charged // of the card provider, by key
+	HasLedger    bool      // the provider's ledger was looked at
 	Reservations map[string]Reservation
 	Accounts     []Account
 	Transfers    []Transfer

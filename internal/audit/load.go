@@ -21,6 +21,7 @@ type Source struct {
 	Postgres  string   // URL of the server; each service's database is put into its path
 	Kafka     []string // host:port
 	Namespace string   // before the names of topics
+	Provider  string   // URL of the card provider's simulator; empty: its ledger is not looked at
 
 	Progress func(format string, args ...any) // told now and then; nil: nobody
 }
@@ -62,13 +63,16 @@ func Load(ctx context.Context, src Source) (*Data, error) {
 		topics[word] = src.Namespace + topic
 	}
 	d := &Data{
-		Bounds: map[Part]Bounds{}, Orders: map[string]Order{}, Payments: map[string]Payment{},
+		Bounds: map[Part]Bounds{}, Orders: map[string]Order{}, Payments: map[string]Payment{}, Charges: map[string]Charge{},
 		Reservations: map[string]Reservation{}, Mails: map[string]map[string]Mail{},
 	}
 	for _, p := range parts() {
 		if err := loadDatabase(ctx, src, p, topics, d); err != nil {
 			return nil, fmt.Errorf("audit: database %s: %w", p.database, err)
 		}
+	}
+	if err := loadLedger(ctx, src, d); err != nil {
+		return nil, fmt.Errorf("audit: provider at %s: %w", src.Provider, err)
 	}
 	if err := loadLog(ctx, src, topics, d); err != nil {
 		return nil, fmt.Errorf("audit: log: %w", err)

@@ -16,7 +16,8 @@ const (
   o.placed_at, o.decided_at, d.due_at, o.captured_at is not null, o.voided_at is not null, o.shipped_at is not null, o.released_at is not null
 from orders o left join deadlines d on d.order_id = o.order_id`
 
-	paymentsSQL  = `select order_id, state, version, amount from payments`
+	paymentsSQL  = `select order_id, state, method, version, amount from payments`
+	chargesSQL   = `select order_id, wanted, known from charges`
 	movedSQL     = `select t.order_id, t.kind, e.amount from transfers t join entries e on e.transfer_id = t.transfer_id and e.leg = 2 where t.order_id is not null`
 	accountsSQL  = `select a.account_id, a.kind, a.currency, a.balance, coalesce(sum(e.amount), 0)::bigint from accounts a left join entries e on e.account_id = a.account_id group by a.account_id order by a.account_id`
 	transfersSQL = `select t.transfer_id, t.kind, coalesce(t.order_id, ''), coalesce(sum(e.amount), 0)::bigint, count(e.amount)
@@ -62,8 +63,17 @@ func loadOrders(ctx context.Context, tx *sqlx.Tx, d *Data) error {
 func loadPayments(ctx context.Context, tx *sqlx.Tx, d *Data) error {
 	err := each(ctx, tx, "payments", paymentsSQL, func(rows *sqlx.Rows) error {
 		p := Payment{Moved: map[string]int64{}}
-		err := rows.Scan(&p.OrderID, &p.State, &p.Version, &p.Amount)
+		err := rows.Scan(&p.OrderID, &p.State, &p.Method, &p.Version, &p.Amount)
 		d.Payments[p.OrderID] = p
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = each(ctx, tx, "charges", chargesSQL, func(rows *sqlx.Rows) error {
+		var c Charge
+		err := rows.Scan(&c.OrderID, &c.Wanted, &c.Known)
+		d.Charges[c.OrderID] = c
 		return err
 	})
 	if err != nil {

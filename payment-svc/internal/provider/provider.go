@@ -191,7 +191,7 @@ type call struct {
 	op, method, path string
 	key              string // of the charge
 	once             string // the idempotency key; empty: the call changes nothing
-	body             any
+	body             any    // of a call that changes something
 	absent           bool // 404 is an answer
 }
 
@@ -243,21 +243,19 @@ func (c *Client) do(ctx context.Context, r call, into any) (status int, err erro
 }
 
 func (c *Client) request(ctx context.Context, r call) (*http.Request, error) {
-	var body []byte
-	if r.body != nil {
-		var err error
-		if body, err = json.Marshal(r.body); err != nil {
-			return nil, err
-		}
-	}
-	req, err := http.NewRequestWithContext(ctx, r.method, c.base+r.path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, r.method, c.base+r.path, nil)
 	if err != nil {
 		return nil, err
 	}
-	if r.body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
 	if r.once != "" {
+		body, err := json.Marshal(r.body)
+		if err != nil {
+			return nil, err
+		}
+		// Without GetBody the transport does not send the request again by itself on
+		// a lost connection: its outcome is to be asked for first.
+		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		req.Header.Set("Content-Type", "application/json")
 		req.Header.Set("Idempotency-Key", strconv.Quote(r.once))
 	}
 	if c.key != "" {

@@ -22,6 +22,8 @@ const holdSQL = `lock table inbox_offset in exclusive mode`
 
 const publishedSQL = `select exists (select from outbox where key = $1 and type like $2 || '.v%')`
 
+const askedSQL = `select exists (select from charges where order_id = $1 and sent)`
+
 // rowsSQL counts every row that a refused order could leave.
 const rowsSQL = `select (select count(*) from outbox) + (select count(*) from orders) + (select count(*) from idempotency) + (select count(*) from deadlines)`
 
@@ -67,6 +69,16 @@ func (r *runner) hold(ctx context.Context, databases ...string) (release func(),
 func (r *runner) published(ctx context.Context, id, kind string) error {
 	word, _, _ := strings.Cut(kind, ".")
 	database := map[string]string{"order": "orders", "payment": "payments", "inventory": "inventory"}[word]
+	return r.awaitRow(ctx, database, kind+" of order "+id, publishedSQL, id, kind)
+}
+
+// asked waits until the provider is being asked to hold the order's money.
+func (r *runner) asked(ctx context.Context, id string) error {
+	return r.awaitRow(ctx, "payments", "a request to the provider for order "+id, askedSQL, id)
+}
+
+// awaitRow waits until the query says true.
+func (r *runner) awaitRow(ctx context.Context, database, what, query string, args ...any) error {
 	db, err := r.open(database)
 	if err != nil {
 		return err
@@ -74,11 +86,9 @@ func (r *runner) published(ctx context.Context, id, kind string) error {
 	defer db.Close() //nolint:errcheck // it was only read
 	for {
 		var there bool
-		err := db.Read(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-			return tx.GetContext(ctx, &there, publishedSQL, id, kind)
-		})
+		err := db.Read(ctx, func(ctx context.Context, tx *sqlx.Tx) error { return tx.GetContext(ctx, &there, query, args...) })
 		if err != nil {
-			return fmt.Errorf("wait for %s of %s: %w", kind, id, err)
+			return fmt.Errorf("wait for %s: %w", what, err)
 		}
 		if there {
 			return nil
@@ -86,7 +96,7 @@ func (r *runner) published(ctx context.Context, id, kind string) error {
 		select {
 		case <-time.After(poll):
 		case <-ctx.Done():
-			return fmt.Errorf("%s of order %s did not come: %w", kind, id, ctx.Err())
+			return fmt.Errorf("%s did not come: %w", what, ctx.Err())
 		}
 	}
 }
@@ -118,6 +128,9 @@ func badInputs() map[string]string {
 		"unknown customer":           `{"customer_id":"nobody","items":[{"sku":"tin","quantity":1}]}`,
 		"foreign currency":           `{"customer_id":"cust-01","currency":"XXX","items":[{"sku":"tin","quantity":1}]}`,
 		"unknown payment":            `{"customer_id":"cust-01","payment_method":"barter","items":[{"sku":"tin","quantity":1}]}`,
+		"card without a token":       `{"customer_id":"cust-01","payment_method":"card","items":[{"sku":"tin","quantity":1}]}`,
+		"card number":                `{"customer_id":"cust-01","payment_method":"card","card_token":"tok_4111111111111111","items":[{"sku":"tin","quantity":1}]}`,
+		"token without card":         `{"customer_id":"cust-01","card_token":"tok_ok","items":[{"sku":"tin","quantity":1}]}`,
 		"body over the limit":        order(`{"sku":"` + strings.Repeat("x", 2<<20) + `","quantity":1}`),
 		"customer of the wrong type": `{"customer_id":7,"items":[{"sku":"tin","quantity":1}]}`,
 	}

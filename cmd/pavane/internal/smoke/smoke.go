@@ -78,7 +78,9 @@ const (
 	soldOut = "gift-card" // has no stock
 )
 
-func (r *runner) paths() []path {
+func (r *runner) paths() []path { return append(r.walletPaths(), r.cardPaths()...) }
+
+func (r *runner) walletPaths() []path {
 	tea := client.Item{SKU: "tea-green", Quantity: 2}
 	return []path{
 		{"confirmed", fulfilled, func(ctx context.Context, want string) (string, error) {
@@ -91,13 +93,13 @@ func (r *runner) paths() []path {
 			return r.end(ctx, want, poor, tea)
 		}},
 		{"cancelled before reservation", "cancelled customer", func(ctx context.Context, want string) (string, error) {
-			return r.cancelledWhile(ctx, want, "", "inventory", "payments")
+			return r.cancelledWhile(ctx, want, mug(), "", "inventory", "payments")
 		}},
 		{"cancelled before authorisation", "cancelled customer released|cancelled customer voided released", func(ctx context.Context, want string) (string, error) {
-			return r.cancelledWhile(ctx, want, "inventory.reserved", "payments")
+			return r.cancelledWhile(ctx, want, mug(), "inventory.reserved", "payments")
 		}},
 		{"cancelled after authorisation", "cancelled customer voided released", func(ctx context.Context, want string) (string, error) {
-			return r.cancelledWhile(ctx, want, "payment.authorized", "orders")
+			return r.cancelledWhile(ctx, want, mug(), "payment.authorized", "orders")
 		}},
 		{"cancelled after confirmation", "409, then " + fulfilled, r.cancelledLate},
 		{"deadline before authorisation", "cancelled deadline released|cancelled deadline voided released", func(ctx context.Context, want string) (string, error) {
@@ -112,11 +114,60 @@ func (r *runner) paths() []path {
 	}
 }
 
-// end places an order and waits for its end with all its effects.
-func (r *runner) end(ctx context.Context, want, customer string, items ...client.Item) (string, error) {
-	id, err := r.gateway.Place(ctx, event.NewID(), client.Body(customer, items...))
+// cardPaths are those of the card provider, who in most of them answers badly.
+func (r *runner) cardPaths() []path {
+	card := func(token string) []byte {
+		return client.CardBody(poor, token, client.Item{SKU: "tea-green", Quantity: 2}) // the wallet is empty
+	}
+	pays := func(token string) func(context.Context, string) (string, error) {
+		return func(ctx context.Context, want string) (string, error) { return r.endOf(ctx, want, card(token)) }
+	}
+	return []path{
+		{"card", fulfilled, pays("tok_ok")},
+		{"card refused", "cancelled payment_declined released", pays("tok_refuse")},
+		{"card, fails after charging", fulfilled, pays("tok_fail_after_charge")},
+		{"card, answer lost", fulfilled, pays("tok_lose_answer")},
+		{"card, answered twice", fulfilled, pays("tok_twice")},
+		{"card, provider never answers", "cancelled deadline released", pays("tok_never")},
+		{"card, cancelled while it is asked", "cancelled customer released", r.cancelledAsking},
+		{"card, cancelled after holding", "cancelled customer voided released", func(ctx context.Context, want string) (string, error) {
+			return r.cancelledWhile(ctx, want, card("tok_ok"), "payment.authorized", "orders")
+		}},
+	}
+}
+
+func mug() []byte { return client.Body(wealthy, client.Item{SKU: "mug-red", Quantity: 1}) }
+
+// cancelledAsking cancels an order while the provider, who will charge the card a
+// while later, has not answered. Whatever comes of it is voided there; the audit
+// looks.
+func (r *runner) cancelledAsking(ctx context.Context, want string) (string, error) {
+	id, err := r.gateway.Place(ctx, event.NewID(), client.CardBody(wealthy, "tok_late", client.Item{SKU: "mug-red", Quantity: 1}))
 	if err != nil {
 		return "", err
+	}
+	if err := r.asked(ctx, id); err != nil {
+		return "", err
+	}
+	a, err := r.gateway.Do(ctx, http.MethodPost, "/v1/orders/"+id+"/cancel", nil)
+	if err != nil || a.Status != http.StatusOK {
+		return "cancel: " + a.Text(), err
+	}
+	return r.settled(ctx, id, want)
+}
+
+// end places an order and waits for its end with all its effects.
+func (r *runner) end(ctx context.Context, want, customer string, items ...client.Item) (string, error) {
+	return r.endOf(ctx, want, client.Body(customer, items...))
+}
+
+func (r *runner) endOf(ctx context.Context, want string, body []byte) (string, error) {
+	id, err := r.gateway.Place(ctx, event.NewID(), body)
+	if err != nil {
+		return "", err
+	}
+	if o, err := r.gateway.Await(ctx, id, client.Decided); err != nil {
+		return words(o), err
 	}
 	return r.settled(ctx, id, want)
 }
@@ -158,13 +209,13 @@ func words(o client.Order) string {
 
 // cancelledWhile cancels an order while the consumers of some services are held
 // back, after the event kind has been published, or at once when it is empty.
-func (r *runner) cancelledWhile(ctx context.Context, want, kind string, databases ...string) (string, error) {
+func (r *runner) cancelledWhile(ctx context.Context, want string, body []byte, kind string, databases ...string) (string, error) {
 	release, err := r.hold(ctx, databases...)
 	if err != nil {
 		return "", err
 	}
 	defer release()
-	id, err := r.gateway.Place(ctx, event.NewID(), client.Body(wealthy, client.Item{SKU: "mug-red", Quantity: 1}))
+	id, err := r.gateway.Place(ctx, event.NewID(), body)
 	if err != nil {
 		return "", err
 	}

@@ -32,6 +32,7 @@ type Exit struct {
 type child struct {
 	name   string
 	binary string
+	args   []string
 	env    []string
 	log    string
 	onExit func(Exit)    // after it was started again
@@ -100,7 +101,7 @@ func (c *child) launch() (*exec.Cmd, error) {
 		return nil, err
 	}
 	defer out.Close()
-	cmd := exec.Command(c.binary)
+	cmd := exec.Command(c.binary, c.args...)
 	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = c.env, out, out, childAttr()
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.name, err)

@@ -1,5 +1,5 @@
 // Package stack owns the demo as a whole: it starts Postgres, the broker, a mail
-// sink and the five services as processes on loopback, keeps the services
+// sink, the card provider's simulator and the five services as processes on loopback, keeps the services
 // running, and stops everything in order.
 package stack
 
@@ -36,6 +36,13 @@ func services() []service {
 }
 
 const gateway = "gateway-svc"
+
+// Provider is the name of the simulator among the processes.
+const Provider = "provider"
+
+// providerTimeout is how long payment-svc waits for the simulator, which answers at
+// once or is told not to.
+const providerTimeout = time.Second
 
 type service struct{ name, database string }
 
@@ -114,7 +121,7 @@ func (s *Stack) start(ctx context.Context) error {
 	if err := checkBinaries(); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{s.startServers, s.createDatabases, s.startServices} {
+	for _, step := range []func(context.Context) error{s.startServers, s.createDatabases, s.startProvider, s.startServices} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -178,6 +185,31 @@ func (s *Stack) createDatabases(ctx context.Context) error {
 
 const databaseExistsSQL = `select exists (select from pg_database where datname = $1)`
 
+// startProvider starts the simulator, a process of its own like the services: a
+// provider that dies is one more thing that a saga must live through.
+func (s *Stack) startProvider(context.Context) error {
+	port, err := devstack.FreePort(0)
+	if err != nil {
+		return err
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	c := &child{
+		name: Provider, binary: exe, log: filepath.Join(s.cfg.Dir, "logs", Provider+".log"), env: os.Environ(),
+		args:   []string{"provider", "--listen", loopback(port), "--ledger", filepath.Join(s.cfg.Dir, "provider.jsonl")},
+		onExit: s.cfg.OnExit, onPid: func(p Process) { s.note(Provider, p) },
+	}
+	s.state.Provider = "http://" + loopback(port)
+	s.children = append(s.children, c)
+	if err := c.start(); err != nil {
+		return err
+	}
+	s.cfg.Progress("card provider (simulated) at %s", s.state.Provider)
+	return nil
+}
+
 // startServices starts the five processes.
 func (s *Stack) startServices(context.Context) error {
 	port, err := devstack.FreePort(s.cfg.GatewayPort)
@@ -236,6 +268,7 @@ func (s *Stack) env(svc service, gatewayPort int, gossip string, join []string) 
 		"PAVANE_BROKERS="+s.cfg.Kafka, "PAVANE_CREATE_TOPICS=true", "PAVANE_NAMESPACE="+s.cfg.Namespace,
 		"PAVANE_REGISTRY_BIND="+gossip, "PAVANE_REGISTRY_JOIN="+strings.Join(join, ","),
 		"PAVANE_HTTP_ADDR="+loopback(0), "PAVANE_SEED=demo", "PAVANE_SMTP_ADDR="+s.Mail.Addr(),
+		"PAVANE_PROVIDER_URL="+s.state.Provider, "PAVANE_PROVIDER_TIMEOUT="+providerTimeout.String(), "PAVANE_PROVIDER_RECONCILE=5s",
 	)
 	if svc.name == gateway {
 		env = append(env, "PAVANE_HTTP_ADDR="+loopback(gatewayPort))

@@ -16,6 +16,7 @@ type State struct {
 	Pid       int                `json:"pid"`       // of `pavane up`
 	Gateway   string             `json:"gateway"`   // http://host:port
 	Postgres  string             `json:"postgres"`  // URL of the server, with a superuser; the database is left open
+	Provider  string             `json:"provider"`  // http://host:port of the card provider's simulator
 	Kafka     []string           `json:"kafka"`     // host:port
 	Namespace string             `json:"namespace"` // before the names of topics
 	Started   time.Time          `json:"started"`
