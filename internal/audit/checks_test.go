@@ -43,10 +43,16 @@ func sound() *Data {
 			},
 		},
 		Payments: map[string]Payment{
-			"yes": {OrderID: "yes", State: "captured", Version: 2, Moved: map[string]int64{"authorize": 500, "capture": 500}},
-			"no":  {OrderID: "no", State: "voided", Version: 2, Moved: map[string]int64{"authorize": 300, "void": 300}},
+			"yes": {OrderID: "yes", State: "captured", Method: "card", Version: 2, Moved: map[string]int64{"authorize": 500, "capture": 500}},
+			"no":  {OrderID: "no", State: "voided", Method: "card", Version: 2, Moved: map[string]int64{"authorize": 300, "void": 300}},
 			"dry": {OrderID: "dry", State: "refused"},
 		},
+		Charges: map[string]Charge{"yes": {"yes", "capture", "captured"}, "no": {"no", "void", "voided"}},
+		Ledger: []Charged{
+			{Key: "yes", Reference: "yes", State: "captured", Amount: 500, Captures: 1},
+			{Key: "no", Reference: "no", State: "voided", Amount: 300}, {Key: "gone", State: "voided"},
+		},
+		HasLedger: true,
 		Reservations: map[string]Reservation{
 			"yes": {OrderID: "yes", State: "shipped", Version: 2, Moved: map[string]map[string]int64{"reserve": {"tea": 2}, "ship": {"tea": 2}}},
 			"no":  {OrderID: "no", State: "released", Version: 2, Moved: map[string]map[string]int64{"reserve": {"mug": 1}, "release": {"mug": 1}}},
@@ -191,6 +197,21 @@ func TestAudit_EachCorruptionIsNamed(t *testing.T) {
 			d.Reservations["no"] = Reservation{State: "reserved", Version: 1, Moved: map[string]map[string]int64{"reserve": {"mug": 1}}}
 		}},
 		{"no tombstone of the reservation", "reservations", "would still reserve", func(d *Data) { delete(d.Reservations, "dry") }},
+		{"card never charged", "charges", `order yes confirmed, but its card charge is "held"`, func(d *Data) { d.Charges["yes"] = Charge{"yes", "capture", "held"} }},
+		{"charge of a cancelled order stands", "charges", `its card charge is "held" and was to be "void"`, func(d *Data) { d.Charges["no"] = Charge{"no", "void", "held"} }},
+		{"provider never asked to void", "charges", `its card charge is "none"`, func(d *Data) { d.Charges["no"] = Charge{"no", "void", "none"} }},
+		{"charge for a wallet", "charges", "is not paid by card", func(d *Data) { d.Charges["dry"] = Charge{"dry", "void", "voided"} }},
+		{"captured two times", "provider", "but the provider took 1000 in 2 captures", func(d *Data) { d.Ledger[0].Captures = 2 }},
+		{"captured under two keys", "provider", "in 2 captures", func(d *Data) {
+			d.Ledger = append(d.Ledger, Charged{Key: "yes-2", Reference: "yes", State: "captured", Amount: 500, Captures: 1})
+		}},
+		{"provider took less", "provider", "confirmed for 500 by card, but the provider took 499", func(d *Data) { d.Ledger[0].Amount = 499 }},
+		{"provider knows nothing", "provider", "took 0 in 0 captures", func(d *Data) { d.Ledger = nil }},
+		{"provider took it all the same", "provider", "order no cancelled, but the provider took 300", func(d *Data) { d.Ledger[1].Captures = 1 }},
+		{"provider still holds", "provider", "order no cancelled, but the provider still holds", func(d *Data) { d.Ledger[1].State = "held" }},
+		{"provider took for nobody", "provider", "for gone, which is no order", func(d *Data) {
+			d.Ledger[2] = Charged{Key: "gone", Reference: "gone", State: "captured", Captures: 1}
+		}},
 		{"event without its row's version", "versions", "payment-svc: the row of yes says 3 events were published, its outbox has 2", func(d *Data) {
 			p := d.Payments["yes"]
 			p.Version = 3

@@ -287,7 +287,7 @@ func again(w http.ResponseWriter, a reply) {
 }
 
 // cut ends the connection without an answer.
-func cut() { panic(http.ErrAbortHandler) }
+func cut() { panic(http.ErrAbortHandler) } // no error: net/http asks for it
 
 // wait waits, but not for a client that has gone.
 func wait(r *http.Request, d time.Duration) {

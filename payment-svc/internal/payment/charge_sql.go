@@ -41,7 +41,8 @@ where not exists (select from accounts a where a.account_id = n.account_id) orde
   update charges c set claims = c.claims + 1, sent = true, next_at = clock_timestamp() + make_interval(secs => $2)
   from due where c.order_id = due.order_id
   returning c.order_id, c.wanted, c.known, due.sent, c.claims, c.failures, c.last_error
-) select t.*, p.card_token, p.amount, p.currency from taken t join payments p on p.order_id = t.order_id`
+) select t.order_id, t.wanted, t.known, t.sent, t.claims, t.failures, t.last_error, p.card_token, p.amount, p.currency
+from taken t join payments p on p.order_id = t.order_id`
 
 	// The number of the claim tells whether it is still this charger's.
 	answeredSQL = `update charges set sent = false, failures = 0, last_error = '', next_at = clock_timestamp()

@@ -147,7 +147,7 @@ func (c *Charger) call(ctx context.Context, r claimed) (got provider.Charge, err
 	if err := failpoint.Hit(ctx, "card.before_call"); err != nil {
 		return got, err
 	}
-	began, p := time.Now(), c.cfg.Provider
+	timer, p := prometheus.NewTimer(nil), c.cfg.Provider
 	switch r.next() {
 	case askFind:
 		got, err = p.Find(ctx, r.OrderID)
@@ -159,7 +159,7 @@ func (c *Charger) call(ctx context.Context, r claimed) (got provider.Charge, err
 		got, err = p.Void(ctx, r.OrderID)
 	case askNothing: // only what is due is taken up
 	}
-	c.meters.called(r.next(), err, time.Since(began))
+	c.meters.called(r.next(), err, timer.ObserveDuration())
 	if err != nil {
 		return got, err
 	}
