@@ -20,7 +20,7 @@ import (
 const (
 	chargeSlots   = 16                     // calls at a time
 	chargePoll    = 200 * time.Millisecond // between looks for charges that nobody woke the charger for
-	chargeRest    = 2 * time.Second        // after the database failed
+	chargeRest    = 500 * time.Millisecond // after the database failed
 	firstPutOff   = 100 * time.Millisecond // after the first failure of a charge; doubles with each
 	maxPutOff     = 30 * time.Second
 	maxLastError  = 500 // bytes

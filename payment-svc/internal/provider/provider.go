@@ -23,7 +23,7 @@ import (
 
 const (
 	breakAfter   = 5                // failures in a row
-	breakTime    = time.Second      // between two trials of a provider that fails
+	maxBreak     = time.Second      // between two trials of a provider that fails; less where calls are to be short
 	maxAnswer    = 1 << 20          // bytes
 	maxPause     = 30 * time.Second // to connect, to wait in the pool
 	maxIdleConns = 64
@@ -122,7 +122,7 @@ func New(c Config) *Client {
 			},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		breaker: circuitbreaker.NewBuilder[any]().WithFailureThreshold(breakAfter).WithDelay(breakTime).Build(),
+		breaker: circuitbreaker.NewBuilder[any]().WithFailureThreshold(breakAfter).WithDelay(min(maxBreak, c.Timeout)).Build(),
 	}
 }
 
