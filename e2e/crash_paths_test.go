@@ -31,6 +31,7 @@ const (
 type sagaPath struct {
 	name          string
 	customer, sku string
+	card          string   // token; empty: paid from the wallet
 	hold          []string // databases of the services held back
 	until         string   // the event that must be published before the act
 	act           act
@@ -69,8 +70,21 @@ func sagaPaths() []sagaPath {
 			name: "deadline after authorisation", customer: "cust-07", sku: "biscuits", hold: []string{"orders"}, until: "payment.authorized", act: expires,
 			ends: []string{"cancelled deadline voided released"}, publish: both,
 		},
+		{name: "card", customer: "cust-09", sku: "tea-green", card: "tok_ok", ends: []string{fulfilled}, publish: both},
+		{
+			name: "card, cancelled after holding", customer: "cust-10", sku: "tin", card: "tok_ok", hold: []string{"orders"}, until: "payment.authorized", act: cancels,
+			ends: []string{"cancelled customer voided released"}, publish: both,
+		},
 		{name: "parked for a while", customer: "cust-08", sku: "mug-blue", act: faults, ends: []string{fulfilled}, publish: both},
 	}
+}
+
+// body is the order to place.
+func (p sagaPath) body() string {
+	if p.card == "" {
+		return body(p.customer, p.sku)
+	}
+	return fmt.Sprintf(`{"customer_id":%q,"payment_method":"card","card_token":%q,"items":[{"sku":%q,"quantity":1}]}`, p.customer, p.card, p.sku)
 }
 
 const (
@@ -139,7 +153,7 @@ func (m *matrix) place(p sagaPath) []string {
 		m.placed++
 		key := fmt.Sprintf("crash-matrix-%d", m.placed)
 		work.Go(func() (err error) {
-			ids[i], err = m.gw.place(orderLimit, key, body(p.customer, p.sku))
+			ids[i], err = m.gw.place(orderLimit, key, p.body())
 			return err
 		})
 	}
@@ -189,9 +203,11 @@ from orders where order_id::text = any($1::text[])`
 	heardSQL   = `select source || ' ' || key as id, last_seq as sequence from inbox where key = any($1::text[])`
 	waitingSQL = `select (select count(*) from relay_journal j where not exists (select from relay_ack a where a.chunk = j.chunk)) + (select count(*) from parked)`
 	mailsSQL   = `select count(distinct order_id) filter (where state = 'sent') - count(*) filter (where state <> 'sent') from mails where order_id = any($1::text[])`
-	// hurrySQL lets the time pass for which a claim holds, and the pause after a
-	// failure.
-	hurrySQL = `update mails set next_at = clock_timestamp() where state = 'pending' and next_at > clock_timestamp()`
+	askedSQL   = `select count(*) from charges where due and order_id = any($1::text[])`
+	// hurryChargesSQL and hurrySQL let the time pass for which a claim holds, and the
+	// pause after a failure.
+	hurryChargesSQL = `update charges set next_at = clock_timestamp() where due and next_at > clock_timestamp()`
+	hurrySQL        = `update mails set next_at = clock_timestamp() where state = 'pending' and next_at > clock_timestamp()`
 )
 
 // heard says whose events each service reads.
@@ -226,6 +242,9 @@ func (m *matrix) unsettled(p sagaPath, ids []string) string {
 	}
 	if n := m.number("notifications", mailsSQL, array); n != len(ids) {
 		return fmt.Sprintf("%d of %d orders have all their mails sent", n, len(ids))
+	}
+	if n := m.number("payments", askedSQL, array); n != 0 {
+		return fmt.Sprintf("%d charges are still to be asked for", n)
 	}
 	var orders []struct{ ID, Words string }
 	read(m.t, m.up.database("orders"), func(ctx context.Context, tx *sqlx.Tx) error {
@@ -283,6 +302,7 @@ func (m *matrix) settle(p sagaPath, ids []string) {
 		}
 		if time.Since(hurry) > time.Second {
 			m.exec("notifications", hurrySQL)
+			m.exec("payments", hurryChargesSQL)
 			hurry = time.Now()
 		}
 		select {

@@ -31,6 +31,8 @@ type point struct {
 func points() []point {
 	consume, publish := services()[:4], services()[:3]
 	order, mail, stock, gate := []string{"order-svc"}, []string{"notification-svc"}, []string{"inventory-svc"}, []string{"gateway-svc"}
+	money := []string{"payment-svc"}
+	byCard := func(p sagaPath) bool { return p.card != "" }
 	byCustomer := func(p sagaPath) bool { return p.act == cancels }
 	byDeadline := func(p sagaPath) bool { return p.act == expires }
 	parks := func(p sagaPath) bool { return p.act == faults }
@@ -58,7 +60,10 @@ func points() []point {
 	add(point{services: consume, late: true}, "inbox.before_offset_commit", "inbox.after_offset_commit")
 	add(point{services: stock, paths: parks}, "inbox.before_park", "inbox.after_park", "inbox.before_hold", "inbox.after_hold",
 		"inbox.before_replay", "inbox.after_replay")
-	// The call outside of any transaction.
+	// The calls outside of any transaction.
+	add(point{services: money, paths: byCard}, "card.before_claim", "card.after_claim", "card.before_call", "card.after_call",
+		"card.before_record", "card.after_record")
+	add(point{services: money, paths: byCard, first: "card.before_call=error"}, "card.before_put_off", "card.after_put_off")
 	add(point{services: mail}, "mail.before_claim", "mail.after_claim", "mail.before_send", "mail.after_send", "mail.after_note")
 	add(point{services: mail, first: "mail.before_send=error"}, "mail.before_give_back", "mail.after_give_back")
 	return all
