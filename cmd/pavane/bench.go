@@ -144,7 +144,7 @@ func measure(ctx context.Context, s *stack.Stack, o benchOptions, out io.Writer,
 	}
 	quiet := p.alive("auditing")
 	state := s.State()
-	v, err := audit.Run(ctx, audit.Source{Postgres: state.Postgres, Kafka: state.Kafka, Namespace: state.Namespace}, benchSettle)
+	v, err := audit.Run(ctx, audit.Source{Postgres: state.Postgres, Kafka: state.Kafka, Namespace: state.Namespace, Provider: state.Provider}, benchSettle)
 	quiet()
 	if err != nil {
 		return false, err

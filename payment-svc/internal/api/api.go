@@ -17,15 +17,25 @@ import (
 // Payment is what became of an order's payment.
 type Payment struct {
 	OrderID    string          `json:"order_id"`
-	State      string          `json:"state" enum:"waiting,authorized,declined,captured,voided,refused"`
+	State      string          `json:"state" enum:"waiting,authorizing,authorized,declined,capturing,captured,voiding,voided,refused"`
 	Reason     string          `json:"reason,omitempty" doc:"for people: why it was declined or refused"`
 	CustomerID string          `json:"customer_id,omitempty" doc:"missing while the order itself is not known"`
 	Amount     *contract.Money `json:"amount,omitempty" doc:"missing while the order itself is not known"`
 	Method     string          `json:"method,omitempty"`
+	Charge     *Charge         `json:"charge,omitempty" doc:"only of an order paid by card, once the provider is to be asked"`
 	Transfers  []Transfer      `json:"transfers" doc:"what the ledger holds for the order, oldest first"`
 	Version    int64           `json:"version" doc:"events published about the order"`
 	CreatedAt  time.Time       `json:"created_at"`
 	UpdatedAt  time.Time       `json:"updated_at"`
+}
+
+// Charge is what is wanted of the card provider, and the last that is known of its
+// charge.
+type Charge struct {
+	Wanted    string `json:"wanted" enum:"hold,capture,void"`
+	Known     string `json:"known" enum:"none,held,refused,captured,voided"`
+	Failures  int    `json:"failures" doc:"calls that failed in a row"`
+	LastError string `json:"last_error,omitempty" doc:"of the last call, if it failed"`
 }
 
 // Transfer is one movement of an order's money.
@@ -86,6 +96,13 @@ func onePayment(ctx context.Context, s *payment.Service, orderID string) (*OnePa
 	if p.HasPlaced {
 		out.CustomerID, out.Method = p.CustomerID, p.Method
 		out.Amount = &contract.Money{Amount: p.Amount, Currency: p.Currency}
+	}
+	c, found, err := s.Charge(ctx, orderID)
+	if err != nil {
+		return nil, err
+	}
+	if found {
+		out.Charge = &Charge{Wanted: c.Wanted, Known: string(c.Known), Failures: c.Failures, LastError: c.LastError}
 	}
 	for i, t := range transfers {
 		out.Transfers[i] = Transfer{Kind: t.Kind, Amount: contract.Money{Amount: t.Amount, Currency: p.Currency}, At: t.At}

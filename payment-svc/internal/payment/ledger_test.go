@@ -9,6 +9,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"pavane/payment-svc/internal/payment"
+	"pavane/shared/contract"
 )
 
 func TestDatabase_UnsoundWrite_IsRefused(t *testing.T) {
@@ -42,6 +43,10 @@ insert into entries (transfer_id, leg, account_id, amount) select t.transfer_id,
 		{"entry deleted", `delete from entries`, "entries stand"},
 		{"transfer changed", `update transfers set order_id = 'o-2' where order_id = 'o-1'`, "transfers stand"},
 		{"ledger emptied", `truncate transfers cascade`, "entries stand"},
+		{"card money given to a wallet", transfer("void", "o-3", `(1, 'held:c:EUR', -50), (2, 'customer:c:EUR', 50)`), "does not settle"},
+		{"wallet money given to a card", transfer("void", "o-1", `(1, 'held:c:EUR', -300), (2, 'card:EUR', 300)`), "does not settle"},
+		{"card to a wallet", transfer("authorize", "o-2", `(1, 'card:EUR', -100), (2, 'customer:c:EUR', 100)`), "it goes from card to customer"},
+		{"a charge wanted otherwise", `update charges set wanted = 'refund'`, "charges_wanted_check"},
 		{"authorised before its time", `update payments set state = 'authorized' where order_id = 'o-2'`, "payments_in_time"},
 	}
 	b := newBench(t, 1000, "c", "d")
@@ -49,6 +54,13 @@ insert into entries (transfer_id, leg, account_id, amount) select t.transfer_id,
 	b.must(payment.Placed, o)
 	b.must(payment.Reserved, o, "payment.authorized.v1")
 	b.must(payment.Placed, placed("o-2", "c", 100))
+	b.holdByCard(placed("o-3", "c", 50))
+	if err := b.db.InTx(t.Context(), func(ctx context.Context, tx *sqlx.Tx) error {
+		_, err := tx.ExecContext(ctx, `insert into charges (order_id) values ('o-3')`)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range cases {
 		err := b.db.InTx(t.Context(), func(ctx context.Context, tx *sqlx.Tx) error {
 			_, err := tx.ExecContext(ctx, c.sql)
@@ -58,8 +70,25 @@ insert into entries (transfer_id, leg, account_id, amount) select t.transfer_id,
 			t.Errorf("%s: got %v; want a refusal with %q", c.name, err, c.says)
 		}
 	}
-	if got := b.account("c"); got != [2]int64{700, 300} {
-		t.Errorf("available and held are %v; want 700, 300", got)
+	if got := b.account("c"); got != [2]int64{700, 350} {
+		t.Errorf("available and held are %v; want 700, 350", got)
 	}
 	b.sound()
+}
+
+// holdByCard books what a provider holds for an order.
+func (b bench) holdByCard(o contract.OrderPlaced) {
+	b.t.Helper()
+	b.must(payment.Placed, o)
+	p := payment.Payment{OrderID: o.OrderID, CustomerID: o.CustomerID, Amount: o.Total.Amount, Currency: o.Total.Currency}
+	err := b.db.InTx(b.t.Context(), func(ctx context.Context, tx *sqlx.Tx) error {
+		if err := (payment.Card{}).Book(ctx, tx, payment.StepAuthorize, p); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `update payments set state = 'authorized', has_reserved = true where order_id = $1`, o.OrderID)
+		return err
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
 }
