@@ -42,8 +42,8 @@ func upCommand() *cobra.Command {
 		Short: "Run the whole demo on this machine until Ctrl-C",
 		Long: `Starts an embedded Postgres, an embedded broker that speaks the Kafka protocol
 (one node in this process, no replication: a stand-in for trying things out), a
-mail server that keeps what it gets, and the five services as processes, all on
-loopback. Then it places a few orders and shows how they end.
+mail server that keeps what it gets, a simulated card provider, and the five
+services as processes, all on loopback. Then it places a few orders and shows how they end.
 
 Kill any of the services with kill -9: it is started again and its sagas go on.`,
 		Args: cobra.NoArgs,
