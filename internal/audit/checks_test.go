@@ -50,7 +50,8 @@ func sound() *Data {
 		Charges: map[string]Charge{"yes": {"yes", "capture", "captured"}, "no": {"no", "void", "voided"}},
 		Ledger: []Charged{
 			{Key: "yes", Reference: "yes", State: "captured", Amount: 500, Captures: 1},
-			{Key: "no", Reference: "no", State: "voided", Amount: 300}, {Key: "gone", State: "voided"},
+			{Key: "no", Reference: "no", State: "voided", Amount: 300},
+			{Key: "gone", State: "voided"},
 		},
 		HasLedger: true,
 		Reservations: map[string]Reservation{

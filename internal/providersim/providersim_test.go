@@ -63,6 +63,7 @@ func (s sim) do(method, path, once, body string, headers ...string) (int, charge
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	req.Close = true // a second answer must not be taken for that to the next request
 	if once != "" {
 		req.Header.Set("Idempotency-Key", once)
 	}

@@ -192,7 +192,7 @@ type call struct {
 	key              string // of the charge
 	once             string // the idempotency key; empty: the call changes nothing
 	body             any    // of a call that changes something
-	absent           bool // 404 is an answer
+	absent           bool   // 404 is an answer
 }
 
 // charge makes a call that is answered with a charge.
@@ -210,6 +210,8 @@ func (c *Client) charge(ctx context.Context, r call) (Charge, error) {
 	default:
 		return Charge{}, &failure{op: r.op, err: fmt.Errorf("answered %d with the state %.40q", status, got.State)}
 	}
+	// A provider that answers twice can have its second answer taken for that to
+	// the next request on the connection.
 	if got.Key != r.key {
 		return Charge{}, &failure{op: r.op, err: fmt.Errorf("asked for %s, answered about %.80q", r.key, got.Key)}
 	}
