@@ -11,7 +11,8 @@
 //	GET  /v1/charges/{key}         the charge, or 404
 //	GET  /v1/charges?after=N       charges changed after N, oldest change first, and the next N
 //
-// What a person or a chaos run sets and reads. Faults do not touch these.
+// What a person or a chaos run sets and reads. Faults do not touch these, and are
+// forgotten when the process ends.
 //
 //	GET  /v1/admin/faults          the faults in force
 //	PUT  /v1/admin/faults          all faults, those left out are none: {"down":true} {"slow_ms":500} {"refuse_percent":10}

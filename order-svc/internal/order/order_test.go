@@ -276,3 +276,27 @@ func TestHash_DiffersWithEveryField(t *testing.T) {
 		seen[string(h)] = name
 	}
 }
+
+func TestRequest_CardToken_GoesWithACardAndIsNeverACardNumber(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		method, token string
+		ok            bool
+	}{
+		{"card", "tok_ok", true},
+		{"card", "tok_ok.17", true},
+		{"", "", true},
+		{"card", "", false},
+		{"card", "4111111111111111", false},
+		{"card", "tok_4111111111111111", false},
+		{"card", "tok_" + strings.Repeat("x", 61), false},
+		{"wallet", "tok_ok", false},
+		{"", "tok_ok", false},
+	} {
+		r := Request{CustomerID: "c", Lines: []Line{{SKU: "tea", Quantity: 1}}, PaymentMethod: c.method, CardToken: c.token}
+		err := r.check()
+		if (err == nil) != c.ok || err != nil && c.token != "" && strings.Contains(err.Error(), c.token) {
+			t.Errorf("%q with %q: %v", c.method, c.token, err)
+		}
+	}
+}

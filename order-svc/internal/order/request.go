@@ -29,7 +29,7 @@ var (
 	keyForm  = regexp.MustCompile(`^[\x21-\x7e]{1,255}$`)
 
 	// A token, never a card's number: that is for the provider alone to see.
-	tokenForm  = regexp.MustCompile(`^tok_[A-Za-z0-9_-]{1,60}$`)
+	tokenForm  = regexp.MustCompile(`^tok_[A-Za-z0-9._-]{1,60}$`)
 	cardNumber = regexp.MustCompile(`[0-9]{12}`)
 )
 
