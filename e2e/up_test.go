@@ -22,7 +22,7 @@ import (
 const (
 	startLimit = demo.StartLimit
 	stopLimit  = demo.StopLimit
-	settle     = 5 * time.Second // for effects that are on their way
+	settle     = 12 * time.Second // for effects that are on their way: more than the session of a dead member
 )
 
 // how says how `pavane up` is to run. The zero value is a demo of its own.

@@ -79,6 +79,9 @@ func printVerdict(w io.Writer, v audit.Verdict) {
 	}
 	fmt.Fprintf(w, "audit: %s: %d orders, %d events committed, %d records in the log, %d checks, %.1f s\n",
 		verdict, v.Orders, v.Events, v.Records, len(audit.Checks()), v.Seconds)
+	if v.Injected > 0 {
+		fmt.Fprintf(w, "audit: %d records that were put into the log on purpose are set aside, and %d parked because of them\n", v.Injected, v.Poisoned)
+	}
 	if v.Settling != "" {
 		fmt.Fprintf(w, "audit: what is younger than %s was not judged\n", v.Settling)
 	}

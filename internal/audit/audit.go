@@ -13,8 +13,10 @@ type Verdict struct {
 	Clean       bool         `json:"clean"`
 	Differences []Difference `json:"differences"`
 	Orders      int          `json:"orders"`
-	Events      int          `json:"events"`  // committed in all outboxes
-	Records     int          `json:"records"` // in the log
+	Events      int          `json:"events"`                    // committed in all outboxes
+	Records     int          `json:"records"`                   // in the log
+	Injected    int          `json:"injected,omitempty"`        // records in the log that were put there to break something
+	Poisoned    int          `json:"injected_parked,omitempty"` // of those, how often one is parked, as it should be
 	Settling    string       `json:"not_judged_younger_than,omitempty"`
 	Seconds     float64      `json:"seconds"`
 }
@@ -33,7 +35,7 @@ func Run(ctx context.Context, src Source, settle time.Duration) (Verdict, error)
 		}
 		src.Progress = nil // the first look has told the sizes
 		found, last := All(d), looked.Sub(begin) >= settle
-		v := Verdict{Orders: len(d.Orders), Records: len(d.Log)}
+		v := Verdict{Orders: len(d.Orders), Records: len(d.Log), Injected: d.Injected.Records, Poisoned: d.Injected.Parked}
 		for _, s := range d.Services {
 			v.Events += len(s.Rows)
 		}
