@@ -12,14 +12,25 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pavane/cmd/pavane/internal/chaos"
 	"pavane/cmd/pavane/internal/control"
 	"pavane/cmd/pavane/internal/fault"
 	"pavane/cmd/pavane/internal/stack"
 )
 
+const (
+	shopBefore = time.Second     // orders run before something breaks
+	shopAfter  = 2 * time.Second // and after it is healed
+)
+
+type breakOptions struct {
+	dir    string
+	length time.Duration
+	rate   float64
+}
+
 func breakCommand() *cobra.Command {
-	var dir string
-	var length time.Duration
+	var o breakOptions
 	c := &cobra.Command{
 		Use:   "break KIND [SERVICE] [broker|postgres]",
 		Short: "Break something in the running demo",
@@ -31,11 +42,12 @@ stays broken until ` + "`pavane heal`" + `. Without a kind it lists them.`,
 			if len(args) == 0 {
 				return listKinds(c.OutOrStdout())
 			}
-			return runBreak(c.Context(), dir, args, length, c.OutOrStdout())
+			return runBreak(c.Context(), o, specOf(args), c.OutOrStdout())
 		},
 	}
-	c.Flags().StringVar(&dir, "dir", stack.DefaultDir(), "directory of the running `pavane up`")
-	c.Flags().DurationVar(&length, "for", 0, "how long it stays broken; 0: until `pavane heal`")
+	c.Flags().StringVar(&o.dir, "dir", stack.DefaultDir(), "directory of the running `pavane up`")
+	c.Flags().DurationVar(&o.length, "for", 0, "how long it stays broken; 0: until `pavane heal`")
+	c.Flags().Float64Var(&o.rate, "orders", 0, "orders per second to place meanwhile, a moment before and after; 0: none")
 	return c
 }
 
@@ -85,34 +97,75 @@ func specOf(args []string) fault.Spec {
 	return s
 }
 
-func runBreak(ctx context.Context, dir string, args []string, length time.Duration, out io.Writer) error {
-	spec := specOf(args)
+// runBreak breaks one thing, and says whether the orders that were placed
+// meanwhile have all ended.
+func runBreak(ctx context.Context, o breakOptions, spec fault.Spec, out io.Writer) error {
 	k, err := fault.Find(spec.Kind)
 	if err != nil {
 		return err
 	}
-	s, err := stack.Load(dir)
+	s, err := stack.Load(o.dir)
 	if err != nil {
 		return err
 	}
 	p := newPrinter(out)
-	p.say("%s %s", spec, k.Breaks)
+	p.say("%s: %s", spec, k.Breaks)
 	p.say("what one should see: %s", k.Expect)
-	if length > 0 && k.Most > 0 {
-		p.say("healed after %s; Ctrl-C heals it now", length)
+	count := o.shop(ctx, s.Gateway)
+	err = o.cause(ctx, s.Control, spec, k, p)
+	quiet := p.alive("waiting for the last orders to end")
+	t := count()
+	quiet()
+	if o.rate > 0 {
+		p.say("orders: %s", t)
+	}
+	switch {
+	case err != nil:
+		return err
+	case t.Open > 0 || t.Placed < t.Due:
+		return errVerdict
+	}
+	return nil
+}
+
+// shop has orders placed, from a moment before the fault until a moment after it.
+func (o breakOptions) shop(ctx context.Context, gateway string) (count func() chaos.Tally) {
+	if o.rate <= 0 {
+		return func() chaos.Tally { return chaos.Tally{} }
+	}
+	stop := chaos.Shop(ctx, gateway, o.rate)
+	wait(ctx, shopBefore)
+	return func() chaos.Tally {
+		wait(ctx, shopAfter)
+		return stop(chaos.EndLimit)
+	}
+}
+
+// wait waits for d, or until ctx ends.
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// cause has the demo break it, and tells what comes of it.
+func (o breakOptions) cause(ctx context.Context, c stack.Control, spec fault.Spec, k fault.Kind, p *printer) error {
+	if o.length > 0 && k.Most > 0 {
+		p.say("healed after %s; Ctrl-C heals it now", o.length)
 	}
 	defer p.alive("broken")()
-	err = control.Break(ctx, s.Control, spec, length, func(line string) { p.say("%s", line) })
+	err := control.Break(ctx, c, spec, o.length, func(line string) { p.say("%s", line) })
 	switch {
 	case ctx.Err() != nil:
 		p.say("healed before its time")
 		return nil
 	case err != nil:
 		return err
-	case k.Most > 0 && length == 0:
+	case k.Most > 0 && o.length == 0:
 		p.say("broken until `pavane heal`")
-	default:
-		p.say("done; `pavane audit` tells what is left")
+	case k.Most > 0:
+		p.say("healed")
 	}
 	return nil
 }

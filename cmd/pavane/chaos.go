@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,7 +22,7 @@ import (
 
 // chaosDeadline is after how long an undecided order of a run is cancelled: some
 // faults outlast it, so that this path is taken, too.
-const chaosDeadline = "8s"
+const chaosDeadline = "12s"
 
 type chaosOptions struct {
 	seed       uint64
@@ -194,11 +195,14 @@ func (o chaosOptions) write(rep *chaos.Report, out io.Writer) error {
 	return err
 }
 
-// diskUse is the size of all files below a directory, as far as they can be read.
+// diskUse is what all files below a directory take on the disk, as far as they
+// can be seen.
 func diskUse(dir string) (bytes int64) {
 	filepath.Walk(dir, func(_ string, info os.FileInfo, err error) error { //nolint:errcheck // what cannot be read does not count
 		if err == nil && info.Mode().IsRegular() {
-			bytes += info.Size()
+			if st, ok := info.Sys().(*syscall.Stat_t); ok {
+				bytes += st.Blocks * 512 // stat(2); Kafka's files are longer than what they take
+			}
 		}
 		return nil
 	})

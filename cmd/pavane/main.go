@@ -38,7 +38,7 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	c.AddCommand(upCommand(), auditCommand(), sagaCommand(), benchCommand(), outboxCommand(), parkedCommand(), brokerCommand(), chaosCommand(), breakCommand(), healCommand())
+	c.AddCommand(upCommand(), auditCommand(), sagaCommand(), benchCommand(), outboxCommand(), parkedCommand(), brokerCommand(), chaosCommand(), breakCommand(), healCommand(), orderCommand())
 	return c
 }
 

@@ -3,8 +3,10 @@ package chaos
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -216,4 +218,44 @@ func pause(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// Tally is what became of the orders of a while.
+type Tally struct {
+	Due, Placed int
+	Ended       map[string]int // by outcome
+	Open        int            // placed and not ended
+}
+
+// Shop places orders at a rate, over every path of the saga, until stop is
+// called. Stop returns when each has ended, or after limit.
+func Shop(ctx context.Context, gateway string, rate float64) (stop func(limit time.Duration) Tally) {
+	placing, enough := context.WithCancel(ctx)
+	sagas, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	b := newBook()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		load{client.New(gateway), rate, 0, newPrefix(), b}.run(sagas, placing)
+	}()
+	return func(limit time.Duration) Tally {
+		enough()
+		late := time.AfterFunc(limit, giveUp)
+		defer late.Stop()
+		<-done
+		giveUp()
+		return Tally{b.due, b.placed, b.ended, len(b.open)}
+	}
+}
+
+// String is the tally in words.
+func (t Tally) String() string {
+	text := fmt.Sprintf("%d of %d placed", t.Placed, t.Due)
+	for _, o := range slices.Sorted(maps.Keys(t.Ended)) {
+		text += fmt.Sprintf(", %d %s", t.Ended[o], o)
+	}
+	if t.Open > 0 {
+		text += fmt.Sprintf(", %d NOT ENDED", t.Open)
+	}
+	return text
 }

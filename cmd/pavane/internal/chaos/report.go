@@ -156,7 +156,7 @@ func (r *Report) Summary() []string {
 		fmt.Sprintf("orders: %d of %d placed; %s; the slowest took %.1f s", r.Placed, r.Due, strings.Join(outcomes, ", "), r.Slowest.Seconds()),
 		fmt.Sprintf("all ended: %t, %.1f s after the last fault", r.AllEnded && len(r.Open) == 0, r.LastEnd.Seconds()),
 		fmt.Sprintf("events: %d committed, %d in the log; %d records injected, %d parked because of them", r.Audit.Events, r.Audit.Records, r.Audit.Injected, r.Audit.Poisoned),
-		fmt.Sprintf("counted by the services: %d duplicates dropped, %d gaps, %d attempts failed, %d logs healed, %d new epochs",
+		fmt.Sprintf("counted by the services: %d duplicates dropped, %d gaps (poison makes some), %d attempts failed, %d logs healed, %d new epochs",
 			c["pavane_inbox_duplicates_total"], c["pavane_inbox_gaps_total"], c["pavane_inbox_faults_total"], c["pavane_relay_healed_total"], c["pavane_relay_epochs_total"]),
 		fmt.Sprintf("audit: clean %t, %d orders", r.Audit.Clean, r.Audit.Orders),
 	}

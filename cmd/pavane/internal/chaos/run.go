@@ -1,9 +1,11 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -229,6 +231,7 @@ func (r *run) judge(ctx context.Context, plan []Planned, ended bool, took time.D
 		s.Recovery = s.recovery
 		rep.Faults = append(rep.Faults, *s)
 	}
+	slices.SortFunc(rep.Faults, func(a, b Struck) int { return cmp.Compare(a.Began, b.Began) })
 	rep.judge()
 	return rep, nil
 }
