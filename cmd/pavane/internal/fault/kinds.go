@@ -11,18 +11,22 @@ import (
 	"pavane/internal/faultproxy"
 )
 
+// action does something to a service.
+type action func(ctx context.Context, service string) error
+
 // instant is over when it has begun.
 type instant struct {
 	service string
-	do      func(ctx context.Context, service string) error
+	do      action
 	did     string
 }
 
-func newInstant(do func(Driver, context.Context, string) error, did string) func(Spec, Driver) Fault {
-	return func(s Spec, d Driver) Fault {
-		return instant{s.Service, func(ctx context.Context, service string) error { return do(d, ctx, service) }, did}
-	}
+func newInstant(do func(Driver) action, did string) func(Spec, Driver) Fault {
+	return func(s Spec, d Driver) Fault { return instant{s.Service, do(d), did} }
 }
+
+func kill(d Driver) action    { return d.Kill }
+func restart(d Driver) action { return d.Restart }
 
 // Begin does it.
 func (f instant) Begin(ctx context.Context) (string, error) { return f.did, f.do(ctx, f.service) }
@@ -35,12 +39,10 @@ type pair struct {
 	begin, heal func(ctx context.Context) error
 }
 
-func newPair(begin, heal func(Driver, context.Context, string) error) func(Spec, Driver) Fault {
-	return func(s Spec, d Driver) Fault {
-		return pair{
-			func(ctx context.Context) error { return begin(d, ctx, s.Service) },
-			func(ctx context.Context) error { return heal(d, ctx, s.Service) },
-		}
+func newPause(s Spec, d Driver) Fault {
+	return pair{
+		func(ctx context.Context) error { return d.Pause(ctx, s.Service) },
+		func(ctx context.Context) error { return d.Resume(ctx, s.Service) },
 	}
 }
 

@@ -135,13 +135,13 @@ func (s *Stack) Down(ctx context.Context, name string, hard bool) error {
 	switch name {
 	case Broker:
 		if s.broker == nil {
-			return errors.New("the broker is not this stack's: only one that it started is taken down")
+			return errors.New("the broker is not the stack's: only one that it started is taken down")
 		}
 		return s.broker.down(ctx, hard)
 	case Postgres:
 		switch {
 		case s.postgres == nil:
-			return errors.New("Postgres is not this stack's: only one that it started is taken down")
+			return errors.New("this Postgres is not the stack's: only one that it started is taken down")
 		case hard:
 			s.postgres.Kill()
 			return nil
@@ -166,7 +166,7 @@ func (s *Stack) Up(ctx context.Context, name string) error {
 			return err
 		}
 		if now := hostOf(s.postgres.URL("postgres")); now != hostOf(s.cfg.Postgres) {
-			return fmt.Errorf("Postgres came back at %s, because somebody took %s meanwhile; start the stack again", now, hostOf(s.cfg.Postgres))
+			return fmt.Errorf("the Postgres came back at %s, because somebody took %s meanwhile; start the stack again", now, hostOf(s.cfg.Postgres))
 		}
 		return nil
 	}
