@@ -33,6 +33,10 @@ func TestScripts_EachOnARunningDemo_AllOrdersEndAndTheAuditIsClean(t *testing.T)
 		if script == "lib.sh" {
 			continue
 		}
+		text, err := os.ReadFile(script)
+		if err != nil || !strings.Contains(string(text), "\n# See: ") || !strings.Contains(string(text), "\n# Undo: ") {
+			t.Errorf("%s does not say what one should see and how it is undone (%v)", script, err)
+		}
 		t.Run(strings.TrimSuffix(script, ".sh"), func(t *testing.T) {
 			cmd := exec.Command("./" + script)
 			cmd.Env = append(os.Environ(), "PAVANE="+filepath.Join(bin, "pavane"), "PAVANE_DIR="+dir, "FOR=2s", "ORDERS=5")

@@ -28,11 +28,11 @@ type shop struct {
 }
 
 // startShop starts `pavane up` on the servers and returns when it serves.
-func startShop(t *testing.T, postgres, kafka string) *shop {
+func startShop(t *testing.T, postgres, kafka string, env ...string) *shop {
 	t.Helper()
 	bin, err := demo.Build(t.TempDir())
 	must(t, err)
-	d := demo.Start(t, demo.Config{Bin: bin, Dir: t.TempDir(), Args: []string{"--postgres", postgres, "--kafka", kafka}})
+	d := demo.Start(t, demo.Config{Bin: bin, Dir: t.TempDir(), Env: env, Args: []string{"--postgres", postgres, "--kafka", kafka}})
 	return &shop{Demo: d, gateway: d.Gateway()}
 }
 
@@ -90,7 +90,7 @@ func (s *shop) order(key string, n int) error {
 func TestSaga_ServersCrashUnderLoad_EveryOrderEndsAndTheAuditIsClean(t *testing.T) {
 	n := needKafka(t, 6)
 	k, p := startKafka(t, 1)[0], startPostgres(t)
-	for _, name := range []string{"orders", "payments", "inventory", "notifications"} {
+	for _, name := range databases() {
 		must(t, p.CreateDatabase(t.Context(), name))
 	}
 	s := startShop(t, p.URL("postgres"), k.Addr())
