@@ -34,10 +34,10 @@ func (g gateway) members(t testing.TB, service string) (found []member) {
 	return found
 }
 
-// second starts another instance of a service with the environment of the one
+// second starts another instance of a service from the binaries in bin, with the environment of the one
 // that runs, but for the port on which that one gossips, and returns it as soon as
 // the gateway knows it.
-func (u *up) second(service string) (*exec.Cmd, member) {
+func (u *up) second(service, bin string) (*exec.Cmd, member) {
 	u.t.Helper()
 	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", u.State().Services[service].Pid))
 	must(u.t, err)
@@ -49,7 +49,7 @@ func (u *up) second(service string) (*exec.Cmd, member) {
 	for _, m := range gw.members(u.t, service) {
 		known[m.ID] = true
 	}
-	cmd := exec.Command(filepath.Join(u.Bin, service))
+	cmd := exec.Command(filepath.Join(bin, service))
 	cmd.Env = append(strings.Split(strings.TrimRight(string(environ), "\x00"), "\x00"), "PAVANE_REGISTRY_BIND=127.0.0.1:0")
 	cmd.Stdout, cmd.Stderr = log, log
 	must(u.t, cmd.Start())
@@ -114,7 +114,7 @@ func asking(gw gateway, routes ...string) (stop func() (int, string)) {
 // asked: nobody notices.
 func testSecondInstance(t *testing.T, u *up, service, route, metric string) {
 	gw := u.gateway()
-	cmd, second := u.second(service)
+	cmd, second := u.second(service, u.Bin)
 	stop := asking(gw, route)
 	await.True(t, stopLimit, "the gateway uses the second "+service, func() bool { return served(second.Addr, metric) })
 
