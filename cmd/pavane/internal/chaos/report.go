@@ -150,9 +150,12 @@ func (r *Report) Summary() []string {
 	for _, o := range slices.Sorted(maps.Keys(r.Ended)) {
 		outcomes = append(outcomes, fmt.Sprintf("%d %s", r.Ended[o], o))
 	}
-	c := r.Counters
+	c, planned := r.Counters, fmt.Sprint(r.Planned)
+	if r.Stopped {
+		planned += " (stopped before its time)"
+	}
 	return []string{
-		fmt.Sprintf("faults: %d of %d landed inside a saga", r.Landed(), r.Planned),
+		fmt.Sprintf("faults: %d of %s landed inside a saga", r.Landed(), planned),
 		fmt.Sprintf("orders: %d of %d placed; %s; the slowest took %.1f s", r.Placed, r.Due, strings.Join(outcomes, ", "), r.Slowest.Seconds()),
 		fmt.Sprintf("all ended: %t, %.1f s after the last fault", r.AllEnded && len(r.Open) == 0, r.LastEnd.Seconds()),
 		fmt.Sprintf("events: %d committed, %d in the log; %d records injected, %d parked because of them", r.Audit.Events, r.Audit.Records, r.Audit.Injected, r.Audit.Poisoned),
