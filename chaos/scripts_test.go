@@ -39,7 +39,7 @@ func TestScripts_EachOnARunningDemo_AllOrdersEndAndTheAuditIsClean(t *testing.T)
 		}
 		t.Run(strings.TrimSuffix(script, ".sh"), func(t *testing.T) {
 			cmd := exec.Command("./" + script)
-			cmd.Env = append(os.Environ(), "PAVANE="+filepath.Join(bin, "pavane"), "PAVANE_DIR="+dir, "FOR=2s", "ORDERS=5")
+			cmd.Env = append(os.Environ(), "PAVANE="+filepath.Join(bin, "pavane"), "PAVANE_DIR="+dir, "FOR=1s", "ORDERS=5")
 			out, err := cmd.CombinedOutput()
 			if err != nil || !strings.Contains(string(out), "audit: clean") {
 				t.Errorf("%v\n%s", err, out)

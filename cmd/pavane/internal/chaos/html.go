@@ -107,7 +107,7 @@ func (r *Report) lanes(x func(seconds float64) float64) []lane {
 		l.Marks = append(l.Marks, mark{bar{from, l.Y + 3, max(to-from, 3), laneHeight - 6}, class, s.title()})
 		if s.Recovery > 0 {
 			end := x((s.Healed + s.Recovery).Seconds())
-			l.Marks = append(l.Marks, mark{bar{to, l.Y + 8, max(end-to, 1), laneHeight - 16}, "recovery", "orders ended again after " + s.Recovered()})
+			l.Marks = append(l.Marks, mark{bar{to, l.Y + 8, max(end-to, 1), laneHeight - 16}, "recovery", "confirmed again after " + s.Recovered()})
 		}
 	}
 	return lanes

@@ -19,6 +19,7 @@ const (
 	retryPause    = 150 * time.Millisecond
 	firstLook     = 60 * time.Millisecond
 	lastLook      = time.Second // between looks at an order that takes long
+	confirmed     = "confirmed"
 )
 
 // Moment counts what happened in one second of the run.
@@ -39,12 +40,13 @@ type book struct {
 	placed  int
 	ended   map[string]int
 	open    map[int]string // placed and not ended, with their ids
-	waits   []*wait        // faults after which no new order has ended yet
+	waits   []*wait        // faults after which no new order was confirmed yet
 	slowest time.Duration
 	fault   error // the last one of an order that was not placed
 }
 
-// wait is for the first order that is placed after a moment and ends.
+// wait is for the first order that is placed after a moment and confirmed: for
+// that every service of its path must work.
 type wait struct {
 	since time.Time
 	took  *time.Duration
@@ -88,7 +90,7 @@ func (b *book) noteEnded(n int, sent time.Time, outcome string) {
 	b.slowest = max(b.slowest, now.Sub(sent))
 	left := b.waits[:0]
 	for _, w := range b.waits {
-		if sent.Before(w.since) {
+		if sent.Before(w.since) || outcome != confirmed {
 			left = append(left, w)
 			continue
 		}
@@ -97,7 +99,7 @@ func (b *book) noteEnded(n int, sent time.Time, outcome string) {
 	b.waits = left
 }
 
-// watch has took set once an order that was placed from now on has ended.
+// watch has took set once an order that was placed from now on is confirmed.
 func (b *book) watch(took *time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -25,7 +25,7 @@ type Struck struct {
 	Began    time.Duration `json:"began_ns"` // since the begin of the run
 	Healed   time.Duration `json:"healed_ns"`
 	Inside   int           `json:"inside"`      // orders under way when it began
-	Recovery time.Duration `json:"recovery_ns"` // from healed until an order that was placed after it ended; 0: none did
+	Recovery time.Duration `json:"recovery_ns"` // from healed until an order that was placed after it was confirmed; 0: none was
 	Did      string        `json:"did,omitempty"`
 	Error    string        `json:"error,omitempty"`
 
@@ -109,7 +109,7 @@ func (r *Report) WriteJSON(w io.Writer) error {
 // Print writes what a person wants to know.
 func (r *Report) Print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "at\tfault\tlasted\torders inside\torders ended again after\twhat happened")
+	fmt.Fprintln(w, "at\tfault\tlasted\torders inside\tconfirmed again after\twhat happened")
 	for _, s := range r.Faults {
 		fmt.Fprintf(w, "%.1f s\t%s\t%.1f s\t%d\t%s\t%s\n", s.Began.Seconds(), s.Spec, s.Lasted().Seconds(), s.Inside, s.Recovered(), joinNonEmpty(s.Did, s.Missed()))
 	}
@@ -125,7 +125,7 @@ func (r *Report) Print(out io.Writer) error {
 	return nil
 }
 
-// Recovered is how long it took until orders ended again.
+// Recovered is how long it took until orders were confirmed again.
 func (s Struck) Recovered() string {
 	if s.Recovery == 0 {
 		return "-"

@@ -59,7 +59,7 @@ func TestJudge_RunThatMissesALimit_FailsAndSaysWhy(t *testing.T) {
 	}
 }
 
-func TestBook_RecoveryIsOfTheFirstOrderSentAfterwards(t *testing.T) {
+func TestBook_RecoveryIsOfTheFirstOrderSentAfterwardsAndConfirmed(t *testing.T) {
 	t.Parallel()
 	b := newBook()
 	before := time.Now()
@@ -69,6 +69,11 @@ func TestBook_RecoveryIsOfTheFirstOrderSentAfterwards(t *testing.T) {
 	b.noteEnded(1, before, "confirmed")
 	if took != 0 {
 		t.Errorf("an order from before the end of the fault counts as recovery: %s", took)
+	}
+	b.notePlaced(4, "four")
+	b.noteEnded(4, time.Now(), "cancelled out_of_stock")
+	if took != 0 {
+		t.Errorf("an order that needs no payment counts as recovery: %s", took)
 	}
 	b.notePlaced(2, "two")
 	b.noteEnded(2, time.Now(), "confirmed")
