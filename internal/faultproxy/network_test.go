@@ -48,7 +48,7 @@ func isTimeout(err error) bool {
 
 func TestSlow_EachAnswerIsLate_UntilSetBack(t *testing.T) {
 	t.Parallel()
-	const late = 60 * time.Millisecond
+	const late = 200 * time.Millisecond
 	d := newDatabase(t)
 	must(t, insert(t.Context(), d.pool, `insert into made values (1)`))
 	d.proxy.Slow(late)

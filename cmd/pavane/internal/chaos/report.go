@@ -61,6 +61,7 @@ type Report struct {
 	LastRefusal string           `json:"last_refusal,omitempty"` // of an order that was not placed
 	Counters    map[string]int64 `json:"counters"`               // of all services
 	Audit       audit.Verdict    `json:"audit"`
+	Memory      int64            `json:"memory_bytes"` // of this process at its peak, with load and audit; 0: not known
 	Moments     []Moment         `json:"moments"`
 }
 
@@ -161,6 +162,6 @@ func (r *Report) Summary() []string {
 		fmt.Sprintf("events: %d committed, %d in the log; %d records injected, %d parked because of them", r.Audit.Events, r.Audit.Records, r.Audit.Injected, r.Audit.Poisoned),
 		fmt.Sprintf("counted by the services: %d duplicates dropped, %d gaps (poison makes some), %d attempts failed, %d logs healed, %d new epochs",
 			c["pavane_inbox_duplicates_total"], c["pavane_inbox_gaps_total"], c["pavane_inbox_faults_total"], c["pavane_relay_healed_total"], c["pavane_relay_epochs_total"]),
-		fmt.Sprintf("audit: clean %t, %d orders", r.Audit.Clean, r.Audit.Orders),
+		fmt.Sprintf("audit: clean %t, %d orders; load and audit took %d MiB of memory", r.Audit.Clean, r.Audit.Orders, r.Memory>>20),
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"pavane/cmd/pavane/internal/client"
 	"pavane/cmd/pavane/internal/fault"
 	"pavane/internal/audit"
+	"pavane/internal/proc"
 )
 
 const (
@@ -221,6 +223,7 @@ func (r *run) judge(ctx context.Context, plan []Planned, ended bool, took time.D
 		Slowest: r.book.slowest, Due: r.book.due, Placed: r.book.placed, Ended: r.book.ended, Moments: r.book.moments,
 		Counters: r.counters.sums(), Stopped: stopped,
 	}
+	_, rep.Memory = proc.Memory(os.Getpid())
 	for _, id := range r.book.open {
 		rep.Open = append(rep.Open, id)
 	}
