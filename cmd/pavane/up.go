@@ -140,7 +140,7 @@ func stop(s *stack.Stack) error {
 
 func runUp(ctx context.Context, o upOptions, p *printer) error {
 	exits := make(chan stack.Exit, 16)
-	s, err := start(ctx, o, stack.Config{Dir: o.dir, GatewayPort: o.port, Namespace: o.namespace, Breakable: o.kafka == "" && o.postgres == "", RealKafka: o.realKafka, OnExit: func(e stack.Exit) {
+	s, err := start(ctx, o, stack.Config{Dir: o.dir, GatewayPort: o.port, Namespace: o.namespace, Breakable: true, RealKafka: o.realKafka, OnExit: func(e stack.Exit) {
 		p.say("%s (process %d) ended: %s; started again as process %d", e.Service, e.Pid, e.How, e.NewPid)
 		if o.noOrders {
 			return

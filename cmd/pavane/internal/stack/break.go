@@ -21,22 +21,22 @@ const (
 // way is how one service reaches one server.
 type way struct{ service, server string }
 
-// startProxies puts a proxy before each server for each service.
+// startProxies puts a proxy before each server of ours for each service.
+// Somebody else's are not the stack's to break, and may speak TLS.
 func (s *Stack) startProxies(context.Context) error {
 	if !s.cfg.Breakable {
 		return nil
 	}
 	for _, svc := range services() {
-		// Of several brokers any one leads to the others.
-		first, _, _ := strings.Cut(s.cfg.Kafka, ",")
-		if err := s.lead(way{svc.name, Broker}, faultproxy.Config{Protocol: faultproxy.Kafka, Target: first}); err != nil {
-			return err
+		if s.broker != nil {
+			if err := s.lead(way{svc.name, Broker}, faultproxy.Config{Protocol: faultproxy.Kafka, Target: s.cfg.Kafka}); err != nil {
+				return err
+			}
 		}
-		if svc.database == "" || !strings.Contains(s.cfg.Postgres, "sslmode=disable") { // nobody can look into TLS
-			continue
-		}
-		if err := s.lead(way{svc.name, Postgres}, faultproxy.Config{Protocol: faultproxy.Postgres, Target: hostOf(s.cfg.Postgres)}); err != nil {
-			return err
+		if s.postgres != nil && svc.database != "" {
+			if err := s.lead(way{svc.name, Postgres}, faultproxy.Config{Protocol: faultproxy.Postgres, Target: hostOf(s.cfg.Postgres)}); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -75,7 +75,7 @@ func (s *Stack) Way(service, server string) (*faultproxy.Proxy, error) {
 	if _, err := s.find(service); err != nil {
 		return nil, err
 	}
-	return nil, fmt.Errorf("%s has no way to %s that can be broken: want one of the servers %s, %s, without TLS, of a stack that is breakable", service, server, Broker, Postgres)
+	return nil, fmt.Errorf("%s has no way to %q that can be broken: only the ways to a %s or %s that the demo started itself lead through a proxy", service, server, Broker, Postgres)
 }
 
 // find returns the process of a service.

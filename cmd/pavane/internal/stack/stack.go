@@ -68,7 +68,7 @@ type Config struct {
 	Env         []string
 	Throwaway   bool // the data need not survive a power cut
 	RealKafka   bool // start an Apache Kafka in place of the embedded broker
-	Breakable   bool // lead each service's ways to Kafka and Postgres through proxies of its own
+	Breakable   bool // lead each service's ways to servers that the stack starts through proxies of its own
 
 	Progress func(format string, args ...any) // told about each step
 	OnExit   func(Exit)                       // told when a service died and was started again
