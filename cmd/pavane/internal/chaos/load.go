@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -174,14 +175,18 @@ func outcome(o client.Order) string {
 	return o.State
 }
 
-// place insists, with one key.
+// place insists, with one key. An order that was cancelled before its answer came
+// through is placed, too.
 func (l load) place(ctx context.Context, key string, body []byte) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, placePatience)
 	defer cancel()
 	for {
-		id, err := l.gateway.Place(ctx, key, body)
+		a, err := l.gateway.Do(ctx, http.MethodPost, "/v1/orders", body, "Idempotency-Key", key)
+		if err == nil && a.Header.Get("Location") != "" {
+			return a.OrderID(), nil
+		}
 		if err == nil {
-			return id, nil
+			err = errors.New(a.Text())
 		}
 		if !pause(ctx, retryPause) {
 			return "", err
