@@ -24,8 +24,8 @@ const (
 	beginLimit = 30 * time.Second
 	healLimit  = 60 * time.Second
 	// insideWait is how long a fault waits for an order to be under way, so that it
-	// strikes inside of a saga.
-	insideWait = 3 * time.Second
+	// strikes inside of a saga: longer than any fault keeps orders from being placed.
+	insideWait = 25 * time.Second
 	insideLook = 2 * time.Millisecond
 	tellEvery  = 5 * time.Second
 )
@@ -122,14 +122,15 @@ func (r *run) strike(ctx context.Context, s *Struck) {
 		s.Error = err.Error()
 		return
 	}
-	for limit := time.Now().Add(insideWait); r.book.underWay() == 0 && time.Now().Before(limit); {
-		pause(ctx, insideLook)
+	for limit := time.Now().Add(insideWait); time.Now().Before(limit); pause(ctx, insideLook) {
+		if s.Inside = r.book.underWay(); s.Inside > 0 || ctx.Err() != nil {
+			break
+		}
 	}
 	if ctx.Err() != nil {
-		s.Error = "the run ended before it could begin"
+		s.Inside, s.Error = 0, "the run ended before it could begin"
 		return
 	}
-	s.Inside = r.book.underWay()
 	s.Began = time.Since(r.book.begin)
 	whole := context.WithoutCancel(ctx) // what was begun is ended
 	begun, cancel := context.WithTimeout(whole, beginLimit)
