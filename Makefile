@@ -3,7 +3,7 @@
 SERVICES := order-svc payment-svc inventory-svc notification-svc gateway-svc
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo smoke smoke-kafka test test-race prove search controls crash crash-full answers outage cluster \
+.PHONY: help build demo smoke smoke-kafka test test-race prove search controls crash crash-full answers outage cluster chaos chaos-long \
 	bench bench-quick bench-saga lint generate verify clean
 
 help: ## list the targets
@@ -67,6 +67,14 @@ outage: build ## crash Kafka and Postgres under load, and cut records off the lo
 
 cluster: build ## move the leaders of three Kafka brokers about under load
 	$(BIN) PAVANE_PROOF=cluster $(PROOF) -timeout 30m -run TestCluster ./proof/outage
+
+CHAOS_FOR := 5m
+
+chaos: build ## break the whole system for CHAOS_FOR under load on a real Kafka, and judge; CHAOS="--seed 7 --html FILE" for flags
+	bin/pavane chaos --real-kafka --for $(CHAOS_FOR) $(CHAOS)
+
+chaos-long: build ## the same for hours: rounds of ten minutes on fresh stacks, so that disk and memory stay those of one; CHAOS_ROUNDS=24
+	bin/pavane chaos --real-kafka --for 10m --rounds $(or $(CHAOS_ROUNDS),24) $(CHAOS)
 
 bench: build ## measure relay, outbox and inbox beside the textbook and the machine's limits, 5 minutes; BENCH="--only drain --json" for flags
 	go run ./bench $(BENCH)

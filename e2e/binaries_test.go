@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"pavane/internal/demo"
 )
 
 // shared is what the tests of this process have in common.
@@ -17,24 +19,15 @@ var shared struct {
 	mu       sync.Mutex
 }
 
-func services() []string {
-	return []string{"order-svc", "payment-svc", "inventory-svc", "notification-svc", "gateway-svc"}
-}
+func services() []string { return demo.Services() }
 
 // built builds the binaries once, or takes those of PAVANE_BIN.
 var built = sync.OnceValues(func() (string, error) {
-	if dir := os.Getenv("PAVANE_BIN"); dir != "" {
-		return filepath.Abs(dir)
-	}
 	dir := filepath.Join(shared.dir, "bin")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return "", err
 	}
-	packages := []string{"./cmd/pavane"}
-	for _, name := range services() {
-		packages = append(packages, "./"+name)
-	}
-	return dir, goBuild(dir+string(filepath.Separator), packages...)
+	return demo.Build(dir)
 })
 
 // binaries returns the directory with pavane and the five services.

@@ -178,7 +178,7 @@ func sample(all []job, seed uint64) []job {
 type matrix struct {
 	t       *testing.T
 	up      *up
-	gw      *gateway
+	gw      gateway
 	scripts string // directory
 	placed  int
 	results []result
@@ -335,14 +335,14 @@ func (m *matrix) isKill(death string) {
 	m.t.Helper()
 	_, pid, _ := strings.Cut(death, " ")
 	await.True(m.t, stopLimit, "`pavane up` has started another process for "+death, func() bool {
-		return m.up.out.line("(process "+pid+") ended: signal: killed") != ""
+		return m.up.Said("(process "+pid+") ended: signal: killed") != ""
 	})
 }
 
 // killNow kills a service from outside, unless it is dead already.
 func (m *matrix) killNow(service string) {
 	m.t.Helper()
-	if err := syscall.Kill(m.up.state().Services[service].Pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+	if err := syscall.Kill(m.up.State().Services[service].Pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 		m.t.Fatal(err)
 	}
 }

@@ -153,7 +153,7 @@ func (m *matrix) place(p sagaPath) []string {
 		m.placed++
 		key := fmt.Sprintf("crash-matrix-%d", m.placed)
 		work.Go(func() (err error) {
-			ids[i], err = m.gw.place(orderLimit, key, p.body())
+			ids[i], err = m.gw.Place(orderLimit, key, p.body())
 			return err
 		})
 	}
@@ -164,9 +164,9 @@ func (m *matrix) place(p sagaPath) []string {
 func (m *matrix) cancel(ids []string, status int) {
 	m.t.Helper()
 	for _, id := range ids {
-		a, err := m.gw.insist(orderLimit, http.MethodPost, "/v1/orders/"+id+"/cancel", "")
+		a, err := m.gw.Insist(orderLimit, http.MethodPost, "/v1/orders/"+id+"/cancel", "")
 		must(m.t, err)
-		if a.status != status {
+		if a.Status != status {
 			m.t.Errorf("cancel order %s: %s, want %d", id, a, status)
 		}
 	}

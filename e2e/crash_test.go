@@ -43,27 +43,27 @@ func fateOf(i int) fate {
 }
 
 // live takes an order to its end.
-func (f fate) live(gw *gateway, key string, placed func()) error {
-	id, err := gw.place(orderLimit, key, f.body)
+func (f fate) live(gw gateway, key string, placed func()) error {
+	id, err := gw.Place(orderLimit, key, f.body)
 	if err != nil {
 		return err
 	}
 	placed()
 	if f.cancel {
-		a, err := gw.insist(orderLimit, http.MethodPost, "/v1/orders/"+id+"/cancel", "")
+		a, err := gw.Insist(orderLimit, http.MethodPost, "/v1/orders/"+id+"/cancel", "")
 		if err != nil {
 			return err
 		}
-		if a.status != http.StatusOK && a.status != http.StatusConflict {
+		if a.Status != http.StatusOK && a.Status != http.StatusConflict {
 			return fmt.Errorf("cancel order %s: %s", id, a)
 		}
 	}
-	o, err := gw.ended(orderLimit, id)
+	o, err := gw.Ended(orderLimit, id)
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(f.ends, o.end()) {
-		return fmt.Errorf("order %s (%s) is %q, want one of %q", id, f.name, o.end(), f.ends)
+	if !slices.Contains(f.ends, o.End()) {
+		return fmt.Errorf("order %s (%s) is %q, want one of %q", id, f.name, o.End(), f.ends)
 	}
 	return nil
 }
@@ -96,7 +96,7 @@ func TestServices_KilledInTurnDuring100Orders_EveryOrderEndsAndTheAuditIsClean(t
 		await.True(t, orderLimit, fmt.Sprintf("%d orders are placed", at), func() bool { return placed.Load() >= at })
 		<-time.After(time.Duration(rng.IntN(50)) * time.Millisecond) // a moment within the sagas under way
 		t.Logf("%s is killed after %d orders", victim, placed.Load())
-		u.kill(victim)
+		u.Kill(victim)
 	}
 	must(t, work.Wait())
 	u.audit()

@@ -24,7 +24,7 @@ func (u *up) database(name string) *postgres.DB {
 	if db := u.pools[name]; db != nil {
 		return db
 	}
-	at, err := url.Parse(u.state().Postgres)
+	at, err := url.Parse(u.State().Postgres)
 	must(u.t, err)
 	at.Path = "/" + name
 	u.pools[name] = pgtest.Open(u.owner, at.String())

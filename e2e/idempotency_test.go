@@ -10,16 +10,17 @@ import (
 	"time"
 
 	"pavane/internal/await"
+	"pavane/internal/demo"
 )
 
 // testPrefer looks at each answer that a POST may get.
 func testPrefer(t *testing.T, u *up) {
 	gw := u.gateway()
-	post := func(key, prefer, body string) answer {
+	post := func(key, prefer, body string) demo.Answer {
 		t.Helper()
-		a, err := gw.do(http.MethodPost, "/v1/orders", body, "Idempotency-Key", key, "Prefer", prefer)
+		a, err := gw.Do(http.MethodPost, "/v1/orders", body, "Idempotency-Key", key, "Prefer", prefer)
 		must(t, err)
-		if !strings.HasPrefix(a.header.Get("Location"), "/v1/orders/") {
+		if !strings.HasPrefix(a.Header.Get("Location"), "/v1/orders/") {
 			t.Errorf("%s: no Location: %s", key, a)
 		}
 		return a
@@ -33,28 +34,28 @@ func testPrefer(t *testing.T, u *up) {
 		{"prefer-3", poor, "tea-green", http.StatusConflict},
 	} {
 		a := post(c.key, "wait=20", body(c.customer, c.sku))
-		if a.status != c.status || a.header.Get("Preference-Applied") != "wait=20" {
-			t.Errorf("%s: answered %s with Preference-Applied %q, want %d", c.key, a, a.header.Get("Preference-Applied"), c.status)
+		if a.Status != c.status || a.Header.Get("Preference-Applied") != "wait=20" {
+			t.Errorf("%s: answered %s with Preference-Applied %q, want %d", c.key, a, a.Header.Get("Preference-Applied"), c.status)
 		}
 		again := post(c.key, "wait=20", body(c.customer, c.sku))
-		if again.status != c.status || again.header.Get("Location") != a.header.Get("Location") || again.header.Get("Idempotency-Replayed") != "true" {
-			t.Errorf("%s: again: answered %s of %s, want that of %s", c.key, again, again.header.Get("Location"), a.header.Get("Location"))
+		if again.Status != c.status || again.Header.Get("Location") != a.Header.Get("Location") || again.Header.Get("Idempotency-Replayed") != "true" {
+			t.Errorf("%s: again: answered %s of %s, want that of %s", c.key, again, again.Header.Get("Location"), a.Header.Get("Location"))
 		}
 	}
 	other := post("prefer-1", "wait=20", body(wealthy, "tea-green"))
-	if a, err := gw.do(http.MethodPost, "/v1/orders", body(wealthy, "honey"), "Idempotency-Key", "prefer-1"); err != nil || a.status != http.StatusUnprocessableEntity {
-		t.Errorf("another order under the key of %s: answered %s, %v; want 422", other.header.Get("Location"), a, err)
+	if a, err := gw.Do(http.MethodPost, "/v1/orders", body(wealthy, "honey"), "Idempotency-Key", "prefer-1"); err != nil || a.Status != http.StatusUnprocessableEntity {
+		t.Errorf("another order under the key of %s: answered %s, %v; want 422", other.Header.Get("Location"), a, err)
 	}
 
 	release := u.hold("payments")
 	defer release()
 	begin := time.Now()
 	a := post("prefer-4", "wait=1", body(wealthy, "tea-green"))
-	if took := time.Since(begin); a.status != http.StatusAccepted || a.header.Get("Retry-After") == "" || took < 900*time.Millisecond {
+	if took := time.Since(begin); a.Status != http.StatusAccepted || a.Header.Get("Retry-After") == "" || took < 900*time.Millisecond {
 		t.Errorf("undecided: answered %s after %s, want 202 with Retry-After after 1 s", a, took)
 	}
 	a = post("prefer-5", "respond-async", body(wealthy, "tea-green"))
-	if a.status != http.StatusAccepted || a.header.Get("Preference-Applied") != "" {
+	if a.Status != http.StatusAccepted || a.Header.Get("Preference-Applied") != "" {
 		t.Errorf("not to be waited for: answered %s, want 202", a)
 	}
 }
@@ -65,12 +66,12 @@ func testGatewayEnds(t *testing.T, u *up, how syscall.Signal) {
 	gw, key, request := u.gateway(), "restart-"+strings.ReplaceAll(how.String(), " ", "-"), body(wealthy, "tea-black")
 	release := u.hold("payments")
 	type outcome struct {
-		a   answer
+		a   demo.Answer
 		err error
 	}
 	waiting := make(chan outcome, 1)
 	go func() {
-		a, err := gw.do(http.MethodPost, "/v1/orders", request, "Idempotency-Key", key, "Prefer", "wait=25")
+		a, err := gw.Do(http.MethodPost, "/v1/orders", request, "Idempotency-Key", key, "Prefer", "wait=25")
 		waiting <- outcome{a, err}
 	}()
 	id := ""
@@ -78,30 +79,30 @@ func testGatewayEnds(t *testing.T, u *up, how syscall.Signal) {
 		id = undecided(t, gw, "tea-black")
 		return id != ""
 	})
-	old := u.state().Services["gateway-svc"].Pid
+	old := u.State().Services["gateway-svc"].Pid
 	must(t, syscall.Kill(old, how))
 	first := <-waiting
 	switch {
 	case how == syscall.SIGKILL && first.err == nil:
 		t.Errorf("the gateway was killed, and yet answered %s", first.a)
-	case how == syscall.SIGTERM && (first.err != nil || first.a.status != http.StatusAccepted || path.Base(first.a.header.Get("Location")) != id):
+	case how == syscall.SIGTERM && (first.err != nil || first.a.Status != http.StatusAccepted || path.Base(first.a.Header.Get("Location")) != id):
 		t.Errorf("the gateway was told to end: answered %s, %v; want 202 with the Location of %s", first.a, first.err, id)
 	}
-	await.True(t, stopLimit, "the gateway is started again", func() bool { return u.state().Services["gateway-svc"].Pid != old })
+	await.True(t, stopLimit, "the gateway is started again", func() bool { return u.State().Services["gateway-svc"].Pid != old })
 	release()
 	u.awaitReady()
-	a, err := gw.insist(stopLimit, http.MethodPost, "/v1/orders", request, "Idempotency-Key", key, "Prefer", "wait=25")
+	a, err := gw.Insist(stopLimit, http.MethodPost, "/v1/orders", request, "Idempotency-Key", key, "Prefer", "wait=25")
 	must(t, err)
-	if a.status != http.StatusCreated || path.Base(a.header.Get("Location")) != id || a.header.Get("Idempotency-Replayed") != "true" {
-		t.Errorf("the same request: answered %s of %s, want 201 of %s, replayed", a, a.header.Get("Location"), id)
+	if a.Status != http.StatusCreated || path.Base(a.Header.Get("Location")) != id || a.Header.Get("Idempotency-Replayed") != "true" {
+		t.Errorf("the same request: answered %s of %s, want 201 of %s, replayed", a, a.Header.Get("Location"), id)
 	}
 }
 
 // undecided is the id of an order for that product which is not decided, if there
 // is one. `pavane up` itself orders something after the end of a service.
-func undecided(t testing.TB, gw *gateway, sku string) string {
+func undecided(t testing.TB, gw gateway, sku string) string {
 	t.Helper()
-	a, err := gw.do(http.MethodGet, "/v1/orders?state=placed", "")
+	a, err := gw.Do(http.MethodGet, "/v1/orders?state=placed", "")
 	must(t, err)
 	var list struct {
 		Orders []struct {
@@ -109,7 +110,7 @@ func undecided(t testing.TB, gw *gateway, sku string) string {
 			Items []struct{ SKU string }
 		}
 	}
-	must(t, json.Unmarshal([]byte(a.body), &list))
+	must(t, json.Unmarshal([]byte(a.Body), &list))
 	for _, o := range list.Orders {
 		if o.Items[0].SKU == sku {
 			return o.ID

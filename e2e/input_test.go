@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"pavane/internal/demo"
 )
 
 // bad is a request that must be refused, and what the answer must speak of.
@@ -59,21 +61,21 @@ func badRequests() []bad {
 }
 
 // refused checks one answer.
-func (b bad) refused(t *testing.T, a answer) {
+func (b bad) refused(t *testing.T, a demo.Answer) {
 	t.Helper()
 	switch {
-	case a.status < 400 || a.status > 499 || b.status != 0 && a.status != b.status:
+	case a.Status < 400 || a.Status > 499 || b.status != 0 && a.Status != b.status:
 		t.Errorf("%s: answered %s; want status %d", b.name, a, b.status)
 		return
-	case a.header.Get("Content-Type") != "application/problem+json":
-		t.Errorf("%s: answered as %q", b.name, a.header.Get("Content-Type"))
+	case a.Header.Get("Content-Type") != "application/problem+json":
+		t.Errorf("%s: answered as %q", b.name, a.Header.Get("Content-Type"))
 	}
 	var problem struct {
 		Title, Detail string
 		Status        int
 		Errors        []struct{ Message, Location string }
 	}
-	if err := json.Unmarshal([]byte(a.body), &problem); err != nil || problem.Status != a.status || problem.Title == "" || problem.Detail == "" {
+	if err := json.Unmarshal([]byte(a.Body), &problem); err != nil || problem.Status != a.Status || problem.Title == "" || problem.Detail == "" {
 		t.Errorf("%s: is no problem that says what to mend: %s", b.name, a)
 		return
 	}
@@ -95,7 +97,7 @@ func testBadInput(t *testing.T, u *up) {
 		if len(headers) == 0 || headers[0] != "Idempotency-Key" {
 			headers = append([]string{"Idempotency-Key", "bad-" + b.name[:2]}, headers...)
 		}
-		a, err := gw.do(http.MethodPost, "/v1/orders", b.body, headers...)
+		a, err := gw.Do(http.MethodPost, "/v1/orders", b.body, headers...)
 		if err != nil {
 			t.Errorf("%s: %v", b.name, err)
 			continue
@@ -112,11 +114,11 @@ func testBadInput(t *testing.T, u *up) {
 		"/v1/nothing":                                     404,
 		"/v1/orders/01a20698-89bd-7149-9061-edf8ee368a46?view=half": 422,
 	} {
-		a, err := gw.do(http.MethodGet, route, "")
+		a, err := gw.Do(http.MethodGet, route, "")
 		must(t, err)
 		bad{name: "GET " + route, status: status, names: "."}.refused(t, a)
 	}
-	a, err := gw.do(http.MethodPost, "/v1/orders/01a20698-89bd-7149-9061-edf8ee368a46/cancel", "")
+	a, err := gw.Do(http.MethodPost, "/v1/orders/01a20698-89bd-7149-9061-edf8ee368a46/cancel", "")
 	must(t, err)
 	bad{name: "cancel an unknown order", status: 404, names: "."}.refused(t, a)
 	u.quiet()

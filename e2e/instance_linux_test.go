@@ -14,17 +14,18 @@ import (
 	"time"
 
 	"pavane/internal/await"
+	"pavane/internal/demo"
 )
 
 // member is an instance as the gateway knows it.
 type member struct{ Service, ID, Addr string }
 
-func (g *gateway) members(t testing.TB, service string) (found []member) {
+func (g gateway) members(t testing.TB, service string) (found []member) {
 	t.Helper()
-	a, err := g.insist(stopLimit, http.MethodGet, "/v1/members", "")
+	a, err := g.Insist(stopLimit, http.MethodGet, "/v1/members", "")
 	must(t, err)
 	var list struct{ Members []member }
-	must(t, json.Unmarshal([]byte(a.body), &list))
+	must(t, json.Unmarshal([]byte(a.Body), &list))
 	for _, m := range list.Members {
 		if m.Service == service {
 			found = append(found, m)
@@ -33,14 +34,14 @@ func (g *gateway) members(t testing.TB, service string) (found []member) {
 	return found
 }
 
-// second starts another instance of a service with the environment of the one
+// second starts another instance of a service from the binaries in bin, with the environment of the one
 // that runs, but for the port on which that one gossips, and returns it as soon as
 // the gateway knows it.
-func (u *up) second(service string) (*exec.Cmd, member) {
+func (u *up) second(service, bin string) (*exec.Cmd, member) {
 	u.t.Helper()
-	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", u.state().Services[service].Pid))
+	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", u.State().Services[service].Pid))
 	must(u.t, err)
-	log, err := os.OpenFile(filepath.Join(u.dir, "logs", service+".log"), os.O_APPEND|os.O_WRONLY, 0)
+	log, err := os.OpenFile(filepath.Join(u.Dir, "logs", service+".log"), os.O_APPEND|os.O_WRONLY, 0)
 	must(u.t, err)
 	defer log.Close()
 	gw := u.gateway()
@@ -48,7 +49,7 @@ func (u *up) second(service string) (*exec.Cmd, member) {
 	for _, m := range gw.members(u.t, service) {
 		known[m.ID] = true
 	}
-	cmd := exec.Command(filepath.Join(u.bin, service))
+	cmd := exec.Command(filepath.Join(bin, service))
 	cmd.Env = append(strings.Split(strings.TrimRight(string(environ), "\x00"), "\x00"), "PAVANE_REGISTRY_BIND=127.0.0.1:0")
 	cmd.Stdout, cmd.Stderr = log, log
 	must(u.t, cmd.Start())
@@ -72,13 +73,13 @@ func (u *up) second(service string) (*exec.Cmd, member) {
 
 // served tells whether an instance has answered requests on a route.
 func served(addr, route string) bool {
-	a, err := (&gateway{base: "http://" + addr, http: http.DefaultClient}).do(http.MethodGet, "/metrics", "")
-	return err == nil && strings.Contains(a.body, `pavane_http_request_seconds_count{route="GET `+route+`",status="200"}`)
+	a, err := (&demo.Gateway{Base: "http://" + addr, HTTP: http.DefaultClient}).Do(http.MethodGet, "/metrics", "")
+	return err == nil && strings.Contains(a.Body, `pavane_http_request_seconds_count{route="GET `+route+`",status="200"}`)
 }
 
 // asking asks the gateway again and again until stop is called, which returns
 // how many answers there were and the first one that was not 200.
-func asking(gw *gateway, routes ...string) (stop func() (int, string)) {
+func asking(gw gateway, routes ...string) (stop func() (int, string)) {
 	ended := make(chan struct{})
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -91,10 +92,10 @@ func asking(gw *gateway, routes ...string) (stop func() (int, string)) {
 					return
 				default:
 				}
-				a, err := gw.do(http.MethodGet, route, "")
+				a, err := gw.Do(http.MethodGet, route, "")
 				mu.Lock()
 				count++
-				if wrong == "" && (err != nil || a.status != http.StatusOK || strings.Contains(a.body, `"reason":`)) {
+				if wrong == "" && (err != nil || a.Status != http.StatusOK || strings.Contains(a.Body, `"reason":`)) {
 					wrong = fmt.Sprintf("answer %d: GET %s: %s %v", count, route, a, err)
 				}
 				mu.Unlock()
@@ -113,11 +114,11 @@ func asking(gw *gateway, routes ...string) (stop func() (int, string)) {
 // asked: nobody notices.
 func testSecondInstance(t *testing.T, u *up, service, route, metric string) {
 	gw := u.gateway()
-	cmd, second := u.second(service)
+	cmd, second := u.second(service, u.Bin)
 	stop := asking(gw, route)
 	await.True(t, stopLimit, "the gateway uses the second "+service, func() bool { return served(second.Addr, metric) })
 
-	u.kill(service) // the first; it comes back under another address
+	u.Kill(service) // the first; it comes back under another address
 	await.True(t, stopLimit, "there are two instances again", func() bool {
 		m := gw.members(t, service)
 		return len(m) == 2 && (m[0].ID == second.ID || m[1].ID == second.ID) && served(m[0].Addr, metric) && served(m[1].Addr, metric)

@@ -163,17 +163,17 @@ func TestUp_FirstStartToCtrlC_StepsAroundATakenPortAndLeavesNothingBehind(t *tes
 	defer taken.Close()
 	port := strconv.Itoa(taken.Addr().(*net.TCPAddr).Port)
 	u := start(t, how{embedded: true, args: []string{"--port", port}})
-	u.await("port " + port + " is taken")
-	t.Logf("the first order: %s", u.await("two packets of tea"))
+	u.Await("port " + port + " is taken")
+	t.Logf("the first order: %s", u.Await("two packets of tea"))
 	for _, want := range []string{"(two packets of tea): confirmed", "(something out of stock): cancelled out_of_stock", "(tea for an empty wallet): cancelled payment_declined"} {
-		u.await(want)
+		u.Await(want)
 	}
 	refusedTwice(t, u)
 	gw := u.gateway()
 	for i := range 20 {
 		gw.fulfil(t, orderLimit, fmt.Sprint("memory-", i))
 	}
-	all := tree(t, u.proc.Pid)
+	all := tree(t, u.Proc.Pid)
 	used, parts := memory(t, all)
 	t.Logf("%d processes, %d MiB together:%s", len(all), used>>10, parts)
 	if used > memoryLimit {
@@ -183,9 +183,9 @@ func TestUp_FirstStartToCtrlC_StepsAroundATakenPortAndLeavesNothingBehind(t *tes
 	if len(all) < 8 || len(sockets) < 13 {
 		t.Fatalf("only %d processes with %d listening sockets were found: %v, %v", len(all), len(sockets), all, sockets)
 	}
-	u.signal(syscall.SIGINT)
-	if code := u.end.ExitCode(); code != 0 {
-		t.Errorf("after Ctrl-C the exit status is %s, want 0", u.end)
+	u.Signal(syscall.SIGINT)
+	if code := u.End.ExitCode(); code != 0 {
+		t.Errorf("after Ctrl-C the exit status is %s, want 0", u.End)
 	}
 	gone(t, all)
 	released(t, sockets)
@@ -194,13 +194,13 @@ func TestUp_FirstStartToCtrlC_StepsAroundATakenPortAndLeavesNothingBehind(t *tes
 // refusedTwice tries to start on a directory that is in use.
 func refusedTwice(t *testing.T, u *up) {
 	t.Helper()
-	out, err := exec.Command(filepath.Join(u.bin, "pavane"), "up", "--no-open", "--dir", u.dir).CombinedOutput()
+	out, err := exec.Command(filepath.Join(u.Bin, "pavane"), "up", "--no-open", "--dir", u.Dir).CombinedOutput()
 	text := strings.TrimSpace(string(out))
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
 		t.Errorf("a second `pavane up` on the directory: %v\n%s", err, text)
 	}
-	for _, want := range []string{u.dir, strconv.Itoa(u.proc.Pid), u.state().Gateway, "--dir"} {
+	for _, want := range []string{u.Dir, strconv.Itoa(u.Proc.Pid), u.State().Gateway, "--dir"} {
 		if strings.Contains(text, "\n") || !strings.Contains(text, want) {
 			t.Errorf("the refusal is no single line with %q: %s", want, text)
 		}
@@ -211,12 +211,12 @@ func TestUp_KilledAndStartedAgain_CleansUpAndKeepsTheOrders(t *testing.T) {
 	t.Parallel()
 	first := start(t, how{embedded: true})
 	o := first.gateway().fulfil(t, orderLimit, "before-the-kill")
-	all := tree(t, first.proc.Pid)
-	first.signal(syscall.SIGKILL)
+	all := tree(t, first.Proc.Pid)
+	first.Signal(syscall.SIGKILL)
 
-	u := start(t, how{embedded: true, dir: first.dir})
+	u := start(t, how{embedded: true, dir: first.Dir})
 	gone(t, all)
-	after, err := u.gateway().ended(orderLimit, o.ID)
+	after, err := u.gateway().Ended(orderLimit, o.ID)
 	must(t, err)
 	if after != o {
 		t.Errorf("the order was %+v and is %+v after the kill", o, after)
@@ -236,11 +236,11 @@ func TestUp_AsANormalUser_Runs(t *testing.T) {
 		must(t, os.Chown(h.dir, nobody, nobody))
 	}
 	u := start(t, h)
-	u.await("(two packets of tea): confirmed")
-	all := tree(t, u.proc.Pid)
-	u.signal(syscall.SIGINT)
+	u.Await("(two packets of tea): confirmed")
+	all := tree(t, u.Proc.Pid)
+	u.Signal(syscall.SIGINT)
 	await.True(t, stopLimit, "the state file is gone", func() bool {
-		_, err := os.Stat(filepath.Join(u.dir, "state.json"))
+		_, err := os.Stat(filepath.Join(u.Dir, "state.json"))
 		return errors.Is(err, fs.ErrNotExist)
 	})
 	gone(t, all)

@@ -65,7 +65,7 @@ func testOffsetsForgotten(t *testing.T, u *up) {
 // rewind sets Kafka's offsets of all groups to 0, and calls then while they are.
 func (u *up) rewind(then func()) {
 	u.t.Helper()
-	s := u.state()
+	s := u.State()
 	var groups, topics []string
 	for _, name := range consumers() {
 		groups = append(groups, s.Namespace+name)
@@ -79,11 +79,11 @@ func (u *up) rewind(then func()) {
 // killAll kills services at the same moment and waits until they run again.
 func (u *up) killAll(names []string) {
 	u.t.Helper()
-	old := u.state().Services
+	old := u.State().Services
 	for _, name := range names {
 		must(u.t, syscall.Kill(old[name].Pid, syscall.SIGKILL))
 	}
 	for _, name := range names {
-		await.True(u.t, stopLimit, name+" is started again", func() bool { return u.state().Services[name].Pid != old[name].Pid })
+		await.True(u.t, stopLimit, name+" is started again", func() bool { return u.State().Services[name].Pid != old[name].Pid })
 	}
 }

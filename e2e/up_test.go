@@ -1,20 +1,13 @@
 package e2e_test
 
 import (
-	"bytes"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -22,12 +15,14 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"pavane/internal/await"
+	"pavane/internal/demo"
 	"pavane/shared/postgres"
 )
 
 const (
-	startLimit = 90 * time.Second // two cores may be shared with other tests
-	stopLimit  = 30 * time.Second
+	startLimit = demo.StartLimit
+	stopLimit  = demo.StopLimit
+	settle     = 12 * time.Second // for effects that are on their way: more than the session of a dead member
 )
 
 // how says how `pavane up` is to run. The zero value is a demo of its own.
@@ -40,55 +35,12 @@ type how struct {
 	env      []string // beside what the tests have
 }
 
-// up is a running `pavane up`.
+// up is a running `pavane up` whose databases are looked into.
 type up struct {
-	t     testing.TB // the one that looks at it now
-	owner testing.TB // the one that started it
-	bin   string
-	dir   string
-	out   *output
-	proc  *os.Process
-	done  chan struct{} // closed when it has ended
-	end   *os.ProcessState
+	*demo.Demo
+	t     testing.TB              // the one that looks at it now
+	owner testing.TB              // the one that started it
 	pools map[string]*postgres.DB // by database
-}
-
-// state is the file in which `pavane up` says what runs.
-type state struct {
-	Pid       int
-	Gateway   string
-	Postgres  string
-	Kafka     []string
-	Namespace string
-	Services  map[string]struct{ Pid int }
-}
-
-// output collects what a process says.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
-
-// line returns the first line with the text in it.
-func (o *output) line(text string) string {
-	for line := range strings.Lines(o.String()) {
-		if strings.Contains(line, text) {
-			return strings.TrimSpace(line)
-		}
-	}
-	return ""
 }
 
 // launch starts `pavane up` and does not wait for anything.
@@ -100,152 +52,40 @@ func launch(t testing.TB, h how) *up {
 	if h.dir == "" {
 		h.dir = freshDir(t)
 	}
-	args := append([]string{"up", "--no-open", "--dir", h.dir}, h.args...)
-	if !slices.Contains(args, "--port") {
-		args = append(args, "--port", "0")
-	}
 	if !h.embedded {
-		args = append(args, existing(t)...)
+		h.args = append(slices.Clone(h.args), existing(t)...)
 	}
-	u := &up{t: t, owner: t, bin: h.bin, dir: h.dir, out: &output{}, done: make(chan struct{}), pools: map[string]*postgres.DB{}}
-	cmd := exec.Command(filepath.Join(h.bin, "pavane"), args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = h.dir, u.out, u.out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: h.user}
-	cmd.Env = append(os.Environ(), h.env...)
-	if h.user != nil {
-		cmd.Env = append(cmd.Env, "HOME="+h.dir, "XDG_DATA_HOME=", "XDG_CACHE_HOME=")
-	}
-	dieWithUs(cmd)
-	u.run(cmd)
-	t.Cleanup(u.cleanUp)
-	return u
-}
-
-// run starts the process and waits for its end on a thread of its own: the
-// death signal of a child belongs to the thread that forked it.
-func (u *up) run(cmd *exec.Cmd) {
-	u.t.Helper()
-	started := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(u.done)
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			cmd.Wait() //nolint:errcheck // ProcessState says more
-			u.end = cmd.ProcessState
-		}
-	}()
-	must(u.t, <-started)
-	u.proc = cmd.Process
+	d := demo.Launch(t, demo.Config{Bin: h.bin, Dir: h.dir, User: h.user, Args: h.args, Env: h.env})
+	return &up{Demo: d, t: t, owner: t, pools: map[string]*postgres.DB{}}
 }
 
 // start starts `pavane up` and returns when it has shown its first orders.
 func start(t testing.TB, h how) *up {
 	t.Helper()
 	u := launch(t, h)
-	u.await("page: ")
+	u.Await("page: ")
 	return u
-}
-
-// await waits for a line and returns it.
-func (u *up) await(text string) (line string) {
-	u.t.Helper()
-	await.True(u.t, startLimit, fmt.Sprintf("`pavane up` says %q", text), func() bool {
-		if line = u.out.line(text); line != "" {
-			return true
-		}
-		select {
-		case <-u.done:
-			u.t.Fatalf("`pavane up` ended: %s", u.end)
-		default:
-		}
-		return false
-	})
-	return line
 }
 
 // with is the same demo in a subtest, which it outlives.
 func (u *up) with(t testing.TB) *up {
-	c := *u
-	c.t = t
-	return &c
-}
-
-// signal sends a signal and waits for the end.
-func (u *up) signal(s syscall.Signal) {
-	u.t.Helper()
-	must(u.t, u.proc.Signal(s))
-	u.wait(stopLimit)
-}
-
-func (u *up) wait(limit time.Duration) {
-	u.t.Helper()
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case <-u.done:
-	case <-timer.C:
-		u.t.Fatalf("`pavane up` did not end within %s", limit)
-	}
-}
-
-// cleanUp stops what still runs, and shows what was said when the test failed.
-func (u *up) cleanUp() {
-	select {
-	case <-u.done:
-	default:
-		u.signal(syscall.SIGINT)
-		if code := u.end.ExitCode(); code != 0 {
-			u.t.Errorf("`pavane up` ended with %s after SIGINT", u.end)
-		}
-	}
-	if !u.t.Failed() {
-		return
-	}
-	u.t.Logf("pavane up:\n%s", u.out)
-	for _, name := range services() {
-		b, _ := os.ReadFile(filepath.Join(u.dir, "logs", name+".log"))
-		u.t.Logf("%s, the end of its log:\n%s", name, b[max(0, len(b)-4000):])
-	}
-}
-
-func (u *up) state() (s state) {
-	u.t.Helper()
-	b, err := os.ReadFile(filepath.Join(u.dir, "state.json"))
-	must(u.t, err)
-	must(u.t, json.Unmarshal(b, &s))
-	return s
-}
-
-// kill kills a service and returns when `pavane up` runs it again.
-func (u *up) kill(service string) {
-	u.t.Helper()
-	old := u.state().Services[service].Pid
-	must(u.t, syscall.Kill(old, syscall.SIGKILL))
-	await.True(u.t, stopLimit, service+" is started again", func() bool { return u.state().Services[service].Pid != old })
+	return &up{Demo: u.With(t), t: t, owner: u.owner, pools: u.pools}
 }
 
 // awaitReady waits until the gateway reaches the others.
 func (u *up) awaitReady() {
 	u.t.Helper()
-	gw := u.gateway()
+	gw := u.Gateway()
 	await.True(u.t, startLimit, "the gateway answers", func() bool {
-		a, err := gw.do(http.MethodGet, "/v1/products", "")
-		return err == nil && a.status == http.StatusOK && strings.Contains(a.body, `"missing":[]`)
+		a, err := gw.Do(http.MethodGet, "/v1/products", "")
+		return err == nil && a.Status == http.StatusOK && strings.Contains(a.Body, `"missing":[]`)
 	})
 }
 
 // audit runs `pavane audit`, which must find nothing.
 func (u *up) audit() {
 	u.t.Helper()
-	out, err := exec.Command(filepath.Join(u.bin, "pavane"), "audit", "--dir", u.dir, "--settle", "5s").CombinedOutput()
-	if err != nil {
-		u.t.Errorf("pavane audit: %v\n%s", err, out)
-		return
-	}
-	u.t.Logf("%s", bytes.TrimSpace(out))
+	u.t.Log(u.Audit(settle))
 }
 
 // freshDir makes a directory that other users may walk into: as root, Postgres

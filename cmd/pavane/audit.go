@@ -84,6 +84,9 @@ func printVerdict(w io.Writer, v audit.Verdict) {
 	} else {
 		fmt.Fprintln(w, "audit: the card provider's own ledger was not looked at; name it by --provider")
 	}
+	if v.Injected > 0 {
+		fmt.Fprintf(w, "audit: %d records that were put into the log on purpose are set aside, and %d parked because of them\n", v.Injected, v.Poisoned)
+	}
 	if v.Settling != "" {
 		fmt.Fprintf(w, "audit: what is younger than %s was not judged\n", v.Settling)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pavane/cmd/pavane/internal/client"
+	"pavane/cmd/pavane/internal/control"
 	"pavane/cmd/pavane/internal/smoke"
 	"pavane/cmd/pavane/internal/stack"
 	"pavane/shared/event"
@@ -33,6 +34,7 @@ type upOptions struct {
 	port                 int
 	noOpen, smoke        bool
 	noOrders             bool
+	realKafka            bool
 }
 
 func upCommand() *cobra.Command {
@@ -41,7 +43,7 @@ func upCommand() *cobra.Command {
 		Use:   "up",
 		Short: "Run the whole demo on this machine until Ctrl-C",
 		Long: `Starts an embedded Postgres, an embedded broker that speaks the Kafka protocol
-(one node in this process, no replication: a stand-in for trying things out), a
+(one node in a process, no replication: a stand-in for trying things out), a
 mail server that keeps what it gets, a simulated card provider, and the five
 services as processes, all on loopback. Then it places a few orders and shows how they end.
 
@@ -60,10 +62,12 @@ Kill any of the services with kill -9: it is started again and its sagas go on.`
 	f.StringVar(&o.postgres, "postgres", "", "URL of a Postgres to use, with a user that may create databases; empty: an embedded one")
 	f.StringVar(&o.kafka, "kafka", "", "host:port list of a Kafka to use; empty: an embedded broker")
 	f.StringVar(&o.namespace, "namespace", "", "what the names of topics and groups begin with, so that several systems can share a Kafka")
+	f.BoolVar(&o.realKafka, "real-kafka", false, "start an Apache Kafka in place of the embedded broker; needs Java 17 and Maven")
 	f.IntVar(&o.port, "port", 8080, "port of the gateway; a taken one is stepped over")
 	f.BoolVar(&o.noOpen, "no-open", false, "do not open the page in a browser")
 	f.BoolVar(&o.noOrders, "no-orders", false, "place no orders: none to begin with, and none when a service has died")
 	f.BoolVar(&o.smoke, "smoke", false, "run every path of the saga once on fresh data, audit, and end with the verdict")
+	c.MarkFlagsMutuallyExclusive("kafka", "real-kafka")
 	return c
 }
 
@@ -136,7 +140,7 @@ func stop(s *stack.Stack) error {
 
 func runUp(ctx context.Context, o upOptions, p *printer) error {
 	exits := make(chan stack.Exit, 16)
-	s, err := start(ctx, o, stack.Config{Dir: o.dir, GatewayPort: o.port, Namespace: o.namespace, OnExit: func(e stack.Exit) {
+	s, err := start(ctx, o, stack.Config{Dir: o.dir, GatewayPort: o.port, Namespace: o.namespace, Breakable: true, RealKafka: o.realKafka, OnExit: func(e stack.Exit) {
 		p.say("%s (process %d) ended: %s; started again as process %d", e.Service, e.Pid, e.How, e.NewPid)
 		if o.noOrders {
 			return
@@ -149,6 +153,11 @@ func runUp(ctx context.Context, o upOptions, p *printer) error {
 	if err != nil {
 		return unlessStopped(ctx, err)
 	}
+	ctl, err := serveControl(s)
+	if err != nil {
+		return errors.Join(err, stop(s))
+	}
+	defer ctl.Close()
 	state := s.State()
 	gateway := client.New(state.Gateway)
 	if !o.noOrders {
@@ -167,6 +176,15 @@ func runUp(ctx context.Context, o upOptions, p *printer) error {
 	}
 	p.say("stopped")
 	return nil
+}
+
+// serveControl lets `pavane break` reach the stack.
+func serveControl(s *stack.Stack) (*control.Server, error) {
+	c, err := control.Start(s)
+	if err == nil {
+		err = s.Serve(c.Control())
+	}
+	return c, err
 }
 
 func unlessStopped(ctx context.Context, err error) error {

@@ -17,6 +17,8 @@ type Verdict struct {
 	Records     int          `json:"records"` // in the log
 	Charges     int          `json:"charges"` // in the card provider's ledger
 	Provider    bool         `json:"provider_looked_at"`
+	Injected    int          `json:"injected,omitempty"`        // records in the log that were put there to break something
+	Poisoned    int          `json:"injected_parked,omitempty"` // of those, how often one is parked, as it should be
 	Settling    string       `json:"not_judged_younger_than,omitempty"`
 	Seconds     float64      `json:"seconds"`
 }
@@ -35,7 +37,10 @@ func Run(ctx context.Context, src Source, settle time.Duration) (Verdict, error)
 		}
 		src.Progress = nil // the first look has told the sizes
 		found, last := All(d), looked.Sub(begin) >= settle
-		v := Verdict{Orders: len(d.Orders), Records: len(d.Log), Charges: len(d.Ledger), Provider: d.HasLedger}
+		v := Verdict{
+			Orders: len(d.Orders), Records: len(d.Log), Charges: len(d.Ledger), Provider: d.HasLedger,
+			Injected: d.Injected.Records, Poisoned: d.Injected.Parked,
+		}
 		for _, s := range d.Services {
 			v.Events += len(s.Rows)
 		}

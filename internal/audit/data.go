@@ -141,6 +141,7 @@ type Data struct {
 	Log        []Record // by topic, partition, offset
 	Bounds     map[Part]Bounds
 	Services   []Service
+	Injected   Injection // what the tool wrote into the log on purpose
 
 	Orders       map[string]Order
 	Payments     map[string]Payment

@@ -139,6 +139,7 @@ func loadLog(ctx context.Context, src Source, topics event.Topics, d *Data) erro
 			}
 		}
 	}
+	d.dropInjected()
 	src.Progress("log: %d records", len(d.Log))
 	return nil
 }
@@ -151,7 +152,11 @@ func loadPartition(ctx context.Context, c *broker.Client, p Part, d *Data) error
 			return err
 		}
 		for _, r := range f.Records {
-			if r.Offset < d.Bounds[p].End {
+			switch {
+			case r.Offset >= d.Bounds[p].End:
+			case Injected(r.Headers):
+				d.setAside(r)
+			default:
 				d.Log = append(d.Log, recordOf(r))
 			}
 		}

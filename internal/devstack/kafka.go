@@ -164,7 +164,8 @@ func (k *Kafka) format(ctx context.Context) error {
 	}
 	report(k.cfg.Progress, "formatting Kafka's log directory in %s", k.dir.path)
 	cmd := k.java([]string{"-XX:TieredStopAtLevel=1", "-Xmx128m"}, "kafka.tools.StorageTool",
-		"format", "--ignore-formatted", "-t", k.seat.cluster, "-c", k.file("server.properties"))
+		"format", "--ignore-formatted", "--cluster-id="+k.seat.cluster, // an id may begin with a dash
+		"-c", k.file("server.properties"))
 	return wrap(runOut(ctx, cmd, nil), "format Kafka's log directory")
 }
 

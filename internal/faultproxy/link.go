@@ -61,7 +61,7 @@ func (l *link) requests() {
 		if err != nil {
 			break
 		}
-		if len(f.reply) > 0 {
+		if len(f.reply) > 0 && l.proxy.pass() {
 			_, _ = l.client.Write(f.reply) // a client that is gone shows when it is read
 		}
 		if f.kind != "" && !l.strikeRequest(f) {
@@ -69,6 +69,9 @@ func (l *link) requests() {
 		}
 		if l.isSilent() {
 			continue
+		}
+		if !l.proxy.pass() {
+			break
 		}
 		if _, err := l.server.Write(f.data); err != nil {
 			break
@@ -120,6 +123,9 @@ func (l *link) answers() {
 		}
 		if !l.strikeAnswer(f) {
 			return
+		}
+		if f.last && !l.proxy.delay() || !l.proxy.pass() {
+			break
 		}
 		if !l.isSilent() {
 			_, _ = l.client.Write(f.data) // see above

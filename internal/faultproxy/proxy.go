@@ -58,6 +58,8 @@ type Proxy struct {
 	links  map[*link]struct{}
 	armed  []*Strike
 	seen   map[string]int
+	gate   chan struct{} // closed while bytes pass; an open one holds them
+	slow   time.Duration // by which each answer is late
 }
 
 // Start begins to listen on a free port of the loopback.
@@ -72,7 +74,9 @@ func Start(cfg Config) (*Proxy, error) {
 	p := &Proxy{
 		cfg: cfg, ctx: ctx, cancel: cancel,
 		fronts: map[string]net.Listener{}, links: map[*link]struct{}{}, seen: map[string]int{},
+		gate: make(chan struct{}),
 	}
+	close(p.gate)
 	addr, err := p.front(cfg.Target)
 	if err != nil {
 		cancel()
@@ -131,6 +135,10 @@ func (p *Proxy) accept(l net.Listener, target string) {
 
 // serve lets one client talk to the server until both have done.
 func (p *Proxy) serve(client net.Conn, target string) {
+	if !p.pass() {
+		_ = client.Close()
+		return
+	}
 	dialer := net.Dialer{Timeout: dialTimeout}
 	server, err := dialer.DialContext(p.ctx, "tcp", target)
 	if err != nil {

@@ -22,7 +22,7 @@ func TestSaga_AnswersLostWhileOrdersArePlaced_EveryOrderEndsAndTheAuditIsClean(t
 	if !s.saga {
 		t.Skip("PAVANE_PROOF is not set; CI runs it")
 	}
-	d := startDemo(t)
+	d := startShop(t)
 	stop := d.buyers(buyersAtOnce, leastOrders)
 	t.Cleanup(func() { stop() })
 	for round := range s.rounds / 2 {
@@ -50,7 +50,7 @@ func TestSaga_AnswersLostWhileOrdersArePlaced_EveryOrderEndsAndTheAuditIsClean(t
 
 // strike has all faults strike the requests that come with the load, some at
 // once and the others soon after, and waits until the last has.
-func (d *demo) strike(y *tally, round int) {
+func (d *shop) strike(y *tally, round int) {
 	d.Helper()
 	type pair struct {
 		attempt

@@ -1,24 +1,16 @@
 package outage_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
-	"os"
-	"os/exec"
-	"path"
-	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"pavane/internal/await"
+	"pavane/internal/demo"
 )
 
 const (
@@ -28,65 +20,20 @@ const (
 
 // shop is the whole saga, all five services, on servers that the test hurts.
 type shop struct {
-	t      *testing.T
-	bin    string
-	dir    string
-	base   string // of the gateway
-	placed atomic.Int64
-	ended  atomic.Int64
-	failed atomic.Value // the first error of a shopper
+	*demo.Demo
+	gateway *demo.Gateway
+	placed  atomic.Int64
+	ended   atomic.Int64
+	failed  atomic.Value // the first error of a shopper
 }
 
 // startShop starts `pavane up` on the servers and returns when it serves.
-func startShop(t *testing.T, postgres, kafka string) *shop {
+func startShop(t *testing.T, postgres, kafka string, env ...string) *shop {
 	t.Helper()
-	s := &shop{t: t, bin: binaries(t), dir: t.TempDir()}
-	cmd := exec.Command(filepath.Join(s.bin, "pavane"), "up", "--no-open", "--port", "0", "--dir", s.dir, "--postgres", postgres, "--kafka", kafka)
-	log, err := os.Create(filepath.Join(s.dir, "up.log"))
+	bin, err := demo.Build(t.TempDir())
 	must(t, err)
-	defer log.Close()
-	cmd.Stdout, cmd.Stderr = log, log
-	must(t, cmd.Start())
-	t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGINT) //nolint:errcheck // it may have ended
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("pavane up: %v", err)
-		}
-		if t.Failed() {
-			t.Logf("pavane up:\n%s", tail(log.Name()))
-		}
-	})
-	await.True(t, 2*patience, "`pavane up` serves", func() bool {
-		b, err := os.ReadFile(log.Name())
-		return err == nil && bytes.Contains(b, []byte("page: "))
-	})
-	var state struct{ Gateway string }
-	b, err := os.ReadFile(filepath.Join(s.dir, "state.json"))
-	must(t, err)
-	must(t, json.Unmarshal(b, &state))
-	s.base = state.Gateway
-	return s
-}
-
-// binaries returns the directory with pavane and the services: that of PAVANE_BIN, else a fresh build.
-func binaries(t *testing.T) string {
-	t.Helper()
-	if dir := os.Getenv("PAVANE_BIN"); dir != "" {
-		abs, err := filepath.Abs(dir)
-		must(t, err)
-		return abs
-	}
-	dir := t.TempDir()
-	args := []string{"build", "-o", dir + "/", "./cmd/pavane"}
-	for _, name := range []string{"order", "payment", "inventory", "notification", "gateway"} {
-		args = append(args, "./"+name+"-svc")
-	}
-	cmd := exec.Command("go", args...)
-	cmd.Dir = "../.."
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	return dir
+	d := demo.Start(t, demo.Config{Bin: bin, Dir: t.TempDir(), Env: env, Args: []string{"--postgres", postgres, "--kafka", kafka}})
+	return &shop{Demo: d, gateway: d.Gateway()}
 }
 
 // shopping has orders placed until stop is called, which returns when all of them have ended.
@@ -127,67 +74,23 @@ func (s *shop) order(key string, n int) error {
 	case 5:
 		customer = "cust-20" // has an empty wallet
 	}
-	body := fmt.Sprintf(`{"customer_id":%q,"items":[{"sku":%q,"quantity":1}]}`, customer, sku)
-	deadline := time.Now().Add(2 * patience)
-	var location string
-	for location == "" {
-		if time.Now().After(deadline) {
-			return fmt.Errorf("order %s was not placed", key)
-		}
-		if res, err := s.call(http.MethodPost, "/v1/orders", body, key); err == nil {
-			location = res.location
-		}
+	id, err := s.gateway.Place(2*patience, key, demo.Body(customer, sku))
+	if err != nil {
+		return err
 	}
 	s.placed.Add(1)
-	for {
-		if res, err := s.call(http.MethodGet, "/v1/orders/"+path.Base(location), "", ""); err == nil && res.state != "" && res.state != "placed" {
-			s.ended.Add(1)
-			return nil
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("order %s did not end", path.Base(location))
-		}
-		<-time.After(100 * time.Millisecond)
+	if _, err := s.gateway.Ended(2*patience, id); err != nil {
+		return err
 	}
-}
-
-// told is what the gateway says of an order.
-type told struct{ location, state string }
-
-// call asks the gateway once, and gives it a moment to recover before the next question when that fails.
-func (s *shop) call(method, route, body, key string) (told, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, s.base+route, strings.NewReader(body))
-	if err != nil {
-		return told{}, err
-	}
-	if body != "" {
-		req.Header.Set("Content-Type", "application/json")
-		req.Header.Set("Idempotency-Key", key)
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil || res.StatusCode >= http.StatusInternalServerError {
-		if err == nil {
-			_ = res.Body.Close()
-			err = fmt.Errorf("%s", res.Status)
-		}
-		<-time.After(100 * time.Millisecond)
-		return told{}, err
-	}
-	defer res.Body.Close()
-	var order struct{ State string }
-	if err := json.NewDecoder(res.Body).Decode(&order); err != nil {
-		return told{}, err
-	}
-	return told{res.Header.Get("Location"), order.State}, nil
+	s.ended.Add(1)
+	return nil
 }
 
 // The broker is killed and Postgres crashes, in turn, while orders are placed: all of them end as they should.
 func TestSaga_ServersCrashUnderLoad_EveryOrderEndsAndTheAuditIsClean(t *testing.T) {
 	n := needKafka(t, 6)
 	k, p := startKafka(t, 1)[0], startPostgres(t)
-	for _, name := range []string{"orders", "payments", "inventory", "notifications"} {
+	for _, name := range databases() {
 		must(t, p.CreateDatabase(t.Context(), name))
 	}
 	s := startShop(t, p.URL("postgres"), k.Addr())
@@ -221,10 +124,5 @@ func TestSaga_ServersCrashUnderLoad_EveryOrderEndsAndTheAuditIsClean(t *testing.
 	if s.placed.Load() != s.ended.Load() {
 		t.Errorf("%d orders were placed, %d ended", s.placed.Load(), s.ended.Load())
 	}
-	out, err := exec.Command(filepath.Join(s.bin, "pavane"), "audit", "--dir", s.dir, "--settle", "10s").CombinedOutput()
-	if err != nil {
-		t.Errorf("pavane audit: %v\n%s", err, out)
-	}
-	lines := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
-	say(t, n, "%d orders, all ended; %s", s.ended.Load(), lines[len(lines)-1])
+	say(t, n, "%d orders, all ended; %s", s.ended.Load(), s.Audit(10*time.Second))
 }

@@ -41,6 +41,7 @@ type child struct {
 	mu       sync.Mutex
 	process  *os.Process // nil: not running
 	stopping bool
+	held     chan struct{} // not nil: not to be started before it is closed
 	first    chan error    // the outcome of the first start
 	done     chan struct{} // closed when it will not be started again
 }
@@ -60,6 +61,7 @@ func (c *child) supervise() {
 	defer close(c.done)
 	var ended *Exit
 	for pause := firstPause; ; {
+		c.awaitRelease()
 		cmd, err := c.launch()
 		if ended == nil {
 			c.first <- err
@@ -124,6 +126,7 @@ func (c *child) stop(ctx context.Context) {
 		return // never started
 	}
 	c.signal(syscall.SIGTERM)
+	c.release()
 	select {
 	case <-c.done:
 	case <-ctx.Done():
@@ -140,6 +143,57 @@ func (c *child) signal(s syscall.Signal) {
 		c.process.Signal(s)               //nolint:errcheck // it may just have ended
 		c.process.Signal(syscall.SIGCONT) //nolint:errcheck // somebody may have paused it
 	}
+}
+
+// hold has the service stay down when it ends, until release.
+func (c *child) hold() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.held == nil {
+		c.held = make(chan struct{})
+	}
+}
+
+func (c *child) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.held != nil {
+		close(c.held)
+		c.held = nil
+	}
+}
+
+func (c *child) awaitRelease() {
+	c.mu.Lock()
+	held := c.held
+	c.mu.Unlock()
+	if held != nil {
+		<-held
+	}
+}
+
+// send sends a signal to the process and returns its pid. It is an error when
+// the service does not run.
+func (c *child) send(s syscall.Signal) (pid int, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.process == nil {
+		return 0, fmt.Errorf("%s does not run", c.name)
+	}
+	if err := c.process.Signal(s); err != nil {
+		return 0, fmt.Errorf("send %s to %s: %w", s, c.name, err)
+	}
+	return c.process.Pid, nil
+}
+
+// pid is 0 while the service does not run.
+func (c *child) pid() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.process == nil {
+		return 0
+	}
+	return c.process.Pid
 }
 
 // openLog opens a log for appending and puts one that has grown large aside.

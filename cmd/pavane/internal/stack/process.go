@@ -2,6 +2,7 @@ package stack
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,7 +43,9 @@ func identity(pid int) string {
 // how many there were. A pid that meanwhile belongs to somebody else is left alone.
 func reap(s State) (int, error) {
 	left := map[string]Process{}
-	for name, p := range s.Services {
+	all := maps.Clone(s.Services)
+	maps.Copy(all, s.Servers)
+	for name, p := range all {
 		if p.Identity != "" && identity(p.Pid) == p.Identity {
 			left[name] = p
 			syscall.Kill(p.Pid, syscall.SIGTERM) //nolint:errcheck // asked again below

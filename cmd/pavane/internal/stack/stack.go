@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os"
@@ -20,6 +21,7 @@ import (
 
 	"pavane/cmd/pavane/internal/mailsink"
 	"pavane/internal/devstack"
+	"pavane/internal/faultproxy"
 	"pavane/shared/postgres"
 )
 
@@ -72,6 +74,8 @@ type Config struct {
 	GatewayPort int    // wanted; a taken one is stepped over
 	Env         []string
 	Throwaway   bool // the data need not survive a power cut
+	RealKafka   bool // start an Apache Kafka in place of the embedded broker
+	Breakable   bool // lead each service's ways to servers that the stack starts through proxies of its own
 
 	Progress func(format string, args ...any) // told about each step
 	OnExit   func(Exit)                       // told when a service died and was started again
@@ -82,19 +86,21 @@ type Stack struct {
 	cfg      Config
 	lock     *os.File
 	postgres *devstack.Postgres // nil: somebody else's
-	broker   *devstack.Broker   // nil: somebody else's
+	broker   broker             // nil: somebody else's
 	Mail     *mailsink.Sink     // what the customers got
 
 	mu       sync.Mutex
 	state    State
 	children []*child
+	second   map[string]*child         // second instances, by service
+	ways     map[way]*faultproxy.Proxy // empty unless Config.Breakable
 }
 
 // Start starts everything and returns when the gateway's process runs. On an
 // error it has stopped what it had started.
 func Start(ctx context.Context, cfg Config) (*Stack, error) {
-	s := &Stack{cfg: cfg, state: State{
-		Pid: os.Getpid(), Namespace: cfg.Namespace, Started: time.Now(), Services: map[string]Process{},
+	s := &Stack{cfg: cfg, second: map[string]*child{}, ways: map[way]*faultproxy.Proxy{}, state: State{
+		Pid: os.Getpid(), Namespace: cfg.Namespace, Started: time.Now(), Services: map[string]Process{}, Servers: map[string]Process{},
 	}}
 	var err error
 	if s.lock, err = lock(cfg.Dir); err != nil {
@@ -121,7 +127,7 @@ func (s *Stack) start(ctx context.Context) error {
 	if err := checkBinaries(); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{s.startServers, s.createDatabases, s.startProvider, s.startServices} {
+	for _, step := range []func(context.Context) error{s.startServers, s.createDatabases, s.startProxies, s.startProvider, s.startServices} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -136,12 +142,9 @@ func (s *Stack) startServers(ctx context.Context) (err error) {
 		return err
 	}
 	if s.cfg.Kafka == "" {
-		s.broker, err = devstack.StartBroker(devstack.BrokerConfig{Dir: filepath.Join(s.cfg.Dir, "broker")})
-		if err != nil {
+		if err := s.startBroker(ctx); err != nil {
 			return err
 		}
-		s.cfg.Kafka = s.broker.Addr()
-		s.cfg.Progress("broker (embedded, Kafka protocol) at %s", s.cfg.Kafka)
 	}
 	if s.cfg.Postgres == "" {
 		s.postgres, err = devstack.StartPostgres(ctx, devstack.PostgresConfig{
@@ -199,7 +202,7 @@ func (s *Stack) startProvider(context.Context) error {
 	c := &child{
 		name: Provider, binary: exe, log: filepath.Join(s.cfg.Dir, "logs", Provider+".log"), env: os.Environ(),
 		args:   []string{"provider", "--listen", loopback(port), "--ledger", filepath.Join(s.cfg.Dir, "provider.jsonl")},
-		onExit: s.cfg.OnExit, onPid: func(p Process) { s.note(Provider, p) },
+		onExit: s.cfg.OnExit, onPid: func(p Process) { s.note(s.state.Services, Provider, p) },
 	}
 	s.state.Provider = "http://" + loopback(port)
 	s.children = append(s.children, c)
@@ -233,11 +236,7 @@ func (s *Stack) startServices(context.Context) error {
 		return err
 	}
 	for i, svc := range services() {
-		c := &child{
-			name: svc.name, binary: filepath.Join(dir, svc.name), log: filepath.Join(s.cfg.Dir, "logs", svc.name+".log"),
-			env: s.env(svc, port, gossip[i], gossip), onExit: s.cfg.OnExit,
-			onPid: func(p Process) { s.note(svc.name, p) },
-		}
+		c := s.child(svc.name, filepath.Join(dir, svc.name), s.env(svc, port, gossip[i], gossip))
 		s.children = append(s.children, c)
 		if err := c.start(); err != nil {
 			return err
@@ -247,11 +246,19 @@ func (s *Stack) startServices(context.Context) error {
 	return nil
 }
 
+// child prepares a service's process.
+func (s *Stack) child(name, binary string, env []string) *child {
+	return &child{
+		name: name, binary: binary, env: env, log: filepath.Join(s.cfg.Dir, "logs", name+".log"),
+		onExit: s.cfg.OnExit, onPid: func(p Process) { s.note(s.state.Services, name, p) },
+	}
+}
+
 // note keeps the file with the pids up to date.
-func (s *Stack) note(name string, p Process) {
+func (s *Stack) note(in map[string]Process, name string, p Process) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.state.Services[name] = p
+	in[name] = p
 	if err := s.state.write(s.cfg.Dir); err != nil {
 		s.cfg.Progress("%v", err)
 	}
@@ -265,7 +272,7 @@ func (s *Stack) env(svc service, gatewayPort int, gossip string, join []string) 
 	})
 	env = append(env,
 		"GOMEMLIMIT=40MiB", "GOGC=400", "GOMAXPROCS="+strconv.Itoa(max(1, runtime.NumCPU()/2)),
-		"PAVANE_BROKERS="+s.cfg.Kafka, "PAVANE_CREATE_TOPICS=true", "PAVANE_NAMESPACE="+s.cfg.Namespace,
+		"PAVANE_BROKERS="+s.brokersFor(svc.name), "PAVANE_CREATE_TOPICS=true", "PAVANE_NAMESPACE="+s.cfg.Namespace,
 		"PAVANE_REGISTRY_BIND="+gossip, "PAVANE_REGISTRY_JOIN="+strings.Join(join, ","),
 		"PAVANE_HTTP_ADDR="+loopback(0), "PAVANE_SEED=demo", "PAVANE_SMTP_ADDR="+s.Mail.Addr(),
 		"PAVANE_PROVIDER_URL="+s.state.Provider, "PAVANE_PROVIDER_TIMEOUT="+providerTimeout.String(), "PAVANE_PROVIDER_RECONCILE=5s",
@@ -274,7 +281,7 @@ func (s *Stack) env(svc service, gatewayPort int, gossip string, join []string) 
 		env = append(env, "PAVANE_HTTP_ADDR="+loopback(gatewayPort))
 	}
 	if svc.database != "" {
-		env = append(env, "PAVANE_DATABASE="+DatabaseURL(s.cfg.Postgres, svc.database))
+		env = append(env, "PAVANE_DATABASE="+DatabaseURL(s.postgresFor(svc.name), svc.database))
 	}
 	return append(env, s.cfg.Env...)
 }
@@ -283,7 +290,24 @@ func (s *Stack) env(svc service, gatewayPort int, gossip string, join []string) 
 func (s *Stack) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state
+	state := s.state
+	state.Services, state.Servers = maps.Clone(state.Services), maps.Clone(state.Servers)
+	return state
+}
+
+// Serve notes in the state file where the stack takes orders.
+func (s *Stack) Serve(c Control) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state.Control = c
+	return s.state.write(s.cfg.Dir)
+}
+
+// running are the processes of all services.
+func (s *Stack) running() []*child {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.AppendSeq(slices.Clone(s.children), maps.Values(s.second))
 }
 
 // Stop stops the gateway, the other services, and the servers, in this order.
@@ -297,7 +321,7 @@ func (s *Stack) Stop(ctx context.Context) error {
 		}
 	}
 	var wg sync.WaitGroup
-	for _, c := range s.children {
+	for _, c := range s.running() {
 		wg.Go(func() { c.stop(soft) })
 	}
 	wg.Wait()
@@ -306,7 +330,10 @@ func (s *Stack) Stop(ctx context.Context) error {
 		err = s.postgres.Stop(ctx)
 	}
 	if s.broker != nil {
-		s.broker.Close()
+		err = errors.Join(err, s.broker.stop(ctx))
+	}
+	for _, p := range s.ways {
+		p.Close()
 	}
 	if s.Mail != nil {
 		s.Mail.Close()

@@ -97,6 +97,42 @@ func TestChild_KilledServiceIsStartedAgainUntilStopped(t *testing.T) {
 	}
 }
 
+func TestChild_Held_StaysDownUntilReleasedAndStopEndsIt(t *testing.T) {
+	t.Parallel()
+	pids := make(chan Process, 4)
+	c := &child{
+		name: "some-svc", binary: self(t), env: append(os.Environ(), asChild+"=1"), log: t.TempDir() + "/logs/some.log",
+		onExit: func(Exit) {}, onPid: func(p Process) { pids <- p },
+	}
+	if err := c.start(); err != nil {
+		t.Fatal(err)
+	}
+	first := <-pids
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	c.hold()
+	if err := end(ctx, c, true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.send(syscall.SIGSTOP); err == nil || !strings.Contains(err.Error(), "does not run") {
+		t.Errorf("a signal to a service that is down: %v", err)
+	}
+	select {
+	case p := <-pids:
+		t.Errorf("started again as %d while held", p.Pid)
+	case <-time.After(4 * firstPause): // a child that is not held is back by then
+	}
+	c.release()
+	if second := <-pids; second.Pid == first.Pid {
+		t.Errorf("process %d was not ended", first.Pid)
+	}
+	c.hold()
+	if err := end(ctx, c, false); err != nil {
+		t.Fatal(err)
+	}
+	c.stop(ctx) // returns although it is held
+}
+
 func TestChild_MissingBinaryIsAnErrorAtOnce(t *testing.T) {
 	t.Parallel()
 	c := &child{name: "some-svc", binary: t.TempDir() + "/none", log: t.TempDir() + "/l", onPid: func(Process) {}}

@@ -21,6 +21,15 @@ type State struct {
 	Namespace string             `json:"namespace"` // before the names of topics
 	Started   time.Time          `json:"started"`
 	Services  map[string]Process `json:"services"`
+	Servers   map[string]Process `json:"servers,omitempty"` // that are processes of ours
+	Control   Control            `json:"control"`
+}
+
+// Control is where the running demo takes orders to break something: only from
+// who can read the state file, which holds the token.
+type Control struct {
+	URL   string `json:"url,omitempty"` // http://127.0.0.1:port
+	Token string `json:"token,omitempty"`
 }
 
 // Process is a child process that can be told from a later one of the same pid.

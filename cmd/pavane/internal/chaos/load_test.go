@@ -1,0 +1,39 @@
+package chaos
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+
+	"pavane/cmd/pavane/internal/client"
+)
+
+func TestLoad_AnswerLostAndTheOrderCancelledMeanwhile_CountsAsPlaced(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int64
+	keys := make(chan string, 4)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			fmt.Fprint(w, `{"order_id":"o-1","state":"cancelled","reason":"deadline"}`) //nolint:errcheck // the test's client reads it
+			return
+		}
+		keys <- r.Header.Get("Idempotency-Key")
+		if asked.Add(1) == 1 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		w.Header().Set("Location", "/v1/orders/o-1")
+		w.WriteHeader(http.StatusConflict)
+	}))
+	t.Cleanup(server.Close)
+	l := load{client.New(server.URL), 1, 1, "run", newBook()}
+	l.live(t.Context(), 0)
+	if first, again := <-keys, <-keys; first != again || first != "run-0" {
+		t.Errorf("the keys are %q and %q", first, again)
+	}
+	if b := l.book; b.placed != 1 || b.ended["cancelled deadline"] != 1 || b.underWay() != 0 {
+		t.Errorf("%d placed, ended %v, %d under way", b.placed, b.ended, b.underWay())
+	}
+}

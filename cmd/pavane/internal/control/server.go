@@ -1,0 +1,187 @@
+// Package control owns the way by which `pavane break` reaches a running demo: a
+// server on the loopback that takes orders from who knows its token, and the
+// client that reads address and token from the demo's state file.
+package control
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"pavane/cmd/pavane/internal/fault"
+	"pavane/cmd/pavane/internal/stack"
+)
+
+// healLimit bounds the healing of one fault.
+const healLimit = 60 * time.Second
+
+// order is what a client asks for.
+type order struct {
+	fault.Spec
+	For time.Duration `json:"for_ns"` // 0: until it is healed
+}
+
+// said is one line of an answer.
+type said struct {
+	Text  string `json:"text,omitempty"`
+	Error string `json:"error,omitempty"`
+}
+
+// Server takes orders.
+type Server struct {
+	driver fault.Driver
+	token  string
+	http   *http.Server
+	addr   string
+
+	mu       sync.Mutex
+	standing map[string]fault.Fault // by spec; nil while it begins
+}
+
+// Start begins to serve on the loopback.
+func Start(driver fault.Driver) (*Server, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("control: %w", err)
+	}
+	s := &Server{driver: driver, token: rand.Text(), addr: l.Addr().String(), standing: map[string]fault.Fault{}}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /faults", s.begin)
+	mux.HandleFunc("DELETE /faults", s.heal)
+	s.http = &http.Server{Handler: s.guard(mux), ReadHeaderTimeout: 5 * time.Second}
+	go s.http.Serve(l) //nolint:errcheck // it ends with Close
+	return s, nil
+}
+
+// Control is for the state file.
+func (s *Server) Control() stack.Control {
+	return stack.Control{URL: "http://" + s.addr, Token: s.token}
+}
+
+// Close ends the server, and heals what it has broken for a time.
+func (s *Server) Close() { s.http.Close() } //nolint:errcheck // nothing is lost
+
+// guard lets in who knows the token. A page in a browser cannot: it may not set
+// this header across origins.
+func (s *Server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte("Bearer "+s.token)) != 1 {
+			http.Error(w, "the token of state.json is missing", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// begin causes a fault. One with a time is healed after it, or as soon as the
+// client is gone; the answer goes on until then.
+func (s *Server) begin(w http.ResponseWriter, r *http.Request) {
+	var o order
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<16)).Decode(&o); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	f, err := s.take(o.Spec)
+	if err != nil {
+		tell(w, "", err)
+		return
+	}
+	whole := context.WithoutCancel(r.Context()) // what was begun is ended
+	did, err := f.Begin(whole)
+	k, _ := fault.Find(o.Kind)
+	if err != nil || k.Most == 0 {
+		s.drop(o.Spec)
+		tell(w, did, err)
+		return
+	}
+	tell(w, did, nil)
+	if o.For == 0 {
+		return // it stands until it is healed
+	}
+	select {
+	case <-time.After(o.For):
+	case <-r.Context().Done():
+	}
+	tell(w, "", s.mend(whole, o.String()))
+}
+
+// take notes a fault that is about to begin. Two on one resource would heal each
+// other.
+func (s *Server) take(spec fault.Spec) (fault.Fault, error) {
+	f, err := fault.New(spec, s.driver)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.standing[spec.String()] != nil {
+		return nil, fmt.Errorf("%s is broken already; `pavane heal` undoes it", spec)
+	}
+	s.standing[spec.String()] = f
+	return f, nil
+}
+
+func (s *Server) drop(spec fault.Spec) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.standing, spec.String())
+}
+
+// mend heals a standing fault; one that somebody else has healed is no error.
+func (s *Server) mend(ctx context.Context, name string) error {
+	s.mu.Lock()
+	f := s.standing[name]
+	delete(s.standing, name)
+	s.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, healLimit)
+	defer cancel()
+	if _, err := f.Heal(ctx); err != nil {
+		return fmt.Errorf("heal %s: %w", name, err)
+	}
+	return nil
+}
+
+// heal heals all that stands.
+func (s *Server) heal(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	var names []string
+	for name := range s.standing {
+		names = append(names, name)
+	}
+	s.mu.Unlock()
+	slices.Sort(names)
+	var errs []error
+	for _, name := range names {
+		err := s.mend(context.WithoutCancel(r.Context()), name)
+		errs = append(errs, err)
+		if err == nil {
+			tell(w, "healed: "+name, nil)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		tell(w, "", err)
+	} else if len(names) == 0 {
+		tell(w, "nothing was broken", nil)
+	}
+}
+
+// tell writes a line of an answer at once.
+func tell(w http.ResponseWriter, text string, err error) {
+	line := said{Text: text}
+	if err != nil {
+		line.Error = err.Error()
+	}
+	json.NewEncoder(w).Encode(line)       //nolint:errcheck // a client that is gone is noticed elsewhere
+	http.NewResponseController(w).Flush() //nolint:errcheck // as above
+}
