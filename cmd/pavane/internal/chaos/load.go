@@ -194,8 +194,15 @@ func (l load) place(ctx context.Context, key string, body []byte) (string, error
 	}
 }
 
+// cards are the scripts of the card provider that orders go by in turn; tok_never
+// is left to the deadline.
+func cards() []string {
+	return []string{"tok_refuse", "tok_fail", "tok_fail_after_charge", "tok_lose_answer", "tok_twice", "tok_late", "tok_garbage", "tok_stall", "tok_never"}
+}
+
 // fate deals out the paths of the saga: of ten orders one is for what is out of
-// stock, one for an empty wallet, two are cancelled soon after. What a fault
+// stock, one for an empty wallet, two are cancelled soon after. Four are paid by
+// card, one of them by a card that makes the provider answer badly. What a fault
 // holds up for long, the deadline cancels.
 func fate(n int) (body []byte, cancelled bool) {
 	skus := []string{"tea-green", "tea-black", "mug-red", "mug-blue", "honey", "biscuits", "tray", "whisk", "tin"}
@@ -206,8 +213,14 @@ func fate(n int) (body []byte, cancelled bool) {
 		item.SKU = "gift-card" // there is none
 	case 5:
 		customer = "cust-20"
-	case 7, 9:
+	case 7:
 		cancelled = true
+	case 9:
+		return client.CardBody(customer, "tok_ok", item), true
+	case 0, 2:
+		return client.CardBody(customer, "tok_ok", item), false
+	case 4:
+		return client.CardBody(customer, cards()[n/10%len(cards())], item), false
 	}
 	return client.Body(customer, item), cancelled
 }

@@ -11,10 +11,11 @@ import (
 	"time"
 
 	"pavane/internal/faultproxy"
+	"pavane/internal/providersim"
 )
 
 // Driver does to one system what faults ask for. Services go by their names,
-// servers by "broker" and "postgres".
+// servers by "broker", "postgres" and "provider".
 type Driver interface {
 	// Kill and Restart return when the service runs again.
 	Kill(ctx context.Context, service string) error
@@ -28,6 +29,8 @@ type Driver interface {
 	Second(ctx context.Context, service string) (stop func(context.Context) error, err error)
 	// Way is the proxy through which a service reaches a server.
 	Way(service, server string) (*faultproxy.Proxy, error)
+	// Provider replaces what goes wrong at the card provider; the zero value is nothing.
+	Provider(ctx context.Context, f providersim.Faults) error
 	// Log says where the records are: host:port of brokers, past all proxies, and
 	// what the names of topics begin with.
 	Log() (brokers []string, namespace string)
@@ -56,6 +59,8 @@ func (s Spec) Resource() string {
 		return s.Service
 	case strings.HasPrefix(s.Kind, "postgres"):
 		return "postgres"
+	case strings.HasPrefix(s.Kind, "provider"):
+		return "provider"
 	}
 	return "broker" // records are written into its log
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pavane/internal/faultproxy"
+	"pavane/internal/providersim"
 )
 
 // action does something to a service.
@@ -62,6 +63,18 @@ func (f pair) Begin(ctx context.Context) (string, error) { return "", f.begin(ct
 
 // Heal mends.
 func (f pair) Heal(ctx context.Context) (string, error) { return "", f.heal(ctx) }
+
+// newWrong has most of what the card provider does go wrong, each time another way.
+func newWrong(s Spec, d Driver) Fault {
+	wrong := providersim.Faults{
+		Seed: int64(s.Seed >> 1), SlowMS: 20, RefusePercent: 5, StallPercent: 5, FailPercent: 15, FailAfterPercent: 15,
+		LosePercent: 15, TwicePercent: 5, LatePercent: 10, GarbagePercent: 10,
+	}
+	return pair{
+		func(ctx context.Context) error { return d.Provider(ctx, wrong) },
+		func(ctx context.Context) error { return d.Provider(ctx, providersim.Faults{}) },
+	}
+}
 
 // another is a second instance for a while.
 type another struct {

@@ -16,10 +16,9 @@ func both() []string { return []string{"broker", "postgres"} }
 
 const second = time.Second
 
-// Kinds lists all. A kind for the payment provider belongs here once the demo
-// starts one: it needs a method of Driver that switches the provider's faults.
+// Kinds lists all.
 func Kinds() []Kind {
-	return slices.Concat(ofServices(), ofServers(), ofWays(), ofRecords())
+	return slices.Concat(ofServices(), ofServers(), ofProvider(), ofWays(), ofRecords())
 }
 
 func ofServices() []Kind {
@@ -68,6 +67,23 @@ func ofServers() []Kind {
 		{
 			"postgres-kill", nil, nil, 1 * second, 5 * second, "kills Postgres with kill -9",
 			"as when it stops at once", newDown("postgres", true),
+		},
+	}
+}
+
+func ofProvider() []Kind {
+	return []Kind{
+		{
+			"provider", nil, nil, 2 * second, 9 * second, "takes the card provider down",
+			"orders paid by card wait, and are cancelled at their deadline; the others go on", newDown("provider", false),
+		},
+		{
+			"provider-kill", nil, nil, 1 * second, 6 * second, "kills the card provider with kill -9",
+			"what it had answered stands in its ledger; what it had not is asked for again", newDown("provider", true),
+		},
+		{
+			"provider-wrong", nil, nil, 4 * second, 12 * second, "has the card provider fail, before and after it charged, lose its answers, answer late, twice or what nobody can read",
+			"it is asked what came of a call before anything is asked again; each confirmed order is charged once", newWrong,
 		},
 	}
 }

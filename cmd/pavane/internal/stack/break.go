@@ -1,15 +1,19 @@
 package stack
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"path/filepath"
 	"strings"
 	"syscall"
 
 	"pavane/internal/faultproxy"
+	"pavane/internal/providersim"
 )
 
 // Servers that a stack runs beside its services.
@@ -217,6 +221,27 @@ func (s *Stack) forget(service string) {
 	if err := s.state.write(filepath.Clean(s.cfg.Dir)); err != nil {
 		s.cfg.Progress("%v", err)
 	}
+}
+
+// Provider replaces what goes wrong at the card provider.
+func (s *Stack) Provider(ctx context.Context, f providersim.Faults) error {
+	body, err := json.Marshal(f)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, s.state.Provider+"/v1/admin/faults", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("switch the faults of the card provider: %w", err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // its status says all
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("switch the faults of the card provider: it answers %s", resp.Status)
+	}
+	return nil
 }
 
 // Log says where the records are, past all proxies: the brokers, and what the
