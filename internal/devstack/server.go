@@ -21,6 +21,16 @@ func (s *server) Dir() string { return s.dir.path }
 // Pid returns the process id of the server's main process.
 func (s *server) Pid() int { return s.process().pid() }
 
+// Ended tells whether the server's main process has ended, by itself or because somebody killed it.
+func (s *server) Ended() bool {
+	select {
+	case <-s.process().done:
+		return true
+	default:
+		return false
+	}
+}
+
 // Kill ends the server's main process as a crash does (SIGKILL); its children follow by themselves. Restart brings it
 // back through recovery. The second call does nothing.
 func (s *server) Kill() { s.process().kill() }

@@ -29,6 +29,8 @@ type Driver interface {
 	Second(ctx context.Context, service string) (stop func(context.Context) error, err error)
 	// Way is the proxy through which a service reaches a server.
 	Way(service, server string) (*faultproxy.Proxy, error)
+	// SlowDisk has each flush of Postgres take longer, 100 ms at most; 0 is as it is.
+	SlowDisk(ctx context.Context, added time.Duration) error
 	// Provider replaces what goes wrong at the card provider; the zero value is nothing.
 	Provider(ctx context.Context, f providersim.Faults) error
 	// Log says where the records are: host:port of brokers, past all proxies, and

@@ -64,6 +64,16 @@ func (f pair) Begin(ctx context.Context) (string, error) { return "", f.begin(ct
 // Heal mends.
 func (f pair) Heal(ctx context.Context) (string, error) { return "", f.heal(ctx) }
 
+// slowFlush is the most that Postgres can be made to wait before a flush.
+const slowFlush = 100 * time.Millisecond
+
+func newSlowDisk(_ Spec, d Driver) Fault {
+	return pair{
+		func(ctx context.Context) error { return d.SlowDisk(ctx, slowFlush) },
+		func(ctx context.Context) error { return d.SlowDisk(ctx, 0) },
+	}
+}
+
 // newWrong has most of what the card provider does go wrong, each time another way.
 func newWrong(s Spec, d Driver) Fault {
 	wrong := providersim.Faults{

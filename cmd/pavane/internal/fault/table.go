@@ -68,6 +68,10 @@ func ofServers() []Kind {
 			"postgres-kill", nil, nil, 1 * second, 5 * second, "kills Postgres with kill -9",
 			"as when it stops at once", newDown("postgres", true),
 		},
+		{
+			"postgres-slow", nil, nil, 4 * second, 12 * second, "has each flush of Postgres take 100 ms longer, as a slow disk does",
+			"everything takes longer, and more transactions share a flush", newSlowDisk,
+		},
 	}
 }
 

@@ -11,9 +11,11 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"pavane/internal/faultproxy"
 	"pavane/internal/providersim"
+	"pavane/shared/postgres"
 )
 
 // Servers that a stack runs beside its services.
@@ -221,6 +223,28 @@ func (s *Stack) forget(service string) {
 	if err := s.state.write(filepath.Clean(s.cfg.Dir)); err != nil {
 		s.cfg.Progress("%v", err)
 	}
+}
+
+// SlowDisk has each flush of Postgres take longer, 100 ms at most. It takes no
+// root: commit_delay is meant for other ends, and does just that.
+func (s *Stack) SlowDisk(ctx context.Context, added time.Duration) error {
+	if s.postgres == nil {
+		return errors.New("this Postgres is not the stack's: only one that it started is slowed down")
+	}
+	db, err := postgres.Open(postgres.Config{URL: s.cfg.Postgres, MaxConns: 1, Name: "pavane-break"})
+	if err != nil {
+		return err
+	}
+	defer db.Close() //nolint:errcheck // the settings are made
+	for _, set := range []string{
+		fmt.Sprintf("alter system set commit_delay = %d", added.Microseconds()),
+		"alter system set commit_siblings = 0", "select pg_reload_conf()",
+	} {
+		if _, err := db.SQL().ExecContext(ctx, set); err != nil {
+			return fmt.Errorf("slow the disk of Postgres down: %w", err)
+		}
+	}
+	return nil
 }
 
 // Provider replaces what goes wrong at the card provider.
