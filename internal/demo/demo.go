@@ -221,15 +221,19 @@ func (d *Demo) Kill(service string) {
 }
 
 // Audit runs `pavane audit`, which must find nothing. Settle is how long effects
-// may be on their way; the last line is returned.
+// may be on their way; the line with the verdict is returned.
 func (d *Demo) Audit(settle time.Duration) string {
 	d.t.Helper()
 	out, err := d.Tool("audit", "--settle", settle.String())
 	if err != nil {
 		d.t.Errorf("pavane audit: %v\n%s", err, out)
 	}
-	lines := strings.Split(strings.TrimSpace(out), "\n")
-	return lines[len(lines)-1]
+	for line := range strings.Lines(out) {
+		if strings.Contains(line, " orders, ") {
+			return strings.TrimSpace(line)
+		}
+	}
+	return out
 }
 
 // Tool runs a command of pavane on this demo and returns what it said.

@@ -1,6 +1,7 @@
 package outage_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -56,6 +57,11 @@ func TestSaga_DiskOfPostgresIsFull_WhatWasAcceptedEndsAndTheRestIsToldToComeAgai
 	stop()
 	for _, wrong := range o.wrong {
 		t.Errorf("turned away without saying so: %s", wrong)
+	}
+	log, err := os.ReadFile(filepath.Join(s.Dir, "logs", "order-svc.log"))
+	must(t, err)
+	if !bytes.Contains(log, []byte("No space left on device")) {
+		t.Error("the log of order-svc does not say why")
 	}
 	s.requireEnds(t, o.ids, drainTime)
 	say(t, 1, "%d orders taken, %d turned away; the server ended by itself: %t; %s", len(o.ids), o.refused, ended, s.Audit(10*time.Second))
