@@ -25,7 +25,7 @@ func run(ctx context.Context) error {
 	}
 	g := gateway.New(gateway.Config{
 		Registry: svc.Registry(), Log: svc.Broker(), Topics: svc.Topics(),
-		AsyncAPI: docs.AsyncAPI(), Logger: svc.Logger(), Stopping: ctx.Done(),
+		AsyncAPI: docs.AsyncAPI(), Saga: docs.Saga(), Logger: svc.Logger(), Stopping: ctx.Done(),
 	})
 	defer g.Close()
 	g.Register(svc.HTTP())

@@ -9,6 +9,7 @@ import (
 const (
 	sagaDoc  = "docs/saga.md"
 	asyncDoc = "docs/asyncapi.json"
+	sagaJSON = "docs/saga.json"
 	readme   = "README.md"
 )
 
@@ -31,6 +32,9 @@ func Files(root fs.FS) (map[string][]byte, error) {
 	}
 	if files[asyncDoc], err = c.AsyncAPI(); err != nil {
 		return nil, fmt.Errorf("%s: %w", asyncDoc, err)
+	}
+	if files[sagaJSON], err = c.sagaJSON(root); err != nil {
+		return nil, fmt.Errorf("%s: %w", sagaJSON, err)
 	}
 	err = renew(root, files, sagaDoc, block{"map", c.mapOf()}, block{"reactions", c.reactionTable()}, block{"events", c.eventTable()})
 	if err != nil {

@@ -35,6 +35,7 @@ type Written struct {
 	ID            string          `json:"id"`
 	CorrelationID string          `json:"correlation_id,omitempty"`
 	CausationID   string          `json:"causation_id,omitempty"`
+	TraceParent   string          `json:"traceparent,omitempty"`
 	CreatedAt     time.Time       `json:"created_at"`
 	PlannedAt     *time.Time      `json:"planned_at,omitempty"`
 	AckedAt       *time.Time      `json:"acked_at,omitempty"`
@@ -125,6 +126,8 @@ func (s *Story) written(ctx context.Context, tx *sqlx.Tx, partitions int) error 
 				w.CorrelationID = string(h.Value)
 			case "ce_causationid":
 				w.CausationID = string(h.Value)
+			case "traceparent":
+				w.TraceParent = string(h.Value)
 			}
 		}
 		w.Data, w.Partition = data, broker.Partition([]byte(s.Key), partitions)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"pavane/gateway-svc/internal/page"
 	"pavane/shared/event"
 	"pavane/shared/httpapi"
 	"pavane/shared/registry"
@@ -49,6 +50,8 @@ type Config struct {
 	Stopping <-chan struct{}
 	// AsyncAPI is served at /asyncapi.json; nil: there is no such route.
 	AsyncAPI []byte
+	// Saga is the map of the saga that the page draws; nil: it draws none.
+	Saga []byte
 	// Heartbeat is the pause after which a silent stream sends a comment, so that
 	// nobody on the way takes it for dead; 0 means 15 s.
 	Heartbeat time.Duration
@@ -93,7 +96,9 @@ func (g *Gateway) Register(s *httpapi.Server) {
 	g.registerOrders(s)
 	g.registerViews(s)
 	g.registerStreams(s)
-	s.Handle("GET /{$}", page())
+	pages := page.Handler(g.config.Saga)
+	s.Handle("GET /{$}", pages)
+	s.Handle("GET /page/", pages)
 	if g.config.AsyncAPI != nil {
 		s.Handle("GET /asyncapi.json", document("application/json", g.config.AsyncAPI))
 	}
@@ -141,6 +146,14 @@ func (g *Gateway) registerViews(s *httpapi.Server) {
 	httpapi.Register(s, huma.Operation{
 		OperationID: "list-members", Method: http.MethodGet, Path: "/v1/members", Summary: "List the instances that the registry knows",
 	}, g.members)
+	httpapi.Register(s, huma.Operation{
+		OperationID: "get-conservation", Method: http.MethodGet, Path: "/v1/conservation", Summary: "Show where all money and stock are",
+		Description: "Adds up the ledgers of payment and inventory. Whatever does not add up is a difference that names orders.",
+	}, g.conservation)
+	httpapi.Register(s, huma.Operation{
+		OperationID: "list-gauges", Method: http.MethodGet, Path: "/v1/gauges", Summary: "Show backlog, lag and counts of every instance",
+		Description: "Read out of their /metrics at this moment.",
+	}, g.gauges)
 }
 
 // document serves bytes that do not change.

@@ -25,6 +25,7 @@ type storyEvent struct {
 	Sequence      int64           `json:"sequence" doc:"its place among the service's events of the order"`
 	CorrelationID string          `json:"correlation_id,omitempty"`
 	CausationID   string          `json:"causation_id,omitempty" doc:"the event whose handling led to it; empty at the start"`
+	TraceParent   string          `json:"traceparent,omitempty" doc:"W3C trace context of the request or event behind it"`
 	CreatedAt     time.Time       `json:"created_at" doc:"when it was committed, by the clock of its database"`
 	PlannedAt     *time.Time      `json:"planned_at,omitempty" doc:"when the relay took it up"`
 	AckedAt       *time.Time      `json:"acked_at,omitempty" doc:"when Kafka had it; absent until then"`

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -53,7 +54,7 @@ func (g *Gateway) registerStreams(s *httpapi.Server) {
 	describeStream(s.API(), &huma.Operation{
 		OperationID: "stream-events", Method: http.MethodGet, Path: "/v1/events", Summary: "Stream all events as they land in the log",
 		Description: "Server-sent events. The event's name is its kind, its id a place in the log: a client that comes back with " +
-			"Last-Event-ID misses nothing the log still holds. A client that reads too slowly is dropped and told so in a comment.",
+			"Last-Event-ID misses nothing the log still holds; one that cannot set headers may say ?last-event-id=. A client that reads too slowly is dropped and told so in a comment.",
 	})
 	describeStream(s.API(), &huma.Operation{
 		OperationID: "stream-order-events", Method: http.MethodGet, Path: "/v1/orders/{id}/events", Summary: "Stream the events of an order",
@@ -77,7 +78,7 @@ func describeStream(api huma.API, op *huma.Operation) {
 func (g *Gateway) events(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := httpapi.Stream(w, r)
 	defer cancel()
-	from, note, err := g.resume(ctx, r.Header.Get("Last-Event-ID"))
+	from, note, err := g.resume(ctx, cmp.Or(r.Header.Get("Last-Event-ID"), r.URL.Query().Get("last-event-id")))
 	if err != nil {
 		g.config.Logger.WarnContext(ctx, "the log does not answer", "error", err)
 		httpapi.WriteProblem(w, r, http.StatusServiceUnavailable, "the log does not answer now; try again later")

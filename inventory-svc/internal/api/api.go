@@ -45,6 +45,22 @@ type StockList struct {
 	}
 }
 
+// Held is what the ledger and the reservations say of one SKU.
+type Held struct {
+	Stock
+	Received int64 `json:"received" doc:"all that ever came in: available, reserved and sold together"`
+	Bound    int64 `json:"bound" doc:"the items of reservations in the state reserved; reserved is as much"`
+}
+
+// LedgerBody is what all stock adds up to.
+type LedgerBody struct {
+	Stock    []Held   `json:"stock" doc:"by SKU"`
+	Suspects []string `json:"suspects" doc:"some orders whose reservation and ledger entries do not fit, when the sums differ"`
+}
+
+// Ledger is the answer with what all stock adds up to.
+type Ledger struct{ Body LedgerBody }
+
 // OneReservation is the answer with one reservation.
 type OneReservation struct{ Body Reservation }
 
@@ -58,11 +74,26 @@ func Register(server *httpapi.Server, s *inventory.Service) {
 		OperationID: "list-stock", Method: http.MethodGet, Path: "/v1/stock", Summary: "What there is of each SKU",
 	}, func(ctx context.Context, _ *struct{}) (*StockList, error) { return stock(ctx, s) })
 	httpapi.Register(server, huma.Operation{
+		OperationID: "get-stock-ledger", Method: http.MethodGet, Path: "/v1/ledger", Summary: "What all stock adds up to",
+	}, func(ctx context.Context, _ *struct{}) (*Ledger, error) { return ledger(ctx, s) })
+	httpapi.Register(server, huma.Operation{
 		OperationID: "get-reservation", Method: http.MethodGet, Path: "/v1/reservations/{order}",
 		Summary: "What became of an order's items", Errors: []int{http.StatusNotFound},
 	}, func(ctx context.Context, in *byOrder) (*OneReservation, error) {
 		return reservation(ctx, s, in.OrderID)
 	})
+}
+
+func ledger(ctx context.Context, s *inventory.Service) (*Ledger, error) {
+	all, suspects, err := s.Ledger(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &Ledger{Body: LedgerBody{Stock: make([]Held, len(all)), Suspects: suspects}}
+	for i, one := range all {
+		out.Body.Stock[i] = Held{Stock: Stock(one.Stock), Received: one.Received, Bound: one.Bound}
+	}
+	return out, nil
 }
 
 func stock(ctx context.Context, s *inventory.Service) (*StockList, error) {

@@ -4,7 +4,9 @@ package api
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -51,6 +53,21 @@ type Account struct {
 	Held      contract.Money `json:"held" doc:"set aside for orders that are not confirmed yet"`
 }
 
+// Balance is what all accounts of one kind hold together.
+type Balance struct {
+	Kind    string         `json:"kind" doc:"customer, held, merchant, or funding: what was paid in, negative"`
+	Balance contract.Money `json:"balance"`
+}
+
+// Ledger is the answer with what all accounts add up to.
+type Ledger struct {
+	Body struct {
+		Balances  []Balance        `json:"balances" doc:"all of a currency are zero together"`
+		Unsettled []contract.Money `json:"unsettled" doc:"what wallet payments in the state authorized come to, per currency; held accounts hold as much"`
+		Suspects  []string         `json:"suspects" doc:"some orders whose payment and transfers do not fit, when held differs from unsettled"`
+	}
+}
+
 // OnePayment is the answer with one payment.
 type OnePayment struct{ Body Payment }
 
@@ -82,6 +99,9 @@ func Register(server *httpapi.Server, s *payment.Service) {
 	}, func(ctx context.Context, in *byCustomer) (*CustomerAccounts, error) {
 		return customerAccounts(ctx, s, in.CustomerID)
 	})
+	httpapi.Register(server, huma.Operation{
+		OperationID: "get-ledger", Method: http.MethodGet, Path: "/v1/ledger", Summary: "What all accounts add up to",
+	}, func(ctx context.Context, _ *struct{}) (*Ledger, error) { return ledger(ctx, s) })
 }
 
 func onePayment(ctx context.Context, s *payment.Service, orderID string) (*OnePayment, error) {
@@ -122,6 +142,22 @@ func customerAccounts(ctx context.Context, s *payment.Service, customerID string
 			Available: contract.Money{Amount: a.Available, Currency: a.Currency},
 			Held:      contract.Money{Amount: a.Held, Currency: a.Currency},
 		}
+	}
+	return out, nil
+}
+
+func ledger(ctx context.Context, s *payment.Service) (*Ledger, error) {
+	l, err := s.Ledger(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &Ledger{}
+	out.Body.Balances, out.Body.Unsettled, out.Body.Suspects = make([]Balance, len(l.Balances)), []contract.Money{}, l.Suspects
+	for i, b := range l.Balances {
+		out.Body.Balances[i] = Balance{Kind: b.Kind, Balance: contract.Money{Amount: b.Balance, Currency: b.Currency}}
+	}
+	for _, currency := range slices.Sorted(maps.Keys(l.Unsettled)) {
+		out.Body.Unsettled = append(out.Body.Unsettled, contract.Money{Amount: l.Unsettled[currency], Currency: currency})
 	}
 	return out, nil
 }

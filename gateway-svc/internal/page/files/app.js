@@ -1,0 +1,59 @@
+// Puts the page together.
+
+import { $ } from "./dom.js";
+import { get } from "./api.js";
+import { connection, tabs, theme } from "./chrome.js";
+import { watchConservation } from "./conservation.js";
+import { Gauges } from "./gauges.js";
+import { MapView } from "./map.js";
+import { Orders } from "./orders.js";
+import { Placing } from "./place.js";
+import { Saga } from "./saga.js";
+import { Store } from "./store.js";
+import { StoryView } from "./story.js";
+import { listen } from "./stream.js";
+
+theme();
+const saga = await Saga.load();
+const store = new Store(saga);
+const story = new StoryView(saga);
+const gauges = new Gauges(store);
+new MapView(saga, store);
+const show = tabs((id) => id === "gauges" && gauges.watch());
+
+const orders = new Orders(store, (id) => { $("follow").checked = false; choose(id); });
+
+function choose(id) {
+  orders.mark(id);
+  story.choose(id);
+}
+
+function inspect(id) {
+  $("follow").checked = false;
+  show("story");
+  choose(id);
+}
+
+new Placing(store, (id) => { if ($("follow").checked) choose(id); });
+watchConservation(inspect);
+
+// Under load one story follows the other only as fast as eyes can.
+let followed = 0;
+store.onChange((e) => {
+  story.heard(e);
+  if (e?.type === "order.placed.v1" && $("follow").checked && Date.now() - followed > 3000) {
+    followed = Date.now();
+    choose(e.subject);
+  }
+});
+
+async function recent() {
+  try {
+    const list = (await get("/v1/orders?limit=200")).orders;
+    store.list(list);
+    if (!story.id && list.length) choose(list[0].order_id);
+  } catch { setTimeout(recent, 2000); }
+}
+
+listen(saga.events.map((e) => e.kind), (e) => store.event(e), connection);
+recent();

@@ -1,0 +1,53 @@
+// Money and stock, counted every second while the page is in sight.
+
+import { $, el } from "./dom.js";
+import { get } from "./api.js";
+import { count, money, short } from "./format.js";
+
+export function watchConservation(choose) {
+  let checks = 0;
+  const check = async () => {
+    if (!document.hidden) {
+      try { show(await get("/v1/conservation"), ++checks, choose); } catch (err) { unknown(err.message); }
+    }
+    setTimeout(check, 1000);
+  };
+  check();
+}
+
+let told = ""; // what the verdict says; said again only when it changes
+
+function tell(c, choose) {
+  if (c.differences.length) $("verdict").replaceChildren(...c.differences.slice(0, 3).flatMap((d) => naming(d, choose)));
+  else if (c.missing.length) $("verdict").textContent = `${c.missing.map((m) => m.service).join(", ")} does not answer; the rest adds up`;
+  else $("verdict").textContent = "All is there";
+}
+
+function unknown(reason) {
+  told = "";
+  $("conservation").className = "conservation";
+  $("verdict").textContent = `not counted now: ${reason}`;
+}
+
+function show(c, checks, choose) {
+  const bar = $("conservation"), differs = c.differences.length > 0;
+  bar.className = `conservation ${differs ? "differs" : c.missing.length ? "" : "balanced"}`;
+  $("checks").textContent = `${count(checks)} checks`;
+  const news = JSON.stringify([c.differences, c.missing]);
+  if (news !== told) tell(c, choose);
+  told = news;
+  const sums = c.money.map((m) => sum("Money", [
+    [money(m.paid_in, m.currency), "paid in ="], [money(m.available, m.currency), "with customers +"], [money(m.in_flight, m.currency), "in flight +", m.in_flight], [money(m.earned, m.currency), "earned"]]));
+  if (c.stock.length) {
+    const of = (name) => c.stock.reduce((total, s) => total + s[name], 0);
+    sums.push(sum("Stock", [[count(of("received")), "pieces ="], [count(of("available")), "available +"], [count(of("in_flight")), "in flight +", of("in_flight")], [count(of("sold")), "sold"]]));
+  }
+  $("sums").replaceChildren(...sums);
+}
+
+function naming(d, choose) {
+  return [`${d.of}: ${d.reason} `, ...d.orders.slice(0, 4).map((id) => el("button", { type: "button", onclick: () => choose(id) }, short(id)))];
+}
+
+const sum = (name, parts) => el("div", {}, el("dt", {}, name),
+  ...parts.map(([value, what, flight]) => el("dd", { class: flight === undefined ? "" : flight ? "flight some" : "flight" }, el("b", {}, value), ` ${what}`)));

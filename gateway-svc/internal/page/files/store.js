@@ -1,0 +1,84 @@
+// What this tab knows of orders: at most LIMIT, the newest; the oldest go.
+
+const LIMIT = 10000, CAUSES = 20000, DECISIONS = 5000;
+
+export class Store {
+  constructor(saga) {
+    this.saga = saga;
+    this.orders = new Map(); // by id, the oldest first
+    this.kinds = new Map(); // of the last events, by id, to find causes
+    this.seen = new Map(); // how often: "kind", and "cause>kind"
+    this.decisions = []; // {at, ms} of the last orders that were decided, for p50 and p99
+    this.listeners = new Set();
+  }
+
+  onChange(f) { this.listeners.add(f); }
+  changed(event) { for (const f of this.listeners) f(event); }
+
+  // list takes orders as GET /v1/orders has them, the newest first.
+  list(orders) {
+    for (const o of orders.toReversed()) this.put(fromList(o, this.orders.get(o.order_id)));
+    this.changed();
+  }
+
+  // event takes an event of the stream.
+  event(e) {
+    this.note(e);
+    const o = this.orders.get(e.subject) || { id: e.subject, state: "placed", steps: [], items: [] };
+    if (o.steps.length < 12 && !o.steps.includes(e.type)) o.steps.push(e.type);
+    const at = Date.parse(e.time);
+    if (e.type === "order.placed.v1") Object.assign(o, { customer: e.data.customer_id, total: e.data.total, items: e.data.items, placedAt: at });
+    if (e.type === "order.confirmed.v1") this.decide(o, "confirmed", at);
+    if (e.type === "order.cancelled.v1") { o.reason = e.data.reason; this.decide(o, "cancelled", at); }
+    this.put(o);
+    this.changed(e);
+  }
+
+  decide(o, state, at) {
+    o.state = state;
+    if (o.decidedAt) return;
+    o.decidedAt = at;
+    if (!o.placedAt) return;
+    this.decisions.push({ at: Date.now(), ms: at - o.placedAt });
+    if (this.decisions.length > DECISIONS) this.decisions.splice(0, DECISIONS / 2);
+  }
+
+  note(e) {
+    bump(this.seen, e.type);
+    const cause = this.kinds.get(e.causationid);
+    if (cause) bump(this.seen, `${cause}>${e.type}`);
+    this.kinds.set(e.id, e.type);
+    if (this.kinds.size > CAUSES) this.kinds.delete(this.kinds.keys().next().value);
+  }
+
+  put(o) {
+    o.text = `${o.id} ${o.customer || ""} ${o.reason || ""} ${(o.items || []).map((i) => i.sku).join(" ")}`.toLowerCase();
+    this.orders.set(o.id, o);
+    if (this.orders.size > LIMIT) this.orders.delete(this.orders.keys().next().value);
+  }
+
+  // select returns the orders that fit, the newest first.
+  select(state, text) {
+    const want = text.trim().toLowerCase(), found = [];
+    for (const o of this.orders.values()) if ((state === "all" || o.state === state) && (!want || o.text.includes(want))) found.push(o);
+    return found.reverse();
+  }
+}
+
+const bump = (map, key) => map.set(key, (map.get(key) || 0) + 1);
+
+function fromList(o, known) {
+  const steps = ["order.placed.v1"], { reason, effects } = o;
+  if (reason === "out_of_stock") steps.push("inventory.rejected.v1");
+  else if (o.state === "confirmed" || effects.released) steps.push("inventory.reserved.v1");
+  if (reason === "payment_declined") steps.push("payment.declined.v1");
+  if (o.state === "confirmed" || effects.voided) steps.push("payment.authorized.v1");
+  if (o.state !== "placed") steps.push(`order.${o.state}.v1`);
+  const done = { captured: "payment.captured.v1", shipped: "inventory.shipped.v1", voided: "payment.voided.v1", released: "inventory.released.v1" };
+  for (const [effect, kind] of Object.entries(done)) if (effects[effect]) steps.push(kind);
+  return {
+    id: o.order_id, customer: o.customer_id, total: o.total, items: o.items, state: o.state, reason,
+    placedAt: Date.parse(o.placed_at), decidedAt: o.decided_at ? Date.parse(o.decided_at) : undefined,
+    steps: known && known.steps.length > steps.length ? known.steps : steps,
+  };
+}

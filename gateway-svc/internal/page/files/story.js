@@ -1,0 +1,140 @@
+// The story of the chosen order: loaded, kept up to date, stepped through.
+
+import { $, el, soon } from "./dom.js";
+import { get } from "./api.js";
+import { detail } from "./detail.js";
+import { kindName, money, service, words } from "./format.js";
+import { momentsOf } from "./moments.js";
+import { sequence } from "./sequence.js";
+import { stateCards } from "./states.js";
+
+const SHORTEST = 140, LONGEST = 1600; // milliseconds between two moments in slow motion
+
+export class StoryView {
+  constructor(saga) {
+    Object.assign(this, { saga, id: "", story: null, moments: [], n: Infinity, picked: "" });
+    this.reload = soon(() => this.load(), 80);
+    const on = (id, f) => $(id).addEventListener("click", f);
+    on("first", () => this.to(1)); on("back", () => this.to(this.at() - 1)); on("forward", () => this.to(this.at() + 1));
+    on("last", () => this.to(Infinity)); on("play", () => (this.timer ? this.stop() : this.play()));
+    $("diagram").addEventListener("keydown", (e) => this.key(e));
+    new ResizeObserver(soon(() => this.show(), 60)).observe($("diagram"));
+    this.show();
+  }
+
+  // choose shows another order, in slow motion when asked to.
+  choose(id) {
+    if (id === this.id) return;
+    this.stop();
+    Object.assign(this, { id, story: null, moments: [], n: Infinity, picked: "", slow: false });
+    this.load();
+  }
+
+  heard(event) { if (event?.subject === this.id) this.reload(); }
+
+  async load() {
+    const id = this.id;
+    try {
+      const [story, full] = await Promise.all([get(`/v1/orders/${encodeURIComponent(id)}/story`), get(`/v1/orders/${encodeURIComponent(id)}?view=full`)]);
+      if (id !== this.id) return;
+      Object.assign(this, { story, full, moments: momentsOf(story, this.saga) });
+      this.show();
+      this.again(story);
+    } catch (err) {
+      if (id === this.id) $("story-sub").textContent = `The story cannot be told now: ${err.message}`;
+    }
+  }
+
+  // again looks once more while something of the order is still to come.
+  again(story) {
+    clearTimeout(this.look);
+    const open = story.missing.length > 0 || story.parked.length > 0 || this.full.order?.state === "placed" ||
+      this.full.notifications.some((m) => m.state !== "sent") ||
+      story.events.some((e) => e.offset == null || this.saga.readers(e.kind).some((r) => !story.applied.some((a) => a.service === r && a.source === `/${e.service}` && a.last_sequence >= e.sequence)));
+    if (open && Date.now() - Date.parse(story.events[0]?.created_at) < 600000) this.look = setTimeout(() => this.load(), document.hidden ? 5000 : 700);
+  }
+
+  at() { return Math.min(this.n, this.moments.length); }
+
+  to(n) {
+    this.stop();
+    this.n = n >= this.moments.length ? Infinity : Math.max(1, n);
+    this.pickLast();
+    this.show();
+  }
+
+  pickLast() { this.picked = this.moments[this.at() - 1]?.event.id || ""; }
+
+  play() {
+    if (this.at() >= this.moments.length) this.n = 0;
+    this.tick();
+  }
+
+  tick() {
+    if (this.at() >= this.moments.length) { this.stop(); this.n = Infinity; this.show(); return; }
+    const here = this.moments[this.at()], next = this.moments[this.at() + 1];
+    this.n = this.at() + 1;
+    this.pickLast();
+    const factor = Number($("slow").value) || 1;
+    const pause = next ? Math.min(LONGEST, Math.max(SHORTEST, (next.at - here.at) * factor)) : SHORTEST;
+    this.timer = setTimeout(() => this.tick(), pause);
+    this.show();
+  }
+
+  stop() {
+    clearTimeout(this.timer);
+    this.timer = 0;
+    $("play").textContent = "▶";
+    $("play").setAttribute("aria-label", "Play in slow motion");
+  }
+
+  key(e) {
+    const act = {
+      ArrowRight: () => this.to(this.at() + 1), ArrowLeft: () => this.to(this.at() - 1), Home: () => this.to(1), End: () => this.to(Infinity),
+      " ": () => (this.timer ? this.stop() : this.play()),
+    }[e.key];
+    if (!act) return;
+    e.preventDefault();
+    act();
+  }
+
+  pick(e) {
+    this.picked = e.id;
+    for (const g of $("diagram").querySelectorAll(".event")) g.classList.toggle("chosen", g.dataset.event === e.id);
+    $("detail").replaceChildren(...detail(e, this.story, this.saga));
+  }
+
+  show() {
+    this.controls();
+    if (!this.story) {
+      if (!this.id) $("detail").replaceChildren(el("p", { class: "sub" }, "Here is what lies behind an event: headers, payload, cause and trace."));
+      return;
+    }
+    this.title();
+    const focused = document.activeElement?.dataset?.event;
+    $("diagram").replaceChildren(sequence({
+      story: this.story, moments: this.moments, n: this.at(), saga: this.saga, width: $("diagram").clientWidth, chosen: this.picked,
+      fresh: this.timer ? this.moments[this.at() - 1] : null, pick: (e) => this.pick(e),
+    }));
+    if (focused) $("diagram").querySelector(`[data-event="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+    const event = this.story.events.find((e) => e.id === this.picked) || this.story.events.at(-1);
+    if (event) this.pick(event);
+    $("states").replaceChildren(...stateCards(this.full, this.story, this.saga));
+  }
+
+  controls() {
+    const all = this.moments.length, n = this.at();
+    $("moment").textContent = all ? `${n} / ${all}` : "";
+    for (const [id, off] of [["first", n <= 1], ["back", n <= 1], ["forward", n >= all], ["last", n >= all], ["play", !all]]) $(id).disabled = off;
+    if (this.timer) { $("play").textContent = "⏸"; $("play").setAttribute("aria-label", "Pause"); }
+  }
+
+  title() {
+    const o = this.full.order, m = this.moments[this.at() - 1];
+    $("story-title").replaceChildren(el("code", {}, this.id), " ", o ? el("span", { class: `state ${o.state}` }, o.state === "placed" ? "under way" : o.state) : "");
+    const about = o ? [o.customer_id, money(o.total.amount, o.total.currency), words(o.reason)] : [];
+    if (this.n !== Infinity && m) about.push(`now: ${kindName(m.event.kind)} ${m.what}${m.reader ? ` by ${service(m.reader)}` : ""}`);
+    if (this.story.missing.length) about.push(`missing: ${this.story.missing.map((s) => s.service).join(", ")}`);
+    $("story-sub").textContent = about.filter(Boolean).join(" · ");
+  }
+}

@@ -1,0 +1,241 @@
+package page_test
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+)
+
+// tab is the page in a browser.
+type tab struct {
+	t   *testing.T
+	ctx context.Context
+}
+
+func (p tab) run(actions ...chromedp.Action[chromedp.Void]) {
+	p.t.Helper()
+	if err := chromedp.Do(p.ctx, actions...); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// until waits for a JavaScript expression to be true.
+func (p tab) until(what, expression string) {
+	p.t.Helper()
+	_, err := chromedp.Run(p.ctx, chromedp.Poll[bool]("Boolean("+expression+")", chromedp.WithPollingTimeout(30*time.Second), chromedp.WithPollingInterval(50*time.Millisecond)))
+	if err != nil {
+		text, _ := chromedp.Run(p.ctx, chromedp.Evaluate[string](`document.body.innerText`))
+		p.t.Fatalf("%s was not seen: %v; the page says:\n%s", what, err, text)
+	}
+}
+
+// value evaluates a JavaScript expression; a promise is waited for.
+func value[T any](p tab, expression string) T {
+	p.t.Helper()
+	v, err := chromedp.Run(p.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return v
+}
+
+// do evaluates JavaScript for its effect.
+func (p tab) do(script string) {
+	p.t.Helper()
+	value[bool](p, "(() => { "+script+"; return true })()")
+}
+
+func TestPage(t *testing.T) {
+	url := demo(t)
+	ctx, complaints := browser(t)
+	p := tab{t, ctx}
+	p.run(chromedp.EmulateViewport(1440, 900), chromedp.Navigate(url))
+	p.until("the demo's orders", `document.querySelectorAll(".row").length >= 3`)
+	for _, part := range []struct {
+		name string
+		test func(tab)
+	}{
+		{"PlacedOrder_IsSeenConfirmedWithItsStory", placeOne},
+		{"DeclinedOrder_GivesItsStockBackInSight", declineOne},
+		{"Story_IsSteppedThroughWithTheKeyboard", stepThrough},
+		{"Keyboard_ReachesEveryControl", reachAll},
+		{"Everything_HasANameForScreenReaders", nameAll},
+		{"Map_CountsTheReactions", countReactions},
+		{"Gauges_ShowEveryInstance", showGauges},
+		{"TenThousandOrders_StayFewElements", tenThousand},
+		{"Screenshots_OfBothThemesAndSizes", screenshots},
+	} {
+		t.Run(part.name, func(t *testing.T) { part.test(tab{t, ctx}) })
+	}
+	for _, said := range complaints.said {
+		t.Errorf("the console complains: %s", said)
+	}
+}
+
+// events in the diagram by what they are called for screen readers.
+const events = `[...document.querySelectorAll("#diagram .event")].map(e => e.getAttribute("aria-label"))`
+
+func placeOne(p tab) {
+	p.run(chromedp.Click(chromedp.CSS("#one")))
+	p.until("that it is confirmed", `/confirmed/.test(document.getElementById("answer").textContent)`)
+	for _, kind := range []string{"order.placed", "inventory.reserved", "payment.authorized", "order.confirmed", "payment.captured", "inventory.shipped"} {
+		p.until(kind+" applied", events+`.some(e => e.startsWith("`+kind+` ") && e.includes("in the log") && e.includes("applied by"))`)
+	}
+	p.until("that the sums are right", `document.querySelector(".conservation.balanced")`)
+}
+
+func declineOne(p tab) {
+	p.run(chromedp.Click(chromedp.CSS("#declined")))
+	p.until("that it is declined", `/cancelled: payment declined/.test(document.getElementById("answer").textContent)`)
+	p.until("the refusal", events+`.some(e => e.startsWith("payment.declined"))`)
+	p.until("the compensation", `document.querySelector("#diagram .event.comp")?.getAttribute("aria-label").startsWith("inventory.released")`)
+	p.until("that inventory says so", `[...document.querySelectorAll(".card [aria-current]")].some(e => e.textContent === "released")`)
+	p.until("that nothing is in flight", `document.querySelector(".conservation.balanced") && !document.querySelector(".flight.some")`)
+}
+
+func stepThrough(p tab) {
+	p.run(chromedp.Focus(chromedp.CSS("#diagram")), chromedp.KeyEvent(kb.Home))
+	p.until("the first moment alone", `document.querySelectorAll("#diagram .event").length === 1`)
+	p.run(chromedp.Focus(chromedp.CSS("#diagram")), chromedp.KeyEvent(kb.ArrowRight))
+	p.until("the event in the log", events+`[0].includes("in the log")`)
+	p.run(chromedp.Focus(chromedp.CSS("#diagram")), chromedp.KeyEvent(" "))
+	p.until("the rest, by itself", events+`.some(e => e.startsWith("order.cancelled"))`)
+	p.run(chromedp.Focus(chromedp.CSS("#diagram")), chromedp.KeyEvent(kb.End))
+	p.run(chromedp.Focus(chromedp.CSS("#list")), chromedp.KeyEvent(kb.End))
+	p.until("the oldest order chosen", `document.querySelector(".row[aria-selected=true]")?.getAttribute("aria-posinset") === document.querySelector(".row")?.getAttribute("aria-setsize")`)
+}
+
+// reachAll goes round the page with the tab key.
+func reachAll(p tab) {
+	const mark = `[...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")]
+		.filter(e => !e.disabled && e.tabIndex >= 0 && (e.checkVisibility ? e.checkVisibility() : true))
+		.map((e, i) => { e.dataset.reach ??= "r" + i; return e.dataset.reach + " " + e.tagName + "#" + e.id; })`
+	wanted := value[[]string](p, mark)
+	reached := map[string]bool{}
+	p.do(`document.activeElement.blur()`)
+	for range 2 * len(wanted) {
+		p.run(chromedp.KeyEvent(kb.Tab))
+		reached[value[string](p, `document.activeElement?.dataset.reach ?? ""`)] = true
+	}
+	for _, w := range wanted {
+		if name, _, _ := strings.Cut(w, " "); !reached[name] && !strings.HasSuffix(w, "g#") {
+			p.t.Errorf("the tab key does not reach %s", w)
+		}
+	}
+}
+
+func nameAll(p tab) {
+	const nameless = `[...document.querySelectorAll("button, input, select, a, [role=listbox], [role=tabpanel], [role=group], svg[role]")]
+		.filter(e => !(e.getAttribute("aria-label") || e.getAttribute("aria-labelledby") || e.labels?.length || e.textContent.trim()))
+		.map(e => e.outerHTML.slice(0, 120))`
+	for _, f := range value[[]string](p, nameless) {
+		p.t.Errorf("no name for screen readers: %s", f)
+	}
+}
+
+func countReactions(p tab) {
+	p.run(chromedp.Click(chromedp.CSS("#tab-map")))
+	p.until("the map", `document.querySelectorAll("#map .node").length >= 11`)
+	p.until("that a release was counted", `[...document.querySelectorAll("#map .node")].some(n => n.textContent.includes("inventory.released") && n.querySelector(".seen").textContent >= "1")`)
+}
+
+func showGauges(p tab) {
+	p.run(chromedp.Click(chromedp.CSS("#tab-gauges")))
+	p.until("four instances", `document.querySelectorAll("#instances tbody tr").length === 4`)
+	p.until("the members", `document.querySelector("#chart-members .value").textContent === "5"`)
+	p.run(chromedp.Click(chromedp.CSS("#tab-story")))
+}
+
+// tenThousand fills the page's own store beyond its bound.
+func tenThousand(p tab) {
+	const fill = `(async () => {
+		const base = document.querySelector("script[type=module]").src.replace("app.js", "");
+		const [{ Store }, { Saga }, { Orders }] = await Promise.all(["store.js", "saga.js", "orders.js"].map(f => import(base + f)));
+		const saga = await Saga.load(), store = new Store(saga);
+		const orders = new Orders(store, () => {});
+		for (let i = 0; i < 12000; i++) for (const type of ["order.placed.v1", "order.confirmed.v1"])
+			store.event({ id: i + type, type, subject: "o-" + i, time: new Date().toISOString(), data: { customer_id: "c", items: [], total: { amount: 1, currency: "EUR" } } });
+		const begin = performance.now();
+		orders.find();
+		return { kept: store.orders.size, rows: document.querySelectorAll(".row").length, ms: performance.now() - begin };
+	})()`
+	got := value[struct {
+		Kept int     `json:"kept"`
+		Rows int     `json:"rows"`
+		Ms   float64 `json:"ms"`
+	}](p, fill)
+	p.t.Logf("%+v", got)
+	if got.Kept != 10000 || got.Rows > 60 || got.Ms > 500 {
+		p.t.Errorf("%+v; want 10,000 kept, few rows, at once", got)
+	}
+	p.run(chromedp.Reload())
+	p.until("the orders again", `document.querySelectorAll(".row").length >= 3`)
+}
+
+// screenshots go to the folder PAVANE_SHOTS, or nowhere.
+func screenshots(p tab) {
+	dir := os.Getenv("PAVANE_SHOTS")
+	if dir == "" {
+		dir = p.t.TempDir()
+	}
+	p.run(chromedp.Click(chromedp.CSS("#hundred")))
+	p.until("a hundred orders", `/100 accepted/.test(document.getElementById("answer").textContent)`)
+	p.run(chromedp.Click(chromedp.CSS("#declined")))
+	p.until("the last story", events+`.some(e => e.startsWith("inventory.released") && e.includes("applied"))`)
+	for _, theme := range []string{"light", "dark"} {
+		p.run(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+			_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: theme}},
+			})
+			return err
+		}))
+		for _, size := range []struct {
+			name          string
+			width, height int64
+		}{{"desktop", 1440, 900}, {"phone", 390, 844}} {
+			p.run(chromedp.EmulateViewport(size.width, size.height))
+			for _, view := range []string{"story", "map", "gauges"} {
+				p.do(`document.getElementById("tab-` + view + `").click(); scrollTo(0, 0)`)
+				p.until("the view "+view, `!document.getElementById("`+view+`").hidden`)
+				p.shoot(filepath.Join(dir, strings.Join([]string{size.name, theme, view}, "-")+".png"), size.name == "phone")
+			}
+			p.fits(size.name)
+		}
+	}
+}
+
+func (p tab) shoot(path string, whole bool) {
+	p.t.Helper()
+	shot := chromedp.CaptureScreenshot()
+	if whole {
+		shot = chromedp.FullScreenshot(100)
+	}
+	value[float64](p, `new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))`)
+	png, err := chromedp.Run(p.ctx, shot)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, png, 0o644); err != nil { //nolint:gosec // a picture for everybody
+		p.t.Fatal(err)
+	}
+}
+
+// fits checks that nothing makes the whole page scroll sideways.
+func (p tab) fits(size string) {
+	p.t.Helper()
+	wide := value[[]string](p, `document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".map, .diagram, .scroll")).map(e => e.tagName + "#" + e.id + "." + e.getAttribute("class")).slice(0, 8)`)
+	if len(wide) > 0 {
+		text, _ := json.Marshal(slices.Compact(wide))
+		p.t.Errorf("on a %s the page is wider than the screen: %s", size, text)
+	}
+}
