@@ -3,7 +3,7 @@
 SERVICES := order-svc payment-svc inventory-svc notification-svc gateway-svc
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo smoke smoke-kafka test test-race prove search controls crash crash-full answers outage cluster chaos chaos-long \
+.PHONY: help build demo smoke smoke-kafka test test-race prove search controls crash crash-full answers outage cluster chaos chaos-long page-test \
 	bench bench-quick bench-saga lint generate verify clean
 
 help: ## list the targets
@@ -75,6 +75,9 @@ chaos: build ## break the whole system for CHAOS_FOR under load on a real Kafka,
 
 chaos-long: build ## the same for hours: rounds of ten minutes on fresh stacks, so that disk and memory stay those of one; CHAOS_ROUNDS=24
 	bin/pavane chaos --real-kafka --for 10m --rounds $(or $(CHAOS_ROUNDS),24) $(CHAOS)
+
+page-test: build ## use the page of a demo in a real Chromium; PAVANE_SHOTS=dir keeps screenshots
+	$(BIN) $(PROOF) -timeout 6m ./proof/page
 
 bench: build ## measure relay, outbox and inbox beside the textbook and the machine's limits, 5 minutes; BENCH="--only drain --json" for flags
 	go run ./bench $(BENCH)

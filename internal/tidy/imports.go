@@ -86,6 +86,7 @@ github.com/wneessen/go-mail                : notification-svc/internal/notificat
 github.com/spf13/cobra                     : cmd/pavane
 go.uber.org/goleak                         : _test
 pgregory.net/rapid                         : _test
+github.com/chromedp                        : _test
 github.com/cloudevents                     : _test
 github.com/santhosh-tekuri/jsonschema      : _test
 `

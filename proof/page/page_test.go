@@ -35,7 +35,7 @@ func (p tab) until(what, expression string) {
 	_, err := chromedp.Run(p.ctx, chromedp.Poll[bool]("Boolean("+expression+")", chromedp.WithPollingTimeout(30*time.Second), chromedp.WithPollingInterval(50*time.Millisecond)))
 	if err != nil {
 		text, _ := chromedp.Run(p.ctx, chromedp.Evaluate[string](`document.body.innerText`))
-		p.t.Fatalf("%s was not seen: %v; the page says:\n%s", what, err, text)
+		p.t.Fatalf("%s was not seen: %v; the page says:\n%.1500s", what, err, text)
 	}
 }
 

@@ -66,3 +66,39 @@ func TestRoutes_AfterAnOrder_TellStockAndReservation(t *testing.T) {
 		t.Errorf("detail %q", problem.Detail)
 	}
 }
+
+func TestLedger_WhatIsReserved_IsWhatOpenReservationsComeTo(t *testing.T) {
+	t.Parallel()
+	db := pgtest.WithKit(t, migrations.Inventory())
+	s := inventory.New(db)
+	server := httpapi.New(httpapi.Config{Title: "inventory-svc", Version: "1", Logger: slog.New(slog.DiscardHandler)})
+	api.Register(server, s)
+	if err := s.SeedDemo(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	change := func(f func(ctx context.Context, tx *sqlx.Tx) error) {
+		t.Helper()
+		if err := db.InTx(t.Context(), f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change(func(ctx context.Context, tx *sqlx.Tx) error {
+		_, err := s.Reserve(ctx, tx, contract.OrderPlaced{OrderID: "o-1", Items: []contract.Item{{SKU: "kettle", Quantity: 2}, {SKU: "tin", Quantity: 1}}})
+		return err
+	})
+	var body api.LedgerBody
+	get(t, server.Handler(), "/v1/ledger", http.StatusOK, &body)
+	want := api.Held{Stock: api.Stock{SKU: "kettle", Available: 48, Reserved: 2}, Received: 50, Bound: 2}
+	if len(body.Stock) != 12 || body.Stock[3] != want || len(body.Suspects) != 0 {
+		t.Errorf("ledger is %+v", body)
+	}
+	change(func(ctx context.Context, tx *sqlx.Tx) error {
+		_, err := tx.ExecContext(ctx, `update reservations set state = 'released' where order_id = 'o-1'`)
+		return err
+	})
+	body = api.LedgerBody{}
+	get(t, server.Handler(), "/v1/ledger", http.StatusOK, &body)
+	if len(body.Suspects) != 1 || body.Suspects[0] != "o-1" {
+		t.Errorf("a reservation lost its release, and the suspects are %v", body.Suspects)
+	}
+}

@@ -80,3 +80,53 @@ func TestRoutes_AfterAnAuthorisation_TellPaymentAndAccounts(t *testing.T) {
 		t.Errorf("detail %q", problem.Detail)
 	}
 }
+
+func TestLedger_WhatIsHeld_IsWhatOpenPaymentsComeTo(t *testing.T) {
+	t.Parallel()
+	db := pgtest.WithKit(t, migrations.Payment())
+	s := payment.New(db, map[string]payment.Method{"wallet": payment.Wallet{}})
+	server := httpapi.New(httpapi.Config{Title: "payment-svc", Version: "1", Logger: slog.New(slog.DiscardHandler)})
+	api.Register(server, s)
+	if err := s.SeedDemo(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	change := func(f func(ctx context.Context, tx *sqlx.Tx) error) {
+		t.Helper()
+		if err := db.InTx(t.Context(), f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change(func(ctx context.Context, tx *sqlx.Tx) error {
+		placed := contract.OrderPlaced{OrderID: "o-1", CustomerID: "cust-01", Total: contract.Money{Amount: 500, Currency: "EUR"}, PaymentMethod: "wallet"}
+		if _, err := s.AuthorizePlaced(ctx, tx, placed); err != nil {
+			return err
+		}
+		_, err := s.AuthorizeReserved(ctx, tx, contract.InventoryReserved{OrderID: "o-1"})
+		return err
+	})
+	ledger := func() (sum, held int64, unsettled []contract.Money, suspects []string) {
+		var body struct {
+			Balances  []api.Balance
+			Unsettled []contract.Money
+			Suspects  []string
+		}
+		get(t, server.Handler(), "/v1/ledger", http.StatusOK, &body)
+		for _, b := range body.Balances {
+			sum += b.Balance.Amount
+			if b.Kind == "held" {
+				held += b.Balance.Amount
+			}
+		}
+		return sum, held, body.Unsettled, body.Suspects
+	}
+	if sum, held, unsettled, suspects := ledger(); sum != 0 || held != 500 || len(unsettled) != 1 || unsettled[0].Amount != 500 || len(suspects) != 0 {
+		t.Errorf("sum %d, held %d, unsettled %v, suspects %v", sum, held, unsettled, suspects)
+	}
+	change(func(ctx context.Context, tx *sqlx.Tx) error {
+		_, err := tx.ExecContext(ctx, `update payments set state = 'voided' where order_id = 'o-1'`)
+		return err
+	})
+	if _, _, _, suspects := ledger(); len(suspects) != 1 || suspects[0] != "o-1" {
+		t.Errorf("a payment lost its void, and the suspects are %v", suspects)
+	}
+}

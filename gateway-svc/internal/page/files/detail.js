@@ -17,7 +17,10 @@ export function detail(e, story, saga) {
   ].filter(([, value]) => value != null && value !== "");
   return [
     el("h3", {}, e.kind),
-    el("dl", {}, ...rows.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, String(value))])),
+    el("dl", {}, ...rows.flatMap(([name, value]) => {
+      const wide = { class: String(value).length > 24 ? "long" : null };
+      return [el("dt", wide, name), el("dd", wide, String(value))];
+    })),
     el("pre", {}, JSON.stringify(e.data, null, 2)),
   ];
 }

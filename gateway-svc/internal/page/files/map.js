@@ -4,46 +4,46 @@
 import { $, draw, soon } from "./dom.js";
 import { count, kindName, service } from "./format.js";
 
-const W = 138, H = 54, COLUMN = 178, ROWGAP = 92, PAD = 10;
+const W = 122, H = 62, LEAST = 152, ROWGAP = 112, PAD = 8; // pixels
 
 export class MapView {
   constructor(saga, store) {
     Object.assign(this, { saga, store, edges: edgesOf(saga), marks: new Map() });
     this.draw();
+    new ResizeObserver(soon(() => this.draw(), 100)).observe($("map"));
     this.count = soon(() => this.counts(), 250);
     store.onChange((e) => e && this.count());
   }
 
   draw() {
-    const nodes = place(this.saga, this.edges);
+    const nodes = place(this.saga, this.edges, $("map-drawing").clientWidth);
+    this.marks.clear();
     const width = PAD * 2 + Math.max(...nodes.map((n) => n.x)) + W, height = PAD * 2 + Math.max(...nodes.map((n) => n.y)) + H + 8;
     const svg = draw("svg", { width, height, viewBox: `${-PAD} ${-PAD} ${width} ${height}`, role: "img", "aria-label": "Events of the saga and the reactions between them" });
     const at = new Map(nodes.map((n) => [n.id, n]));
-    for (const e of this.edges) this.edge(svg, e, at.get(e.from), at.get(e.to));
+    for (const e of this.edges) this.edge(svg, e, at.get(e.from), at.get(e.to), ports(this.edges, at, e));
     for (const n of nodes) this.node(svg, n);
     for (const e of this.edges) svg.append(this.marks.get(e.id).number);
     $("map-drawing").replaceChildren(svg);
     this.counts();
   }
 
-  edge(svg, e, from, to) {
-    const x1 = from.x + W, y1 = from.y + H / 2, x2 = to.x, y2 = to.y + H / 2, bend = Math.max(30, (x2 - x1) / 2);
+  edge(svg, e, from, to, [y1, y2]) {
+    const x1 = from.x + W, x2 = to.x, bend = Math.max(30, (x2 - x1) / 2);
     const path = draw("path", { class: `edge ${e.tone}`, d: `M${x1} ${y1} C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}` }, draw("title", {}, `${kindName(e.from)} → ${kindName(e.to)}: ${e.by}`));
-    // Counts stand near the end, where lines that begin together have parted.
-    const t = 0.72, u = 1 - t, mid = (a, b, c, d) => u ** 3 * a + 3 * u * u * t * b + 3 * u * t * t * c + t ** 3 * d;
-    const number = draw("text", { class: "edge-count", x: mid(x1, x1 + bend, x2 - bend, x2), y: mid(y1, y1, y2, y2) + 4 });
+    const number = draw("text", { class: "edge-count", x: x2 - 3, y: y2 - 3 });
     svg.append(path);
     this.marks.set(e.id, { path, number, last: 0 });
   }
 
   node(svg, n) {
-    const seen = draw("text", { class: "seen", x: n.x + W / 2, y: n.y + H - 7 });
+    const seen = draw("text", { class: "seen", x: n.x + W / 2, y: n.y + H - 9 });
     const readers = this.saga.services.filter((s) => s.reactions.some((r) => r.on === n.id && !r.emits.length)).map((s) => service(s.name));
     svg.append(draw("g", { class: `node ${n.origin ? "origin" : this.saga.tone(n.id)}` },
       draw("title", {}, n.origin ? n.id : `${n.id}${readers.length ? `; noted by ${readers.join(", ")}` : ""}`),
       draw("rect", { class: "box", x: n.x, y: n.y, width: W, height: H, rx: 9 }),
-      draw("text", { class: "name", x: n.x + W / 2, y: n.y + (n.origin ? 32 : 18) }, n.origin ? shorten(n.id) : kindName(n.id)),
-      n.origin ? "" : draw("text", { class: "by", x: n.x + W / 2, y: n.y + 33 }, readers.length ? `noted by ${readers.join(", ")}` : ""), n.origin ? "" : seen));
+      draw("text", { class: "name", x: n.x + W / 2, y: n.y + (n.origin ? H / 2 + 4 : 19) }, n.origin ? shorten(n.id) : kindName(n.id)),
+      n.origin ? "" : draw("text", { class: "by", x: n.x + W / 2, y: n.y + 35 }, readers.length ? `noted by ${readers.join(", ")}` : ""), n.origin ? "" : seen));
     if (!n.origin) this.marks.set(n.id, { number: seen, last: 0 });
   }
 
@@ -76,7 +76,16 @@ function edgesOf(saga) {
   return [...edges.values()];
 }
 
-function place(saga, edges) {
+// ports spreads the lines over the sides of the boxes, so that none hides another.
+function ports(edges, at, e) {
+  const side = (id, mine, other) => {
+    const all = edges.filter((f) => f[mine] === id).sort((f, g) => at.get(f[other]).y - at.get(g[other]).y || at.get(g[other]).x - at.get(f[other]).x);
+    return at.get(id).y + (H * (all.indexOf(e) + 1)) / (all.length + 1);
+  };
+  return [side(e.from, "from", "to"), side(e.to, "to", "from")];
+}
+
+function place(saga, edges, width) {
   const depth = new Map();
   const deep = (id) => {
     if (!depth.has(id)) depth.set(id, Math.max(-1, ...edges.filter((e) => e.to === id).map((e) => deep(e.from))) + 1);
@@ -89,6 +98,7 @@ function place(saga, edges) {
   for (const id of origins) depth.set(id, Math.min(...edges.filter((e) => e.from === id).map((e) => depth.get(e.to))) - 1);
   const columns = Map.groupBy(ids, (id) => depth.get(id)), most = Math.max(...[...columns.values()].map((c) => c.length));
   const bad = (id) => (origins.has(id) ? (depth.get(id) > 0 ? 3 : 0) : { good: 0, step: 1, comp: 2, failure: 2 }[saga.tone(id)]);
+  const last = Math.max(...columns.keys()), step = Math.max(LEAST, (width - W - 2 * PAD) / last);
   return [...columns].flatMap(([column, list]) => list.toSorted((a, b) => bad(a) - bad(b))
-    .map((id, i) => ({ id, origin: origins.has(id), x: column * COLUMN, y: (i + (most - list.length) / 2) * ROWGAP })));
+    .map((id, i) => ({ id, origin: origins.has(id), x: column * step, y: (i + (most - list.length) / 2) * ROWGAP })));
 }

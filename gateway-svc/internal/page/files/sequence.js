@@ -5,13 +5,13 @@ import { duration, kindName, service } from "./format.js";
 import { stateOf } from "./moments.js";
 
 const LANES = ["order-svc", "inventory-svc", "payment-svc", "notification-svc"];
-const TOP = 34, ROW = 58;
+const TOP = 34, ROW = 53;
 
 // layout fits the lanes into a width in pixels.
 export function layout(width) {
-  const narrow = width < 560, gutter = narrow ? 50 : 72, right = narrow ? 40 : 70;
-  const gap = Math.max(narrow ? 74 : 130, (width - gutter - right - (narrow ? 26 : 40)) / (LANES.length - 1));
-  return { narrow, gutter, gap, first: gutter + (narrow ? 26 : 40), width: gutter + (narrow ? 26 : 40) + gap * (LANES.length - 1) + right };
+  const narrow = width < 560, gutter = narrow ? 42 : 72, right = narrow ? 36 : 70;
+  const gap = Math.max(narrow ? 72 : 130, (width - gutter - right - (narrow ? 32 : 40)) / (LANES.length - 1));
+  return { narrow, gutter, gap, first: gutter + (narrow ? 32 : 40), width: gutter + (narrow ? 32 : 40) + gap * (LANES.length - 1) + right };
 }
 
 // sequence draws the first n moments. pick is called with an event.
@@ -19,10 +19,10 @@ export function sequence({ story, moments, n, saga, width, chosen, fresh, pick }
   const l = layout(width), x = (name) => l.first + l.gap * Math.max(0, LANES.indexOf(name));
   const shown = story.events.filter((e) => stateOf(moments, n, e).committed);
   const height = TOP + Math.max(4, story.events.length) * ROW + 40;
-  const svg = draw("svg", { width: l.width, height, viewBox: `0 0 ${l.width} ${height}`, role: "group", "aria-label": "Sequence of the order's events" });
+  const svg = draw("svg", { width: l.width, height, viewBox: `0 0 ${l.width} ${height}`, class: l.narrow ? "narrow" : null, role: "group", "aria-label": "Sequence of the order's events" });
   for (const name of LANES) {
     svg.append(draw("line", { class: "lane", x1: x(name), x2: x(name), y1: TOP - 10, y2: height - 30 }),
-      draw("text", { class: "lane-name", x: x(name), y: 14 }, l.narrow ? service(name).slice(0, 9) : name));
+      draw("text", { class: "lane-name", x: x(name), y: 14 }, l.narrow ? service(name) : name));
   }
   shown.forEach((e, i) => svg.append(row({ e, i, l, x, saga, story, state: stateOf(moments, n, e), chosen: chosen === e.id, fresh: fresh?.event === e && fresh.what === "committed", pick })));
   for (const p of story.parked) svg.append(parked(p, story, x));
@@ -52,7 +52,7 @@ function row({ e, i, l, x, saga, story, state, chosen, fresh, pick }) {
 // pill names the event beside its lifeline, and where in the log it is.
 function pill(g, e, l, at, y, state) {
   const text = l.narrow ? kindName(e.kind).split(".").pop() : kindName(e.kind);
-  const w = text.length * (l.narrow ? 6.4 : 6.7) + 18, left = Math.min(Math.max(at - w / 2, l.narrow ? 2 : l.gutter), l.width - w - 2);
+  const w = text.length * (l.narrow ? 6.4 : 6.7) + 18, left = Math.min(Math.max(at - w / 2, l.narrow ? l.gutter - 4 : l.gutter), l.width - w - 2);
   g.append(draw("rect", { class: "pill", x: left, y, width: w, height: 22, rx: 11 }),
     draw("text", { class: "kind", x: left + w / 2, y: y + 15, "text-anchor": "middle" }, text));
   if (state.logged && e.offset != null) {

@@ -50,7 +50,7 @@ function next(machine, state, waits, late, full, name) {
   if (waits.length) return `next: ${waits[0].kind}, which is in the log`;
   const on = [...new Set(machine.filter((t) => t.from === (state || (name === "order-svc" ? "none" : "new"))).map((t) => kindName(t.on)))];
   if (!state) return "has not heard of it yet";
-  if (!on.length) return "done: nothing can come that changes it";
+  if (!on.length) return "done";
   const by = name === "order-svc" && full.order?.deadline_at ? ` by ${new Date(full.order.deadline_at).toLocaleTimeString()}` : "";
   return `next: ${on.join(" or ")}${by}`;
 }

@@ -8,7 +8,7 @@ import { momentsOf } from "./moments.js";
 import { sequence } from "./sequence.js";
 import { stateCards } from "./states.js";
 
-const SHORTEST = 140, LONGEST = 1600; // milliseconds between two moments in slow motion
+const SHORTEST = 140, LONGEST = 1600, WHOLE = 9000; // milliseconds: between two moments of slow motion, and all of it
 
 export class StoryView {
   constructor(saga) {
@@ -22,11 +22,11 @@ export class StoryView {
     this.show();
   }
 
-  // choose shows another order, in slow motion when asked to.
+  // choose shows another order.
   choose(id) {
     if (id === this.id) return;
     this.stop();
-    Object.assign(this, { id, story: null, moments: [], n: Infinity, picked: "", slow: false });
+    Object.assign(this, { id, story: null, moments: [], n: Infinity, picked: "" });
     this.load();
   }
 
@@ -75,17 +75,26 @@ export class StoryView {
     const here = this.moments[this.at()], next = this.moments[this.at() + 1];
     this.n = this.at() + 1;
     this.pickLast();
-    const factor = Number($("slow").value) || 1;
-    const pause = next ? Math.min(LONGEST, Math.max(SHORTEST, (next.at - here.at) * factor)) : SHORTEST;
-    this.timer = setTimeout(() => this.tick(), pause);
+    this.timer = setTimeout(() => this.tick(), next ? this.pause(next.at - here.at) : SHORTEST);
     this.show();
+  }
+
+  // pause stretches the time between two moments, within what eyes like.
+  pause(ms) {
+    const stretched = Math.min(LONGEST, ms * (Number($("slow").value) || 1));
+    return Math.max(SHORTEST, Math.min(stretched, WHOLE / this.moments.length));
   }
 
   stop() {
     clearTimeout(this.timer);
     this.timer = 0;
-    $("play").textContent = "▶";
-    $("play").setAttribute("aria-label", "Play in slow motion");
+    this.face();
+  }
+
+  // face shows whether the button plays or pauses.
+  face() {
+    $("play").querySelector("path").setAttribute("d", this.timer ? "M4 3h3v10H4zM9 3h3v10H9z" : "M4 2.5v11L13 8z");
+    $("play").setAttribute("aria-label", this.timer ? "Pause" : "Play in slow motion");
   }
 
   key(e) {
@@ -126,7 +135,7 @@ export class StoryView {
     const all = this.moments.length, n = this.at();
     $("moment").textContent = all ? `${n} / ${all}` : "";
     for (const [id, off] of [["first", n <= 1], ["back", n <= 1], ["forward", n >= all], ["last", n >= all], ["play", !all]]) $(id).disabled = off;
-    if (this.timer) { $("play").textContent = "⏸"; $("play").setAttribute("aria-label", "Pause"); }
+    this.face();
   }
 
   title() {
