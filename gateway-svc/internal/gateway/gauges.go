@@ -20,20 +20,20 @@ const gaugeTime = 800 * time.Millisecond
 
 // gauge is what an instance tells of itself, out of its /metrics.
 type gauge struct {
-	Service      string  `json:"service"`
-	ID           string  `json:"id"`
-	Backlog      float64 `json:"backlog" doc:"committed outbox rows that are not in the log yet; every instance of a service shows the same"`
-	Oldest       float64 `json:"oldest_seconds" doc:"age of the oldest of them"`
-	Published    float64 `json:"published_total"`
-	Lag          float64 `json:"lag" doc:"records of its partitions that are not applied yet"`
-	Applied      float64 `json:"applied_total"`
-	Duplicates   float64 `json:"duplicates_total" doc:"records dropped because they had been applied before"`
-	Gaps         float64 `json:"gaps_total" doc:"keys parked because a record before is missing; must stay 0"`
-	Faults       float64 `json:"faults_total" doc:"attempts of handlers that failed"`
-	Parked       float64 `json:"parked_keys" doc:"every instance of a service shows the same"`
-	RelayParked  float64 `json:"relay_parked_keys"`
-	Halted       float64 `json:"halted_partitions"`
-	Healed       float64 `json:"healed_total" doc:"partitions whose lost records were put back from the outbox"`
+	Service     string  `json:"service"`
+	ID          string  `json:"id"`
+	Backlog     float64 `json:"backlog" doc:"committed outbox rows that are not in the log yet; every instance of a service shows the same"`
+	Oldest      float64 `json:"oldest_seconds" doc:"age of the oldest of them"`
+	Published   float64 `json:"published_total"`
+	Lag         float64 `json:"lag" doc:"records of its partitions that are not applied yet"`
+	Applied     float64 `json:"applied_total"`
+	Duplicates  float64 `json:"duplicates_total" doc:"records dropped because they had been applied before"`
+	Gaps        float64 `json:"gaps_total" doc:"keys parked because a record before is missing; must stay 0"`
+	Faults      float64 `json:"faults_total" doc:"attempts of handlers that failed"`
+	Parked      float64 `json:"parked_keys" doc:"every instance of a service shows the same"`
+	RelayParked float64 `json:"relay_parked_keys"`
+	Halted      float64 `json:"halted_partitions"`
+	Healed      float64 `json:"healed_total" doc:"partitions whose lost records were put back from the outbox"`
 }
 
 type gaugesOutput struct {

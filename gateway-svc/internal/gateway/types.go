@@ -53,6 +53,7 @@ type Order struct {
 	Version       int64           `json:"version" doc:"how many events of the order there are"`
 	PlacedAt      time.Time       `json:"placed_at"`
 	DecidedAt     *time.Time      `json:"decided_at,omitempty" doc:"absent while it is placed"`
+	DeadlineAt    *time.Time      `json:"deadline_at,omitempty" doc:"when it will be cancelled if nothing decides it; only of one order that is placed"`
 	Effects       struct {
 		Captured bool `json:"captured"`
 		Voided   bool `json:"voided"`

@@ -133,7 +133,13 @@ func (r routes) get(ctx context.Context, in *getInput) (*orderOutput, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &orderOutput{Body: viewOf(o)}, nil
+	v := viewOf(o)
+	if o.State == order.Placed {
+		if v.DeadlineAt, err = r.orders.Deadline(ctx, in.ID); err != nil {
+			return nil, err
+		}
+	}
+	return &orderOutput{Body: v}, nil
 }
 
 type listInput struct {

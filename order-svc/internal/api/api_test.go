@@ -144,7 +144,9 @@ func TestPlace_GoodRequest_AnswersTheOrder(t *testing.T) {
 	if fmt.Sprint(a.body) != fmt.Sprint(want) {
 		t.Errorf("got  %v\nwant %v", a.body, want)
 	}
-	if got := b.do("GET", "/v1/orders/"+id, ""); got.status != 200 || fmt.Sprint(got.body) != fmt.Sprint(want) {
+	got := b.do("GET", "/v1/orders/"+id, "")
+	want["deadline_at"] = got.body["deadline_at"]
+	if got.body["deadline_at"] == nil || got.status != 200 || fmt.Sprint(got.body) != fmt.Sprint(want) {
 		t.Errorf("read back %d, %v", got.status, got.body)
 	}
 }
@@ -254,13 +256,13 @@ func TestGet_Wait_AnswersWhenDecidedOrWhenTheTimeIsOver(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	id := b.do("POST", "/v1/orders", good).body["order_id"].(string)
-	if a := b.do("GET", "/v1/orders/"+id+"?wait=1ms", ""); a.status != 200 || a.body["state"] != "placed" {
+	if a := b.do("GET", "/v1/orders/"+id+"?wait=1ms", ""); a.status != 200 || a.body["state"] != "placed" || a.body["deadline_at"] == nil {
 		t.Errorf("after 1ms: %d, %v", a.status, a.body)
 	}
 	decided := make(chan answer, 1)
 	go func() { decided <- b.do("GET", "/v1/orders/"+id+"?wait=20s", "") }()
 	b.confirm(id)
-	if a := <-decided; a.status != 200 || a.body["state"] != "confirmed" || a.body["decided_at"] == nil {
+	if a := <-decided; a.status != 200 || a.body["state"] != "confirmed" || a.body["decided_at"] == nil || a.body["deadline_at"] != nil {
 		t.Errorf("decided: %d, %v", a.status, a.body)
 	}
 	for _, wait := range []string{"31s", "-1s", "soon", "5"} {

@@ -25,6 +25,7 @@ type orderView struct {
 	Version       int64           `json:"version" doc:"How many events of the order there are"`
 	PlacedAt      time.Time       `json:"placed_at"`
 	DecidedAt     *time.Time      `json:"decided_at,omitempty" doc:"Absent while it is placed"`
+	DeadlineAt    *time.Time      `json:"deadline_at,omitempty" doc:"When it will be cancelled if nothing decides it; only of one order that is placed"`
 	Effects       order.Effects   `json:"effects" doc:"What the other services have done for it"`
 }
 

@@ -2,6 +2,7 @@ package order
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -192,6 +193,20 @@ func (s *Service) change(ctx context.Context, tx *sqlx.Tx, id, lock string, f tr
 // Get returns an order; an unknown one is a NotFound fault.
 func (s *Service) Get(ctx context.Context, id string) (Order, error) {
 	return load(ctx, s.db.Get, getSQL, id)
+}
+
+// Deadline returns when an undecided order will be cancelled; nil when it is
+// decided.
+func (s *Service) Deadline(ctx context.Context, id string) (*time.Time, error) {
+	var due time.Time
+	switch err := s.db.Get(ctx, &due, deadlineSQL, id); {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("deadline of order %s: %w", id, err)
+	}
+	due = due.UTC()
+	return &due, nil
 }
 
 // Filter chooses orders for [Service.List].

@@ -57,6 +57,7 @@ where order_id = $1 and version = $2 returning decided_at`
 	pricesSQL    = `select sku, name, price, currency from products where sku = any($1)`
 	productsSQL  = `select sku, name, price, currency from products order by sku limit 1000`
 
+	deadlineSQL = `select due_at from deadlines where order_id = $1`
 	dueSQL      = `select order_id from deadlines where try_at <= clock_timestamp() order by try_at limit $1`
 	fireSQL     = getSQL + ` for update skip locked`
 	clearSQL    = `delete from deadlines where order_id = $1`

@@ -4,7 +4,7 @@
 import { $, draw, soon } from "./dom.js";
 import { count, kindName, service } from "./format.js";
 
-const W = 122, H = 62, LEAST = 152, ROWGAP = 112, PAD = 8; // pixels
+const W = 122, H = 62, LEAST = 152, ROWGAP = 112, PAD = 8, RIGHT = 16; // pixels
 
 export class MapView {
   constructor(saga, store) {
@@ -18,7 +18,7 @@ export class MapView {
   draw() {
     const nodes = place(this.saga, this.edges, $("map-drawing").clientWidth);
     this.marks.clear();
-    const width = PAD * 2 + Math.max(...nodes.map((n) => n.x)) + W, height = PAD * 2 + Math.max(...nodes.map((n) => n.y)) + H + 8;
+    const width = PAD * 2 + Math.max(...nodes.map((n) => n.x)) + W + RIGHT, height = PAD * 2 + Math.max(...nodes.map((n) => n.y)) + H + 8;
     const svg = draw("svg", { width, height, viewBox: `${-PAD} ${-PAD} ${width} ${height}`, role: "img", "aria-label": "Events of the saga and the reactions between them" });
     const at = new Map(nodes.map((n) => [n.id, n]));
     for (const e of this.edges) this.edge(svg, e, at.get(e.from), at.get(e.to), ports(this.edges, at, e));
@@ -42,9 +42,15 @@ export class MapView {
     svg.append(draw("g", { class: `node ${n.origin ? "origin" : this.saga.tone(n.id)}` },
       draw("title", {}, n.origin ? n.id : `${n.id}${readers.length ? `; noted by ${readers.join(", ")}` : ""}`),
       draw("rect", { class: "box", x: n.x, y: n.y, width: W, height: H, rx: 9 }),
-      draw("text", { class: "name", x: n.x + W / 2, y: n.y + (n.origin ? H / 2 + 4 : 19) }, n.origin ? shorten(n.id) : kindName(n.id)),
-      n.origin ? "" : draw("text", { class: "by", x: n.x + W / 2, y: n.y + 35 }, readers.length ? `noted by ${readers.join(", ")}` : ""), n.origin ? "" : seen));
+      ...(n.origin ? [draw("text", { class: "name", x: n.x + W / 2, y: n.y + H / 2 + 4 }, shorten(n.id))] : this.inside(n, readers, seen))));
     if (!n.origin) this.marks.set(n.id, { number: seen, last: 0 });
+  }
+
+  // inside is what a box says: the service, what it did, how often, who notes it.
+  inside(n, readers, seen) {
+    const [by, what] = kindName(n.id).split("."), x = n.x + W / 2;
+    return [draw("text", { class: "by", x, y: n.y + 16 }, by), draw("text", { class: "name", x, y: n.y + 33 }, what), seen,
+      readers.length ? draw("text", { class: "by", x, y: n.y + H + 13 }, `noted by ${readers.join(", ")}`) : ""];
   }
 
   counts() {
@@ -98,7 +104,7 @@ function place(saga, edges, width) {
   for (const id of origins) depth.set(id, Math.min(...edges.filter((e) => e.from === id).map((e) => depth.get(e.to))) - 1);
   const columns = Map.groupBy(ids, (id) => depth.get(id)), most = Math.max(...[...columns.values()].map((c) => c.length));
   const bad = (id) => (origins.has(id) ? (depth.get(id) > 0 ? 3 : 0) : { good: 0, step: 1, comp: 2, failure: 2 }[saga.tone(id)]);
-  const last = Math.max(...columns.keys()), step = Math.max(LEAST, (width - W - 2 * PAD) / last);
+  const last = Math.max(...columns.keys()), step = Math.max(LEAST, (width - W - RIGHT - 2 * PAD) / last);
   return [...columns].flatMap(([column, list]) => list.toSorted((a, b) => bad(a) - bad(b))
     .map((id, i) => ({ id, origin: origins.has(id), x: column * step, y: (i + (most - list.length) / 2) * ROWGAP })));
 }

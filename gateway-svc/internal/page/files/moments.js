@@ -6,7 +6,7 @@ export function momentsOf(story, saga) {
   for (const e of story.events) {
     const committed = Date.parse(e.created_at);
     moments.push({ at: committed, event: e, what: "committed" });
-    const logged = Math.max(committed, Date.parse(e.acked_at || e.created_at));
+    const logged = Math.max(committed, loggedAt(story, e));
     if (e.offset != null || e.acked_at) moments.push({ at: logged, event: e, what: "in the log" });
     for (const reader of saga.readers(e.kind)) {
       const at = appliedAt(story, e, reader);
@@ -15,6 +15,13 @@ export function momentsOf(story, saga) {
   }
   // The sort is stable: moments of the same time stay in the order of causes.
   return moments.sort((a, b) => a.at - b.at);
+}
+
+// loggedAt is when an event was in the log: when Kafka's answer came, or earlier
+// if somebody had acted on it before the relay heard that answer.
+function loggedAt(story, e) {
+  const effects = story.events.filter((f) => f.causation_id === e.id).map((f) => Date.parse(f.created_at));
+  return Math.min(Date.parse(e.acked_at || e.created_at), ...effects);
 }
 
 // appliedAt is when a reader applied an event: when it wrote what followed, or

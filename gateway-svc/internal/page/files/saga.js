@@ -15,6 +15,12 @@ export class Saga {
   // readers are the services that react to a kind.
   readers(kind) { return this.services.filter((s) => s.reactions.some((r) => r.on === kind)).map((s) => s.name); }
 
+  // origin is what a kind starts from when no event caused it.
+  origin(kind, reason) {
+    const all = this.services.flatMap((s) => s.reactions).filter((r) => r.origin && r.emits.includes(kind)).map((r) => r.origin);
+    return all.length === 1 ? all[0] : all.find((o) => o.includes(reason === "customer" ? "cancel" : reason));
+  }
+
   // tone is the class that colours a kind: step, good, failure or comp.
   tone(kind) {
     const e = this.byKind.get(kind);

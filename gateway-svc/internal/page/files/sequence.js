@@ -9,9 +9,9 @@ const TOP = 34, ROW = 53;
 
 // layout fits the lanes into a width in pixels.
 export function layout(width) {
-  const narrow = width < 560, gutter = narrow ? 42 : 72, right = narrow ? 36 : 70;
-  const gap = Math.max(narrow ? 72 : 130, (width - gutter - right - (narrow ? 32 : 40)) / (LANES.length - 1));
-  return { narrow, gutter, gap, first: gutter + (narrow ? 32 : 40), width: gutter + (narrow ? 32 : 40) + gap * (LANES.length - 1) + right };
+  const narrow = width < 560, gutter = narrow ? 50 : 72, right = narrow ? 34 : 70;
+  const gap = Math.max(narrow ? 70 : 130, (width - gutter - right - (narrow ? 26 : 40)) / (LANES.length - 1));
+  return { narrow, gutter, gap, first: gutter + (narrow ? 26 : 40), width: gutter + (narrow ? 26 : 40) + gap * (LANES.length - 1) + right };
 }
 
 // sequence draws the first n moments. pick is called with an event.

@@ -45,7 +45,7 @@ export class Store {
 
   note(e) {
     bump(this.seen, e.type);
-    const cause = this.kinds.get(e.causationid);
+    const cause = e.causationid ? this.kinds.get(e.causationid) : this.saga.origin(e.type, e.data?.reason);
     if (cause) bump(this.seen, `${cause}>${e.type}`);
     this.kinds.set(e.id, e.type);
     if (this.kinds.size > CAUSES) this.kinds.delete(this.kinds.keys().next().value);

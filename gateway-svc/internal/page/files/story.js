@@ -108,6 +108,7 @@ export class StoryView {
   }
 
   pick(e) {
+    if (!this.story) return; // the drawing in sight is still that of the order before
     this.picked = e.id;
     for (const g of $("diagram").querySelectorAll(".event")) g.classList.toggle("chosen", g.dataset.event === e.id);
     $("detail").replaceChildren(...detail(e, this.story, this.saga));
