@@ -55,7 +55,7 @@ type Account struct {
 
 // Balance is what all accounts of one kind hold together.
 type Balance struct {
-	Kind    string         `json:"kind" doc:"customer, held, merchant, or funding: what was paid in, negative"`
+	Kind    string         `json:"kind" doc:"customer, held, merchant; funding or card: the world outside, which pays in, negative"`
 	Balance contract.Money `json:"balance"`
 }
 
@@ -63,7 +63,7 @@ type Balance struct {
 type Ledger struct {
 	Body struct {
 		Balances  []Balance        `json:"balances" doc:"all of a currency are zero together"`
-		Unsettled []contract.Money `json:"unsettled" doc:"what wallet payments in the state authorized come to, per currency; held accounts hold as much"`
+		Unsettled []contract.Money `json:"unsettled" doc:"what payments that are authorised and not settled come to, per currency; held accounts hold as much"`
 		Suspects  []string         `json:"suspects" doc:"some orders whose payment and transfers do not fit, when held differs from unsettled"`
 	}
 }

@@ -123,10 +123,10 @@ func TestLedger_WhatIsHeld_IsWhatOpenPaymentsComeTo(t *testing.T) {
 		t.Errorf("sum %d, held %d, unsettled %v, suspects %v", sum, held, unsettled, suspects)
 	}
 	change(func(ctx context.Context, tx *sqlx.Tx) error {
-		_, err := tx.ExecContext(ctx, `update payments set state = 'voided' where order_id = 'o-1'`)
+		_, err := tx.ExecContext(ctx, `update payments set state = 'captured' where order_id = 'o-1'`)
 		return err
 	})
 	if _, _, _, suspects := ledger(); len(suspects) != 1 || suspects[0] != "o-1" {
-		t.Errorf("a payment lost its void, and the suspects are %v", suspects)
+		t.Errorf("a payment lost its capture, and the suspects are %v", suspects)
 	}
 }

@@ -2,6 +2,7 @@ package payment
 
 import (
 	"context"
+	"maps"
 
 	"github.com/jmoiron/sqlx"
 )
@@ -16,8 +17,8 @@ type Balance struct {
 // Ledger is what the money adds up to.
 type Ledger struct {
 	Balances []Balance // by currency and kind; all of a currency are zero together
-	// Unsettled is, per currency, what the wallet payments in the state
-	// authorized come to. It is what the held accounts hold.
+	// Unsettled is, per currency, what the payments that are authorised and not
+	// settled come to. It is what the held accounts hold.
 	Unsettled map[string]int64
 	// Suspects are some orders whose payment and transfers do not fit; looked for
 	// only when the two above differ.
@@ -25,17 +26,22 @@ type Ledger struct {
 }
 
 const (
-	balancesSQL  = `select kind, currency, sum(balance)::bigint as balance from accounts group by kind, currency order by currency, kind`
-	unsettledSQL = `select '' as kind, currency, sum(amount)::bigint as balance from payments
-where state = 'authorized' and method = 'wallet' group by currency`
-	// suspectsSQL asks each wallet payment for the transfers that its state stands for.
+	balancesSQL = `select kind, currency, sum(balance)::bigint as balance from accounts group by kind, currency order by currency, kind`
+	// A void by card may be under way before anything was authorised.
+	unsettledSQL = `select '' as kind, p.currency, sum(p.amount)::bigint as balance from payments p
+where p.amount <> 0 and (p.state in ('authorized', 'capturing')
+  or p.state = 'voiding' and exists (select from transfers t where t.order_id = p.order_id and t.kind = 'authorize'))
+group by p.currency`
+	// suspectsSQL asks each payment for the transfers that its state stands for.
 	suspectsSQL = `select p.order_id from payments p
 left join transfers t on t.order_id = p.order_id
-where p.method = 'wallet'
 group by p.order_id, p.state
-having coalesce(array_agg(t.kind order by t.kind) filter (where t.kind is not null), '{}') <>
-  case p.state when 'authorized' then array['authorize'] when 'captured' then array['authorize', 'capture']
-               when 'voided' then array['authorize', 'void'] else array[]::text[] end
+having coalesce(string_agg(t.kind, ' ' order by t.kind), '') <> all (case
+  when p.state in ('authorized', 'capturing') then array['authorize']
+  when p.state = 'captured' then array['authorize capture']
+  when p.state = 'voiding' then array['authorize', '']
+  when p.state = 'voided' then array['authorize void', '']
+  else array[''] end)
 order by p.order_id desc limit 10`
 )
 
@@ -64,10 +70,11 @@ func (s *Service) Ledger(ctx context.Context) (Ledger, error) {
 
 // sound tells whether the held accounts hold what is unsettled.
 func (l Ledger) sound() bool {
+	held := map[string]int64{}
 	for _, b := range l.Balances {
-		if b.Kind == "held" && b.Balance != l.Unsettled[b.Currency] {
-			return false
+		if b.Kind == "held" && b.Balance != 0 {
+			held[b.Currency] += b.Balance
 		}
 	}
-	return true
+	return maps.Equal(held, l.Unsettled)
 }
