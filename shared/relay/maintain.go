@@ -19,10 +19,12 @@ const (
 
 	extendSQL = `select outbox_extend()`
 	dropSQL   = `select coalesce(outbox_drop($1), '')`
-	trimSQL   = `with gone as (delete from relay_ack where chunk in (
-  select a.chunk from relay_ack a where a.acked_at < $1 and a.chunk < (select max(chunk) from relay_journal) order by a.chunk limit 10000) returning chunk)
-delete from relay_journal where chunk in (select chunk from gone)`
-	backlogSQL = `select count(*), coalesce(extract(epoch from clock_timestamp() - min(b.created_at)), 0)::float8, (select count(distinct p.key) from relay_parked p)
+	// Two statements: an acknowledgement whose chunk is gone is found by the next
+	// round, too.
+	trimSQL = `delete from relay_journal where chunk in (
+  select a.chunk from relay_ack a where a.acked_at < $1 and a.chunk < (select max(chunk) from relay_journal) order by a.chunk limit 10000)`
+	trimAcksSQL = `delete from relay_ack where chunk < (select min(chunk) from relay_journal)`
+	backlogSQL  = `select count(*), coalesce(extract(epoch from clock_timestamp() - min(b.created_at)), 0)::float8, (select count(distinct p.key) from relay_parked p)
 from (
   select o.created_at from outbox o where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + waits + `
   union all
@@ -115,6 +117,9 @@ func (r *Relay) maintainOnce(ctx context.Context) error {
 		return err
 	}
 	if err := r.inTurn(ctx, trimSQL, keep); err != nil {
+		return err
+	}
+	if err := r.inTurn(ctx, trimAcksSQL); err != nil {
 		return err
 	}
 	for {
