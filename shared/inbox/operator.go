@@ -92,21 +92,7 @@ func List(ctx context.Context, db *postgres.DB, limit int) ([]Group, error) {
 // operator, changes nothing. It returns how many records it let go; their
 // followers are not counted.
 func Redrive(ctx context.Context, db *postgres.DB, id ID, who, why string) (int, error) {
-	if err := named(id, who, why); err != nil {
-		return 0, err
-	}
-	var records int
-	err := db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) (err error) {
-		if _, err := tx.ExecContext(ctx, holdKeySQL, id.Source, id.Key); err != nil {
-			return err
-		}
-		records, err = logged(ctx, tx, redriveSQL, id.Source, id.Key, who, why)
-		return err
-	})
-	if err != nil {
-		return 0, fmt.Errorf("inbox: redrive of %q from %s: %w", id.Key, id.Source, err)
-	}
-	return records, nil
+	return moved(ctx, db, "redrive of", redriveSQL, id, who, why)
 }
 
 // Discard gives up the records of a parked key up to and including a number,
@@ -158,6 +144,11 @@ func Discard(ctx context.Context, db *postgres.DB, id ID, upto int64, who, why s
 // that is due. Of records that were real later ones would meet a gap. It returns
 // how many it deleted.
 func Disown(ctx context.Context, db *postgres.DB, id ID, who, why string) (int, error) {
+	return moved(ctx, db, "disown records of", disownSQL, id, who, why)
+}
+
+// moved runs a logged statement on a key while the consumer is kept away.
+func moved(ctx context.Context, db *postgres.DB, what, query string, id ID, who, why string) (int, error) {
 	if err := named(id, who, why); err != nil {
 		return 0, err
 	}
@@ -166,11 +157,11 @@ func Disown(ctx context.Context, db *postgres.DB, id ID, who, why string) (int, 
 		if _, err := tx.ExecContext(ctx, holdKeySQL, id.Source, id.Key); err != nil {
 			return err
 		}
-		records, err = logged(ctx, tx, disownSQL, id.Source, id.Key, who, why)
+		records, err = logged(ctx, tx, query, id.Source, id.Key, who, why)
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("inbox: disown records of %q from %s: %w", id.Key, id.Source, err)
+		return 0, fmt.Errorf("inbox: %s %q from %s: %w", what, id.Key, id.Source, err)
 	}
 	return records, nil
 }
