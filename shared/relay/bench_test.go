@@ -54,8 +54,12 @@ func setup(t *testing.T) *bench {
 
 func setupOn(t *testing.T, addr, topic string) *bench {
 	t.Helper()
+	return setupAt(t, addr, topic, pgtest.URL(t))
+}
+
+func setupAt(t *testing.T, addr, topic, url string) *bench {
+	t.Helper()
 	ctx := t.Context()
-	url := pgtest.URL(t)
 	b := &bench{t: t, url: url, db: pgtest.Open(t, url), topic: topic}
 	pgtest.Migrate(t, b.db, migrations.Kit())
 	pool, err := postgres.Open(relay.Pool(url))

@@ -34,6 +34,8 @@ type chunk struct {
 	acked    bool
 	progress map[string]progress // per "topic/partition" that goes in pieces
 
+	incarnation string // of the server that showed the rows; only of a chunk that is to be planned
+
 	age  time.Duration // since it was planned, by the database's clock
 	mine bool          // this relay planned it or sends it
 }
@@ -65,13 +67,15 @@ from relay_journal j left join relay_ack a on a.chunk = j.chunk `
 
 	// planSQL and ackSQL are single statements and not transactions of several:
 	// a relay that is stopped in mid-transaction would hold its lock on the
-	// chunk's number against all others. Both are safe to run twice.
+	// chunk's number against all others. Both are safe to run twice. A plan made of
+	// what an earlier incarnation of the server showed is none.
 	planSQL = `with acked as (
   insert into relay_ack (chunk, acked_at, offsets)
   select $16::bigint, clock_timestamp() - $19 * interval '1 microsecond', $17::jsonb where $17::jsonb is not null on conflict do nothing)
 insert into relay_journal (chunk, prev, prev_id, prev_xid, target, target_id, target_xid, after_id, upto_id, row_count,
   last_of_set, producer_id, producer_epoch, first_sequences, counts, stamp_ms, ends)
-values ($1, $2, $3, $4, $5, $6, coalesce($7::xid8, pg_current_xact_id()), $8, $9, $10, $11, $12, $13, $14, $15, $18, $20)
+select $1, $2, $3, $4, $5, $6, coalesce($7::xid8, pg_current_xact_id()), $8, $9, $10, $11, $12, $13, $14, $15, $18, $20
+where exists (select from relay_incarnation i where i.id = $21)
 on conflict (chunk) do nothing returning target_xid::text`
 	ackSQL = `insert into relay_ack (chunk, acked_at, offsets) values ($1, clock_timestamp() - $3 * interval '1 microsecond', $2) on conflict do nothing`
 	// renewSQL moves an open chunk to a new producer epoch; whoever reads the
@@ -116,7 +120,7 @@ func loadChunk(ctx context.Context, db *postgres.DB, which string, args ...any) 
 func (c *chunk) next(found *rowSet, p broker.Producer) *chunk {
 	n := &chunk{
 		number: c.number + 1, prev: found.prev, target: found.target, after: found.after, upto: found.upto, rows: found.rows,
-		last: !found.full, producer: p, stamp: found.stamp, ends: c.endsAfter(), first: make(map[string]int32, len(c.first)), counts: make(map[string]int, len(found.batches)),
+		last: !found.full, producer: p, stamp: found.stamp, ends: c.endsAfter(), incarnation: found.incarnation, first: make(map[string]int32, len(c.first)), counts: make(map[string]int, len(found.batches)),
 	}
 	maps.Copy(n.first, c.first)
 	for tp, count := range c.counts {
@@ -161,7 +165,7 @@ func topicOf(tp string) string { return tp[:strings.LastIndexByte(tp, '/')] }
 
 // insert writes the plan and, with it, the acknowledgement of the chunk before,
 // which came age ago. It answers false when another relay has planned a chunk of
-// this number.
+// this number, or the server has crashed since the rows were looked for.
 func (c *chunk) insert(ctx context.Context, db *postgres.DB, before *chunk, offsets map[string]int64, age time.Duration) (bool, error) {
 	first, err := json.Marshal(c.first)
 	if err != nil {
@@ -188,7 +192,7 @@ func (c *chunk) insert(ctx context.Context, db *postgres.DB, before *chunk, offs
 		drawn = &c.target.xid
 	}
 	err = db.SQL().QueryRowContext(ctx, planSQL, c.number, c.prev.snapshot, c.prev.id, c.prev.xid, c.target.snapshot, c.target.id, drawn,
-		c.after, c.upto, c.rows, c.last, c.producer.ID, c.producer.Epoch, first, counts, before.number, acked, c.stamp, age.Microseconds(), ends).Scan(&c.target.xid)
+		c.after, c.upto, c.rows, c.last, c.producer.ID, c.producer.Epoch, first, counts, before.number, acked, c.stamp, age.Microseconds(), ends, c.incarnation).Scan(&c.target.xid)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}

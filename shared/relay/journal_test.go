@@ -16,6 +16,10 @@ func TestRenew_AnotherRelayHasMovedTheChunk_DoesNothing(t *testing.T) {
 		number: 1, prev: origin(), target: position{snapshot: "3:3:"}, upto: 10, rows: 10, last: true, producer: broker.Producer{ID: 7},
 		first: map[string]int32{"t/0": 0}, counts: map[string]int{"t/0": 10},
 	}
+	var err error
+	if planned.incarnation, err = incarnation(t.Context(), db); err != nil {
+		t.Fatal(err)
+	}
 	if ok, err := planned.insert(t.Context(), db, &chunk{}, nil, 0); !ok || err != nil {
 		t.Fatalf("plan: %t, %v", ok, err)
 	}

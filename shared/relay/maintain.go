@@ -51,9 +51,6 @@ from (
   select o.created_at from ` + undecided + ` cross join lateral (
     select o.created_at from outbox o where o.xid = x.xid and o.id > $4::bigint and o.created_at < $5` + waits + ` offset 0) o
 ) b), (select min(o.created_at) from relay_parked p join outbox o on o.id = p.since_id))`
-	identitySQL = `select system_identifier::text, pg_snapshot_xmax(pg_current_snapshot())::text::numeric < pg_snapshot_xmax($1::pg_snapshot)::text::numeric
-from pg_control_system()`
-	adoptSQL = `insert into relay_identity (system_identifier) values ($1) on conflict (one) do update set one = excluded.one returning system_identifier`
 )
 
 // Backlog is what waits in an outbox.
@@ -172,40 +169,6 @@ func (r *Relay) keepFrom(ctx context.Context) (keep time.Time, err error) {
 		return keep, fmt.Errorf("outbox: oldest row to keep: %w", err)
 	}
 	return keep, nil
-}
-
-// check refuses a database that is not the one whose journal this is: a dump
-// restored into another cluster keeps the journal but counts transactions anew,
-// and rows would be skipped in silence.
-func (r *Relay) check(ctx context.Context) error {
-	head, err := loadHead(ctx, r.cfg.DB)
-	if err != nil {
-		return err
-	}
-	var (
-		system, adopted string
-		backwards       bool
-	)
-	if err := r.cfg.DB.SQL().QueryRowContext(ctx, identitySQL, head.target.snapshot).Scan(&system, &backwards); err != nil {
-		return fmt.Errorf("relay: identity of the database: %w", err)
-	}
-	err = r.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		if err := tx.QueryRowContext(ctx, adoptSQL, system).Scan(&adopted); err != nil {
-			return err
-		}
-		return failpoint.Hit(ctx, "relay.before_adopt")
-	})
-	if err == nil {
-		err = failpoint.Hit(ctx, "relay.after_adopt")
-	}
-	if err != nil {
-		return fmt.Errorf("relay: identity of the database: %w", err)
-	}
-	if adopted != system || backwards {
-		return fmt.Errorf("%w: the journal was written in database cluster %s, this is %s (transaction ids run backwards: %t); "+
-			"after a restore compare log and outbox with pavane audit, then delete the rows of relay_identity and relay_journal", ErrRefuse, adopted, system, backwards)
-	}
-	return nil
 }
 
 type metrics struct {

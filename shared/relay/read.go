@@ -22,7 +22,8 @@ type rowSet struct {
 	rows         int
 	full         bool // cut short by a limit: the set has more rows
 	headChunk    int64
-	stamp        int64 // timestamp of the records, milliseconds since 1970
+	incarnation  string // of the server, when the statement ran; empty: it has none yet
+	stamp        int64  // timestamp of the records, milliseconds since 1970
 	batches      []*broker.Batch
 
 	// Of a planned chunk: what the journal says of it, as the same statement
@@ -75,12 +76,16 @@ const (
 	undecided = `(select pg_snapshot_xip($1::pg_snapshot) as xid
     union all select i::text::xid8 from generate_series(pg_snapshot_xmax($1::pg_snapshot)::text::bigint, $3::xid8::text::bigint) i) x`
 
+	// ofNow describes the statement that looks for new rows.
+	ofNow = `'head', (select coalesce(max(j.chunk), 0) from relay_journal j), 'incarnation', (select i.id from relay_incarnation i), 'stamp', ` + now
+
 	// nextSQL reads a new set: all that this statement sees and prev did not.
 	// Its first row describes the statement itself. The sequence is read here,
-	// before the plan draws its xid.
-	nextSQL = `select 0::bigint, json_build_object('snapshot', pg_current_snapshot()::text, 'last_id', s.last_value,
-    'head', (select coalesce(max(j.chunk), 0) from relay_journal j), 'stamp', ` + now + `)::text, ` + nothing + `
-  from outbox_id_seq s
+	// before the plan draws its xid, and by the function, which locks its page: a
+	// select can meet the moment in which the page bears a number that is up to 31
+	// too high, the one for the WAL.
+	nextSQL = `select 0::bigint, json_build_object('snapshot', pg_current_snapshot()::text,
+    'last_id', coalesce(pg_sequence_last_value('outbox_id_seq'), 0), ` + ofNow + `)::text, ` + nothing + `
 union all
 ` + shown + ` from (
   (` + columns + ` where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + notParked + inOrder + `)
@@ -91,7 +96,7 @@ union all
 
 	// setSQL reads on in a set that is fixed by its target, $6.
 	inTarget = ` and pg_visible_in_snapshot(o.xid, $6::pg_snapshot)`
-	setSQL   = `select 0::bigint, json_build_object('head', (select coalesce(max(j.chunk), 0) from relay_journal j), 'stamp', ` + now + `)::text, ` + nothing + `
+	setSQL   = `select 0::bigint, json_build_object(` + ofNow + `)::text, ` + nothing + `
 union all
 ` + shown + ` from (
   (` + columns + ` where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + inTarget + notParked + inOrder + `)
@@ -269,6 +274,8 @@ func (f *filler) describe() error {
 		Head     int64  `json:"head"`
 		Stamp    int64  `json:"stamp"`
 
+		Incarnation string `json:"incarnation"`
+
 		Counts   map[string]int      `json:"counts"`
 		Progress map[string]progress `json:"progress"`
 	}
@@ -278,7 +285,7 @@ func (f *filler) describe() error {
 	if err := json.Unmarshal(f.topic, &d); err != nil {
 		return fmt.Errorf("description: %w", err)
 	}
-	f.found.headChunk, f.found.counts, f.found.progress = d.Head, d.Counts, d.Progress
+	f.found.headChunk, f.found.incarnation, f.found.counts, f.found.progress = d.Head, d.Incarnation, d.Counts, d.Progress
 	if f.found.stamp == 0 { // a chunk read again keeps its stamp
 		f.found.stamp = d.Stamp
 	}

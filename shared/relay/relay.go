@@ -112,7 +112,8 @@ type Relay struct {
 	verified time.Time // when the log was last compared with the journal; zero before the first look
 
 	// What this relay knows of the journal's head. nil means: look again.
-	head *chunk
+	head        *chunk
+	incarnation string // of the server, when the database was last checked
 	// unacked are the offsets of a chunk that is in the log while the journal
 	// does not say so yet; they go there with the next plan.
 	unacked map[string]int64
@@ -184,7 +185,7 @@ func (r *Relay) Flush(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if rows == 0 {
+		if rows == 0 && r.head != nil {
 			return r.ackNow(ctx)
 		}
 	}
@@ -261,6 +262,10 @@ func (r *Relay) publishNext(ctx context.Context) (int, error) {
 		r.head = nil // another relay planned on; follow it
 		return 0, sleep(ctx, time.Millisecond)
 	}
+	if found.incarnation == "" || found.incarnation != r.incarnation {
+		r.head = nil // the server has crashed, or was not checked yet
+		return 0, r.check(ctx)
+	}
 	r.adaptLimit(found)
 	if found.rows == 0 {
 		if time.Since(r.sent) < ackWithin {
@@ -280,7 +285,7 @@ func (r *Relay) publishNext(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	if !planned {
-		r.head = nil // another relay was faster
+		r.head = nil // another relay was faster, or the server crashed
 		return 0, sleep(ctx, time.Millisecond)
 	}
 	r.head, r.unacked = plan, nil

@@ -271,7 +271,7 @@ func TestRelay_DatabaseRestoredElsewhere_RefusesToRun(t *testing.T) {
 	b := setup(t)
 	b.write("key", 1)
 	must(t, b.relay(nil).Flush(t.Context()))
-	b.exec(`insert into relay_identity (system_identifier) values ('another cluster')`)
+	b.exec(`update relay_identity set system_identifier = 'another cluster'`)
 	if err := b.refusal(); !errors.Is(err, relay.ErrRefuse) {
 		t.Fatalf("Run on a restored database = %v, want ErrRefuse", err)
 	}

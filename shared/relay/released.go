@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,8 +57,10 @@ from outbox o where o.id >= (select min(p.since_id) from relay_parked p where p.
 	heldSinceSQL = `select o.id from outbox o
 where o.xid >= pg_snapshot_xmin($2::pg_snapshot) and not pg_visible_in_snapshot(o.xid, $2::pg_snapshot) and ` + heldBack
 
-	keySQL  = `select p.topic, p.since_id, p.reason from relay_parked p where p.key = $1 order by p.topic for update`
-	lastSQL = `select s.last_value from outbox_id_seq s`
+	keySQL = `select p.topic, p.since_id, p.reason from relay_parked p where p.key = $1 order by p.topic for update`
+	// lastSQL finds nothing when the server has crashed since: then the snapshot
+	// says nothing about what came after.
+	lastSQL = `select pg_sequence_last_value('outbox_id_seq') from relay_incarnation i where i.id = $1`
 	copySQL = `insert into outbox (topic, key, sequence, event_id, type, headers, payload)
 select c.topic, c.key, c.sequence, c.event_id, c.type, c.headers, c.payload from (
   select o.topic, o.key, o.sequence, o.event_id, coalesce(d.kind, o.type) as type, coalesce(d.headers, o.headers) as headers,
@@ -93,6 +96,8 @@ func Discard(ctx context.Context, db *postgres.DB, key, who, why string) (int, e
 	return release(ctx, db, "discard", key, who, why)
 }
 
+var errCrashed = errors.New("the server crashed since the held back rows were read")
+
 // releaseWithin bounds how long a release waits for writers that hold the
 // outbox. Each try waits for maxWait only, as maintenance does.
 const releaseWithin = 15 * time.Second
@@ -106,7 +111,7 @@ func release(ctx context.Context, db *postgres.DB, action, key, who, why string)
 	r := releaser{db: db, action: action, key: key, who: who, why: why}
 	for {
 		err := r.once(ctx)
-		if err == nil || !postgres.Retryable(err) || ctx.Err() != nil {
+		if err == nil || !postgres.Retryable(err) && !errors.Is(err, errCrashed) || ctx.Err() != nil {
 			return r.records, wrapRelease(key, err)
 		}
 		if sleep(ctx, 2*maxWait) != nil {
@@ -138,7 +143,11 @@ func (r *releaser) once(ctx context.Context) error {
 		snapshot string
 		ids      []int64
 	)
-	err := r.db.SQL().QueryRowContext(ctx, heldSoFarSQL, r.key).Scan(&snapshot, postgres.Array(&ids))
+	life, err := incarnation(ctx, r.db)
+	if err != nil {
+		return err
+	}
+	err = r.db.SQL().QueryRowContext(ctx, heldSoFarSQL, r.key).Scan(&snapshot, postgres.Array(&ids))
 	if err != nil {
 		return fmt.Errorf("held back rows: %w", err)
 	}
@@ -146,7 +155,7 @@ func (r *releaser) once(ctx context.Context) error {
 		if err := alone(ctx, tx); err != nil {
 			return err
 		}
-		return r.move(ctx, tx, snapshot, ids)
+		return r.move(ctx, tx, life, snapshot, ids)
 	})
 }
 
@@ -160,7 +169,7 @@ func alone(ctx context.Context, tx *sqlx.Tx) error {
 }
 
 // move is the transaction of a release.
-func (r *releaser) move(ctx context.Context, tx *sqlx.Tx, snapshot string, ids []int64) error {
+func (r *releaser) move(ctx context.Context, tx *sqlx.Tx, life, snapshot string, ids []int64) error {
 	r.records = 0
 	var refused []Refused
 	if err := tx.SelectContext(ctx, &refused, keySQL, r.key); err != nil || len(refused) == 0 {
@@ -173,7 +182,11 @@ func (r *releaser) move(ctx context.Context, tx *sqlx.Tx, snapshot string, ids [
 	if err := tx.SelectContext(ctx, &since, heldSinceSQL, r.key, snapshot); err != nil {
 		return err
 	}
-	if err := tx.GetContext(ctx, &last, lastSQL); err != nil {
+	err := tx.GetContext(ctx, &last, lastSQL, life)
+	if errors.Is(err, sql.ErrNoRows) {
+		return errCrashed
+	}
+	if err != nil {
 		return err
 	}
 	copied, err := r.copy(ctx, tx, append(ids, since...), refused)
