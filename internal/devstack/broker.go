@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -61,13 +62,19 @@ func StartBroker(cfg BrokerConfig) (*Broker, error) {
 
 // start goes through the steps; what it has taken before a fault is given back by the caller.
 func (b *Broker) start(cfg BrokerConfig) (err error) {
-	port, err := FreePort(cfg.Port)
+	l, err := listenFree(cfg.Port)
 	if err != nil {
 		return err
 	}
 	opts := []kfake.Opt{
-		kfake.NumBrokers(1), kfake.Ports(port), kfake.ClusterID("pavane-embedded"), kfake.GroupMinSessionTimeout(minSession),
+		kfake.NumBrokers(1), kfake.Ports(portOf(l)), kfake.ClusterID("pavane-embedded"), kfake.GroupMinSessionTimeout(minSession),
+		kfake.ListenFn(func(string, string) (net.Listener, error) { return l, nil }),
 	}
+	defer func() {
+		if b.cluster == nil {
+			_ = l.Close() // kfake may have done so
+		}
+	}()
 	if cfg.SyncWrites {
 		opts = append(opts, kfake.SyncWrites())
 	}

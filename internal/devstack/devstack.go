@@ -26,21 +26,30 @@ const portSteps = 100
 // free one above it (up to 100 further), else any. want = 0 asks for any. The port is not reserved: a server
 // must be ready to find it taken a moment later.
 func FreePort(want int) (int, error) {
+	l, err := listenFree(want)
+	if err != nil {
+		return 0, err
+	}
+	return portOf(l), l.Close()
+}
+
+// listenFree listens on such a port, so that nobody can take it any more.
+func listenFree(want int) (net.Listener, error) {
 	if want > 0 {
 		for port := want; port <= min(want+portSteps, 65535); port++ {
-			if p, err := tryPort(port); err == nil {
-				return p, nil
+			if l, err := listen(port); err == nil {
+				return l, nil
 			}
 		}
 	}
 	var err error
 	for range portSteps {
-		var port int
-		if port, err = tryPort(lowest + rand.IntN(beyond-lowest)); err == nil {
-			return port, nil
+		var l net.Listener
+		if l, err = listen(lowest + rand.IntN(beyond-lowest)); err == nil {
+			return l, nil
 		}
 	}
-	return 0, fmt.Errorf("find a free port on %s: %w", loopback, err)
+	return nil, fmt.Errorf("find a free port on %s: %w", loopback, err)
 }
 
 // Any free port is one from here: below the ports that systems give to outgoing
@@ -48,15 +57,11 @@ func FreePort(want int) (int, error) {
 // server, or the server that is started again in its place, comes to bind it.
 const lowest, beyond = 15000, 30000
 
-// tryPort listens for a moment and returns the port it got.
-func tryPort(port int) (int, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(loopback, strconv.Itoa(port)))
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+func listen(port int) (net.Listener, error) {
+	return net.Listen("tcp", net.JoinHostPort(loopback, strconv.Itoa(port)))
 }
+
+func portOf(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
 
 // CacheDir returns the directory for what is fetched once per user: "pavane" below the user's cache
 // directory, or below the temporary directory where the user has none.
