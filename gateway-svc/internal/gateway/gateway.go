@@ -52,6 +52,8 @@ type Config struct {
 	AsyncAPI []byte
 	// Saga is the map of the saga that the page draws; nil: it draws none.
 	Saga []byte
+	// OperatorToken is what an operator must show; empty: nobody is one.
+	OperatorToken string
 	// Heartbeat is the pause after which a silent stream sends a comment, so that
 	// nobody on the way takes it for dead; 0 means 15 s.
 	Heartbeat time.Duration
@@ -95,6 +97,7 @@ func (g *Gateway) Close() {
 func (g *Gateway) Register(s *httpapi.Server) {
 	g.registerOrders(s)
 	g.registerViews(s)
+	g.registerParked(s)
 	g.registerStreams(s)
 	pages := page.Handler(g.config.Saga)
 	s.Handle("GET /{$}", pages)

@@ -40,10 +40,11 @@ func (p *paused) is(service string) bool {
 func start(t *testing.T) (*paused, stack.Control) {
 	t.Helper()
 	p := &paused{who: map[string]bool{}}
-	s, err := Start(p)
+	s, err := Listen()
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.Serve(p)
 	t.Cleanup(s.Close)
 	return p, s.Control()
 }

@@ -37,37 +37,47 @@ type said struct {
 
 // Server takes orders.
 type Server struct {
-	driver fault.Driver
-	token  string
-	http   *http.Server
-	addr   string
+	driver   fault.Driver
+	token    string
+	http     *http.Server
+	listener net.Listener
 
 	mu       sync.Mutex
 	standing map[string]fault.Fault // by spec; nil while it begins
 }
 
-// Start begins to serve on the loopback.
-func Start(driver fault.Driver) (*Server, error) {
+// Listen takes a port on the loopback and makes a token, so that both can be told
+// to what is started before there is something to break. Who asks waits until
+// Serve.
+func Listen() (*Server, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("control: %w", err)
 	}
-	s := &Server{driver: driver, token: rand.Text(), addr: l.Addr().String(), standing: map[string]fault.Fault{}}
+	s := &Server{token: rand.Text(), listener: l, standing: map[string]fault.Fault{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /faults", s.begin)
 	mux.HandleFunc("DELETE /faults", s.heal)
 	s.http = &http.Server{Handler: s.guard(mux), ReadHeaderTimeout: 5 * time.Second}
-	go s.http.Serve(l) //nolint:errcheck // it ends with Close
 	return s, nil
+}
+
+// Serve begins to take orders against a system.
+func (s *Server) Serve(driver fault.Driver) {
+	s.driver = driver
+	go s.http.Serve(s.listener) //nolint:errcheck // it ends with Close
 }
 
 // Control is for the state file.
 func (s *Server) Control() stack.Control {
-	return stack.Control{URL: "http://" + s.addr, Token: s.token}
+	return stack.Control{URL: "http://" + s.listener.Addr().String(), Token: s.token}
 }
 
 // Close ends the server, and heals what it has broken for a time.
-func (s *Server) Close() { s.http.Close() } //nolint:errcheck // nothing is lost
+func (s *Server) Close() {
+	s.listener.Close() //nolint:errcheck // http closes it, too, once it serves
+	s.http.Close()     //nolint:errcheck // nothing is lost
+}
 
 // guard lets in who knows the token. A page in a browser cannot: it may not set
 // this header across origins.

@@ -6,20 +6,24 @@ import { connection, tabs, theme } from "./chrome.js";
 import { watchConservation } from "./conservation.js";
 import { Gauges } from "./gauges.js";
 import { MapView } from "./map.js";
+import { take } from "./operator.js";
 import { Orders } from "./orders.js";
+import { ParkedView } from "./parked.js";
 import { Placing } from "./place.js";
 import { Saga } from "./saga.js";
 import { Store } from "./store.js";
 import { StoryView } from "./story.js";
 import { listen } from "./stream.js";
 
+take();
 theme();
 const saga = await Saga.load();
 const store = new Store(saga);
 const story = new StoryView(saga);
 const gauges = new Gauges(store);
 new MapView(saga, store);
-const show = tabs((id) => id === "gauges" && gauges.watch());
+const watched = { gauges, parked: new ParkedView() };
+const show = tabs((id) => watched[id]?.watch());
 
 const orders = new Orders(store, (id) => { $("follow").checked = false; choose(id); });
 
