@@ -158,7 +158,7 @@ func runUp(ctx context.Context, o upOptions, p *printer) error {
 	if err != nil {
 		return unlessStopped(ctx, err)
 	}
-	ctl.Serve(s)
+	ctl.Serve(s, o.chaos(s, p))
 	if err := s.Serve(ctl.Control()); err != nil {
 		return errors.Join(err, stop(s))
 	}
@@ -175,6 +175,7 @@ func runUp(ctx context.Context, o upOptions, p *printer) error {
 	}
 	watch(ctx, s, gateway, exits, p)
 	p.say("stopping")
+	ctl.Close()
 	if err := stop(s); err != nil {
 		return err
 	}

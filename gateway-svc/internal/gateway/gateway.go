@@ -54,6 +54,9 @@ type Config struct {
 	Saga []byte
 	// OperatorToken is what an operator must show; empty: nobody is one.
 	OperatorToken string
+	// BreakURL is where operators have things broken, in the demo; empty: there is
+	// no such route.
+	BreakURL string
 	// Heartbeat is the pause after which a silent stream sends a comment, so that
 	// nobody on the way takes it for dead; 0 means 15 s.
 	Heartbeat time.Duration
@@ -98,6 +101,7 @@ func (g *Gateway) Register(s *httpapi.Server) {
 	g.registerOrders(s)
 	g.registerViews(s)
 	g.registerParked(s)
+	g.registerBreak(s)
 	g.registerStreams(s)
 	pages := page.Handler(g.config.Saga)
 	s.Handle("GET /{$}", pages)

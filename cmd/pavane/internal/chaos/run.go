@@ -30,7 +30,7 @@ const (
 	tellEvery  = 5 * time.Second
 )
 
-// Config says what a run is. All but Progress is required.
+// Config says what a run is. All but Progress and Healed is required.
 type Config struct {
 	Seed    uint64
 	For     time.Duration
@@ -42,6 +42,7 @@ type Config struct {
 	Audit   audit.Source
 
 	Progress func(format string, args ...any)
+	Healed   func() // told when everything is healed; nil: nobody
 }
 
 // run is a run under way.
@@ -76,6 +77,9 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	r.deal(stop, plan)
 	<-stop.Done()
 	r.lastHeal = time.Now()
+	if r.Healed != nil {
+		r.Healed()
+	}
 	r.Progress("everything is healed; %d orders are under way", r.book.underWay())
 	ended := r.awaitEnd(&orders)
 	took := time.Since(r.lastHeal)

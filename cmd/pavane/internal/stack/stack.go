@@ -282,7 +282,7 @@ func (s *Stack) env(svc service, gatewayPort int, gossip string, join []string) 
 		env = append(env, "PAVANE_OPERATOR_TOKEN="+s.cfg.Control.Token)
 	}
 	if svc.name == gateway {
-		env = append(env, "PAVANE_HTTP_ADDR="+loopback(gatewayPort))
+		env = append(env, "PAVANE_HTTP_ADDR="+loopback(gatewayPort), "PAVANE_BREAK_URL="+s.cfg.Control.URL)
 	}
 	if svc.database != "" {
 		env = append(env, "PAVANE_DATABASE="+DatabaseURL(s.postgresFor(svc.name), svc.database))

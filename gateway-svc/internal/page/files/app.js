@@ -2,6 +2,7 @@
 
 import { $ } from "./dom.js";
 import { get } from "./api.js";
+import { BreakView } from "./break.js";
 import { connection, tabs, theme } from "./chrome.js";
 import { watchConservation } from "./conservation.js";
 import { Gauges } from "./gauges.js";
@@ -38,7 +39,8 @@ function inspect(id) {
   choose(id);
 }
 
-new Placing(store, (id) => { if ($("follow").checked) choose(id); });
+const placing = new Placing(store, (id) => { if ($("follow").checked) choose(id); });
+new BreakView(() => placing.rest());
 watchConservation(inspect);
 
 // Under load one story follows the other only as fast as eyes can.
