@@ -15,6 +15,9 @@ const (
 	demoChaosLength = time.Minute
 	demoChaosEvery  = 4 * time.Second
 	demoChaosRate   = 8 // orders per second
+	// demoChaosEnd is longer than the deadline of the demo's orders, which some of
+	// those that meet a fault wait for.
+	demoChaosEnd = 90 * time.Second
 )
 
 // chaos is a minute of chaos in the demo itself, for the page. There is none
@@ -26,7 +29,7 @@ func (o upOptions) chaos(s *stack.Stack, p *printer) control.Chaos {
 	return func(ctx context.Context, seed uint64, healed func(), progress func(string, ...any)) (control.Verdict, error) {
 		p.say("chaos for %s, asked for on the page", demoChaosLength)
 		rep, err := chaos.Run(ctx, chaosOn(s, chaos.Config{
-			Seed: seed, For: demoChaosLength, Every: demoChaosEvery, Rate: demoChaosRate, Kinds: fault.Kinds(), Progress: progress, Healed: healed,
+			Seed: seed, For: demoChaosLength, Every: demoChaosEvery, Rate: demoChaosRate, End: demoChaosEnd, Kinds: fault.Kinds(), Progress: progress, Healed: healed,
 		}))
 		if err != nil {
 			p.say("chaos: no verdict: %v", err)

@@ -105,6 +105,7 @@ func (g *Gateway) Register(s *httpapi.Server) {
 	g.registerStreams(s)
 	pages := page.Handler(g.config.Saga)
 	s.Handle("GET /{$}", pages)
+	s.Handle("GET /docs", pages)
 	s.Handle("GET /page/", pages)
 	if g.config.AsyncAPI != nil {
 		s.Handle("GET /asyncapi.json", document("application/json", g.config.AsyncAPI))

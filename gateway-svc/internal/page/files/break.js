@@ -8,12 +8,12 @@ import { act, forget, known } from "./operator.js";
 const PATH = "/v1/break";
 
 // What stands in a row of buttons: the fault and what the button says.
-const OF_SERVICES = [["kill", "kill -9"], ["restart", "restart"], ["pause", "pause"], ["down", "take down"], ["second", "second instance"]];
+const OF_SERVICES = [["kill", "kill -9"], ["restart", "restart"], ["pause", "pause"], ["down", "take down"], ["second", "double"]];
 const ROWS = [
   ["broker", [["broker", "stop"], ["broker-kill", "kill -9"]]],
   ["Postgres", [["postgres", "stop"], ["postgres-kill", "kill -9"], ["postgres-slow", "slow down"]]],
   ["card provider", [["provider", "take down"], ["provider-kill", "kill -9"], ["provider-wrong", "answer badly"]]],
-  ["records", [["duplicates", "duplicate the latest"], ["replay", "replay the oldest"], ["reorder", "reorder"], ["poison", "poison"]]],
+  ["records", [["duplicates", "duplicate"], ["replay", "replay"], ["reorder", "reorder"], ["poison", "poison"]]],
 ];
 const WAYS = [["partition", "part"], ["latency", "slow down"], ["answers", "lose answers"]];
 const GATEWAY = "gateway-svc", GATEWAY_MOST = 10; // seconds: this page reaches the demo through it
