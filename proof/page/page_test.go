@@ -78,6 +78,7 @@ func TestPage(t *testing.T) {
 		{"Gauges_ShowEveryInstance", showGauges},
 		{"TenThousandOrders_StayFewElements", tenThousand},
 		{"Screenshots_OfBothThemesAndSizes", screenshots},
+		{"Documents_ShowTheWholeAPIAndAllEvents", readDocuments},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(tab{t, ctx}) })
 	}
@@ -158,6 +159,7 @@ func parkPoison(p tab) {
 	p.until("that the group was let go", `/let go: \d+ keys/.test(document.getElementById("parked-answer").textContent)`)
 	p.run(chromedp.Click(chromedp.CSS("#redrive-all")))
 	p.until("what no redrive helps", `/let go: \d+ keys; \d+ left alone/.test(document.getElementById("parked-answer").textContent)`)
+	p.until("that all are parked again", `!document.querySelector("[data-cause=follows]")`)
 }
 
 // healFault has a fault healed by its time, and shows that who has no token has
@@ -171,6 +173,7 @@ func healFault(p tab) {
 	p.until("that it is healed", `document.getElementById("broken").hidden && document.querySelector(".conservation.balanced")`)
 	p.run(chromedp.Click(chromedp.CSS("[data-break='duplicates']")))
 	p.until("the copies", `/duplicates: \d+ records written/.test(document.getElementById("break-notes").textContent)`)
+	p.until("that they are absorbed", `document.querySelector("#diagram .absorbed")`)
 	res, err := http.Post(value[string](p, "location.origin")+"/v1/break/faults", "application/json", strings.NewReader(`{"kind":"kill","service":"order-svc"}`))
 	if err != nil {
 		p.t.Fatal(err)
@@ -266,13 +269,8 @@ func screenshots(p tab) {
 	p.until("a hundred orders", `/100 accepted/.test(document.getElementById("answer").textContent)`)
 	p.run(chromedp.Click(chromedp.CSS("#declined")))
 	p.until("the last story", events+`.some(e => e.startsWith("inventory.released") && e.includes("applied"))`)
-	for _, theme := range []string{"light", "dark"} {
-		p.run(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
-			_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: theme}},
-			})
-			return err
-		}))
+	for _, name := range []string{"light", "dark"} {
+		p.run(theme(name))
 		for _, size := range []struct {
 			name          string
 			width, height int64
@@ -281,11 +279,49 @@ func screenshots(p tab) {
 			for _, view := range []string{"story", "map", "gauges", "parked", "break"} {
 				p.do(`document.getElementById("tab-` + view + `").click(); scrollTo(0, 0)`)
 				p.until("the view "+view, `!document.getElementById("`+view+`").hidden`)
-				p.shoot(filepath.Join(dir, strings.Join([]string{size.name, theme, view}, "-")+".png"), size.name == "phone")
+				p.shoot(filepath.Join(dir, strings.Join([]string{size.name, name, view}, "-")+".png"), size.name == "phone")
 			}
 			p.fits(size.name)
 		}
 	}
+	picture(p, dir)
+}
+
+// readDocuments opens the documentation of API and events.
+func readDocuments(p tab) {
+	p.run(chromedp.EmulateViewport(1440, 900), chromedp.Navigate(value[string](p, "location.origin")+"/docs"))
+	p.until("the operations", `document.querySelector("#place-order .method.post") && document.querySelector("#redrive-parked")`)
+	p.until("the events", `document.querySelectorAll("#events .entry").length >= 12`)
+	p.until("a field within a field", `/unit_price/.test(document.getElementById("event-order.placed.v1").textContent)`)
+	p.until("who reads it", `/read by .*payment-svc/.test(document.getElementById("event-order.placed.v1").textContent)`)
+	p.run(chromedp.Click(chromedp.CSS("#contents a[href='#event-order.cancelled.v1']")))
+	p.until("the chosen one in sight", `document.getElementById("event-order.cancelled.v1").getBoundingClientRect().top < innerHeight`)
+	nameAll(p)
+	for _, size := range []struct {
+		name          string
+		width, height int64
+	}{{"desktop", 1440, 900}, {"phone", 390, 844}} {
+		p.run(chromedp.EmulateViewport(size.width, size.height))
+		p.fits(size.name)
+	}
+}
+
+// picture is the one of the README: small, and of the story.
+func picture(p tab, dir string) {
+	p.run(theme("light"), chromedp.EmulateViewport(1200, 760))
+	p.do(`document.getElementById("tab-story").click()`)
+	p.until("the story", `!document.getElementById("story").hidden`)
+	p.shoot(filepath.Join(dir, "readme.png"), false)
+}
+
+// theme has the browser prefer light or dark.
+func theme(name string) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}},
+		})
+		return err
+	})
 }
 
 func (p tab) shoot(path string, whole bool) {

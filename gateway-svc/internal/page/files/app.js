@@ -20,7 +20,7 @@ take();
 theme();
 const saga = await Saga.load();
 const store = new Store(saga);
-const story = new StoryView(saga);
+const story = new StoryView(saga, store);
 const gauges = new Gauges(store);
 new MapView(saga, store);
 const watched = { gauges, parked: new ParkedView() };

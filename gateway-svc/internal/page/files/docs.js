@@ -6,10 +6,6 @@ import { get } from "./api.js";
 import { theme } from "./chrome.js";
 import { fields, resolve } from "./schema.js";
 
-theme();
-await Promise.all([section("/openapi.json", api), section("/asyncapi.json", events)]);
-if (location.hash) document.querySelector(`[id="${CSS.escape(decodeURIComponent(location.hash.slice(1)))}"]`)?.scrollIntoView();
-
 async function section(path, render) {
   try { render(await get(path)); } catch (err) { $("trouble").textContent = `${path} cannot be shown: ${err.message}`; }
 }
@@ -78,3 +74,8 @@ const part = (title, ...children) => el("div", { class: "part" }, el("h4", {}, t
 function contents(title, list) {
   $("contents").append(el("h2", {}, title), el("ul", {}, ...list.map(([id, text]) => el("li", {}, el("a", { href: `#${encodeURIComponent(id)}` }, text)))));
 }
+
+theme();
+await section("/openapi.json", api);
+await section("/asyncapi.json", events);
+if (location.hash) document.querySelector(`[id="${CSS.escape(decodeURIComponent(location.hash.slice(1)))}"]`)?.scrollIntoView();
