@@ -306,14 +306,6 @@ func readDocuments(p tab) {
 	}
 }
 
-// picture is the one of the README: small, and of the story.
-func picture(p tab, dir string) {
-	p.run(theme("light"), chromedp.EmulateViewport(1200, 760))
-	p.do(`document.getElementById("tab-story").click()`)
-	p.until("the story", `!document.getElementById("story").hidden`)
-	p.shoot(filepath.Join(dir, "readme.png"), false)
-}
-
 // theme has the browser prefer light or dark.
 func theme(name string) chromedp.Action[chromedp.Void] {
 	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {

@@ -45,9 +45,9 @@ watchConservation(inspect);
 
 // Under load one story follows the other only as fast as eyes can.
 let followed = 0;
-store.onChange((e) => {
+store.onChange((e, copy) => {
   story.heard(e);
-  if (e?.type === "order.placed.v1" && $("follow").checked && Date.now() - followed > 3000) {
+  if (!copy && e?.type === "order.placed.v1" && $("follow").checked && Date.now() - followed > 3000) {
     followed = Date.now();
     choose(e.subject);
   }

@@ -2,7 +2,7 @@
 
 import { $, el, put } from "./dom.js";
 import { get } from "./api.js";
-import { count, service, short, words } from "./format.js";
+import { count, service, words } from "./format.js";
 import { act, known } from "./operator.js";
 
 const CAUSES = {
@@ -69,7 +69,7 @@ export class ParkedView {
   line(k) {
     const id = idOf(k), at = k.sequence ? `#${k.sequence} ${k.kind}` : k.kind || "no event";
     return el("li", {}, el("button", { type: "button", class: "key-line", "data-parked": id, "aria-pressed": String(this.chosen && idOf(this.chosen) === id), onclick: () => this.choose(k) },
-      el("b", {}, service(k.service)), el("code", {}, k.key ? (k.key.length > 24 ? short(k.key) : k.key) : "(no key)"), el("span", {}, at), el("span", { class: "why" }, k.reason)));
+      el("b", {}, service(k.service)), el("code", {}, k.key ? middle(k.key) : "(no key)"), el("span", {}, at), el("span", { class: "why" }, k.reason)));
   }
 
   choose(k) {
@@ -132,5 +132,7 @@ function say(text, state = "") {
   $("parked-answer").className = `answer ${state}`;
 }
 
+// middle leaves out the middle of a long key: its ends tell it from others.
+const middle = (key) => (key.length > 22 ? `${key.slice(0, 11)}…${key.slice(-8)}` : key);
 const keys = (n) => `${count(n)} ${n === 1 ? "key" : "keys"}`;
 const idOf = (k) => `${k.service} ${k.source} ${k.key}`;

@@ -14,7 +14,7 @@ export class Store {
   }
 
   onChange(f) { this.listeners.add(f); }
-  changed(event) { for (const f of this.listeners) f(event); }
+  changed(event, copy = false) { for (const f of this.listeners) f(event, copy); }
 
   // list takes orders as GET /v1/orders has them, the newest first.
   list(orders) {
@@ -24,7 +24,7 @@ export class Store {
 
   // event takes an event of the stream.
   event(e) {
-    if (this.isCopy(e)) { this.changed(e); return; }
+    if (this.isCopy(e)) { this.changed(e, true); return; }
     this.note(e);
     const o = this.orders.get(e.subject) || { id: e.subject, state: "placed", steps: [], items: [] };
     if (o.steps.length < 12 && !o.steps.includes(e.type)) o.steps.push(e.type);
