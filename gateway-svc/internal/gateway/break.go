@@ -20,6 +20,7 @@ func (g *Gateway) registerBreak(s *httpapi.Server) {
 		return
 	}
 	proxy := &httputil.ReverseProxy{
+		Transport: g.upstream.client.Transport,
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetURL(target)
 			p.Out.URL.Path, p.Out.URL.RawPath = strings.TrimPrefix(p.In.URL.Path, breakPath), ""
