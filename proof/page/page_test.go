@@ -79,6 +79,7 @@ func TestPage(t *testing.T) {
 		{"TenThousandOrders_StayFewElements", tenThousand},
 		{"Screenshots_OfBothThemesAndSizes", screenshots},
 		{"Documents_ShowTheWholeAPIAndAllEvents", readDocuments},
+		{"WithoutTheToken_NothingOfAnOperatorIsOffered", withoutToken},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(tab{t, ctx}) })
 	}
@@ -303,6 +304,21 @@ func readDocuments(p tab) {
 	}{{"desktop", 1440, 900}, {"phone", 390, 844}} {
 		p.run(chromedp.EmulateViewport(size.width, size.height))
 		p.fits(size.name)
+	}
+}
+
+// withoutToken opens the page as somebody who has only its public address.
+func withoutToken(p tab) {
+	if address := value[string](p, "sessionStorage.operator + location.href"); strings.Contains(address, "#operator") || strings.HasPrefix(address, "undefined") {
+		p.t.Errorf("the token must be in the tab and not in its address: %s", address)
+	}
+	p.do(`sessionStorage.clear()`)
+	p.run(chromedp.EmulateViewport(1440, 900), chromedp.Navigate(value[string](p, "location.origin")+"/"))
+	p.until("the orders", `document.querySelectorAll(".row").length >= 3`)
+	p.run(chromedp.Click(chromedp.CSS("#tab-parked")))
+	p.until("what is parked, to look at", `document.querySelector(".key-line") && !document.getElementById("parked-hint").hidden`)
+	if value[bool](p, `Boolean(document.querySelector(".cause-head button, [data-break]")) || !document.getElementById("parked-form").hidden || !document.getElementById("tab-break").hidden`) {
+		p.t.Error("there is something to redrive or to break with")
 	}
 }
 

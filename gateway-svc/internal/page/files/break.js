@@ -113,7 +113,10 @@ export class BreakView {
     const v = chaos.verdict, verdict = chaos.running ? `under way, seed ${chaos.seed}` : chaos.error ? `no verdict: ${chaos.error}` : v.ok ? `ok under seed ${chaos.seed}` : `FAILED under seed ${chaos.seed}: ${v.failures.join("; ")}`;
     $("chaos-verdict").textContent = verdict;
     $("chaos-verdict").className = `answer ${chaos.running ? "placed" : v?.ok ? "confirmed" : "cancelled"}`;
-    $("chaos-lines").textContent = [...chaos.lines, ...(v?.summary || [])].join("\n");
+    const lines = [...chaos.lines, ...(v?.summary || [])].join("\n");
+    if ($("chaos-lines").textContent === lines) return;
+    $("chaos-lines").textContent = lines;
+    $("chaos-lines").scrollTop = $("chaos-lines").scrollHeight;
   }
 }
 
