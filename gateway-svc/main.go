@@ -26,6 +26,7 @@ func run(ctx context.Context) error {
 	g := gateway.New(gateway.Config{
 		Registry: svc.Registry(), Log: svc.Broker(), Topics: svc.Topics(),
 		AsyncAPI: docs.AsyncAPI(), Saga: docs.Saga(), Logger: svc.Logger(), Stopping: ctx.Done(),
+		OperatorToken: cfg.OperatorToken, BreakURL: cfg.BreakURL,
 	})
 	defer g.Close()
 	g.Register(svc.HTTP())

@@ -166,12 +166,15 @@ func (o chaosOptions) round(ctx context.Context, kinds []fault.Kind, out io.Writ
 }
 
 func (o chaosOptions) judged(ctx context.Context, s *stack.Stack, kinds []fault.Kind, p *printer) (*chaos.Report, error) {
+	return chaos.Run(ctx, chaosOn(s, chaos.Config{Seed: o.seed, For: o.length, Every: o.every, Rate: o.rate, Kinds: kinds, Progress: p.say}))
+}
+
+// chaosOn is the run against a stack.
+func chaosOn(s *stack.Stack, c chaos.Config) chaos.Config {
 	state := s.State()
-	return chaos.Run(ctx, chaos.Config{
-		Seed: o.seed, For: o.length, Every: o.every, Rate: o.rate, Kinds: kinds, Driver: s, Gateway: state.Gateway,
-		Audit:    audit.Source{Postgres: state.Postgres, Kafka: state.Kafka, Namespace: state.Namespace, Provider: state.Provider},
-		Progress: p.say,
-	})
+	c.Driver, c.Gateway = s, state.Gateway
+	c.Audit = audit.Source{Postgres: state.Postgres, Kafka: state.Kafka, Namespace: state.Namespace, Provider: state.Provider}
+	return c
 }
 
 // write writes the report in all forms that are wanted.

@@ -139,8 +139,13 @@ func stop(s *stack.Stack) error {
 }
 
 func runUp(ctx context.Context, o upOptions, p *printer) error {
+	ctl, err := control.Listen()
+	if err != nil {
+		return err
+	}
+	defer ctl.Close()
 	exits := make(chan stack.Exit, 16)
-	s, err := start(ctx, o, stack.Config{Dir: o.dir, GatewayPort: o.port, Namespace: o.namespace, Breakable: true, RealKafka: o.realKafka, OnExit: func(e stack.Exit) {
+	s, err := start(ctx, o, stack.Config{Dir: o.dir, GatewayPort: o.port, Namespace: o.namespace, Breakable: true, Control: ctl.Control(), RealKafka: o.realKafka, OnExit: func(e stack.Exit) {
 		p.say("%s (process %d) ended: %s; started again as process %d", e.Service, e.Pid, e.How, e.NewPid)
 		if o.noOrders {
 			return
@@ -153,11 +158,10 @@ func runUp(ctx context.Context, o upOptions, p *printer) error {
 	if err != nil {
 		return unlessStopped(ctx, err)
 	}
-	ctl, err := serveControl(s)
-	if err != nil {
+	ctl.Serve(s, o.chaos(s, p))
+	if err := s.Serve(ctl.Control()); err != nil {
 		return errors.Join(err, stop(s))
 	}
-	defer ctl.Close()
 	state := s.State()
 	gateway := client.New(state.Gateway)
 	if !o.noOrders {
@@ -165,12 +169,13 @@ func runUp(ctx context.Context, o upOptions, p *printer) error {
 			p.say("%v", err)
 		}
 	}
-	p.say("page: %s/   try: kill -9 %d (payment-svc), pavane saga show ORDER, pavane audit", state.Gateway, state.Services["payment-svc"].Pid)
+	p.say("page: %s   try: kill -9 %d (payment-svc), pavane saga show ORDER, pavane audit", pageOf(state), state.Services["payment-svc"].Pid)
 	if !o.noOpen {
-		open(ctx, state.Gateway+"/")
+		open(ctx, pageOf(state))
 	}
 	watch(ctx, s, gateway, exits, p)
 	p.say("stopping")
+	ctl.Close()
 	if err := stop(s); err != nil {
 		return err
 	}
@@ -178,14 +183,9 @@ func runUp(ctx context.Context, o upOptions, p *printer) error {
 	return nil
 }
 
-// serveControl lets `pavane break` reach the stack.
-func serveControl(s *stack.Stack) (*control.Server, error) {
-	c, err := control.Start(s)
-	if err == nil {
-		err = s.Serve(c.Control())
-	}
-	return c, err
-}
+// pageOf is the address of the page for whom the terminal belongs to: behind the
+// # it carries the operator's token, which a browser sends to no server.
+func pageOf(s stack.State) string { return s.Gateway + "/#operator=" + s.Control.Token }
 
 func unlessStopped(ctx context.Context, err error) error {
 	if ctx.Err() != nil {

@@ -32,11 +32,11 @@ shared/registry        : shared/fault
 shared/outbox          : shared/event shared/postgres
 shared/inbox           : shared/event shared/fault shared/postgres
 shared/relay           : shared/broker shared/event shared/failpoint shared/postgres
-shared/parked          : shared/event shared/fault shared/inbox shared/postgres shared/relay
+shared/parked          : shared/event shared/fault shared/httpapi shared/inbox shared/postgres shared/relay
 shared/react           : shared/broker shared/event shared/failpoint shared/fault shared/inbox shared/outbox shared/postgres
 shared/replay          : shared/broker shared/event shared/fault shared/postgres shared/relay
 shared/story           : shared/broker shared/event shared/inbox shared/postgres
-shared/service         : migrations shared/broker shared/config shared/event shared/failpoint shared/fault shared/httpapi shared/inbox shared/lifecycle shared/migrate shared/outbox shared/postgres shared/react shared/registry shared/relay shared/story shared/telemetry
+shared/service         : migrations shared/broker shared/config shared/event shared/failpoint shared/fault shared/httpapi shared/inbox shared/lifecycle shared/migrate shared/outbox shared/parked shared/postgres shared/react shared/registry shared/relay shared/story shared/telemetry
 
 shared/pgtest          : internal/devstack migrations shared/migrate shared/postgres
 shared/brokertest      : internal/await internal/devstack shared/broker shared/event

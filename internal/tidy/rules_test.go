@@ -209,6 +209,9 @@ func TestLoad_WhatGitDoesNotKeep_IsLeftOut(t *testing.T) {
 	if !slices.Equal(paths, []string{".gitignore", "a/bin/x.md"}) {
 		t.Errorf("loaded %v", paths)
 	}
+	if !slices.Equal(tree.Others, []string{"b/x.png"}) {
+		t.Errorf("others are %v", tree.Others)
+	}
 }
 
 func one(name, text string) map[string]string { return map[string]string{name: text} }

@@ -24,7 +24,10 @@ const Module = "pavane"
 type Tree struct {
 	Files []File // all text files, by path
 	Go    []Source
-	fset  *token.FileSet
+	// Others are the paths of all other files, such as pictures: there to be
+	// linked to.
+	Others []string
+	fset   *token.FileSet
 }
 
 // File is a text file.
@@ -115,6 +118,7 @@ func (t *Tree) add(root fs.FS, name string) error {
 		return err
 	}
 	if bytes.IndexByte(data, 0) >= 0 {
+		t.Others = append(t.Others, name)
 		return nil
 	}
 	file := File{Path: name, Text: string(data)}
@@ -140,7 +144,7 @@ func (t Tree) at(s Source, n ast.Node, format string, args ...any) Violation {
 
 // has is whether the tree has a file.
 func (t Tree) has(name string) bool {
-	return slices.ContainsFunc(t.Files, func(f File) bool { return f.Path == name })
+	return slices.Contains(t.Others, name) || slices.ContainsFunc(t.Files, func(f File) bool { return f.Path == name })
 }
 
 // production are the files that are not tests.

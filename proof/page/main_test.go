@@ -122,7 +122,7 @@ func browser(t *testing.T) (context.Context, *complaints) {
 	t.Cleanup(cancelAllocator)
 	ctx, cancel := chromedp.NewContext(allocator)
 	t.Cleanup(cancel)
-	ctx, cancelLimit := context.WithTimeout(ctx, 3*time.Minute)
+	ctx, cancelLimit := context.WithTimeout(ctx, 5*time.Minute)
 	t.Cleanup(cancelLimit)
 	c := &complaints{}
 	if err := chromedp.Listen(ctx, c.hear); err != nil {

@@ -3,6 +3,7 @@ package page_test
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -68,12 +69,17 @@ func TestPage(t *testing.T) {
 		{"PlacedOrder_IsSeenConfirmedWithItsStory", placeOne},
 		{"DeclinedOrder_GivesItsStockBackInSight", declineOne},
 		{"Story_IsSteppedThroughWithTheKeyboard", stepThrough},
+		{"KilledService_SagaWaitsAndFinishes", killService},
+		{"PoisonKey_IsParkedLookedIntoAndRedriven", parkPoison},
+		{"Fault_IsShownAndHealed", healFault},
 		{"Keyboard_ReachesEveryControl", reachAll},
 		{"Everything_HasANameForScreenReaders", nameAll},
 		{"Map_CountsTheReactions", countReactions},
 		{"Gauges_ShowEveryInstance", showGauges},
 		{"TenThousandOrders_StayFewElements", tenThousand},
 		{"Screenshots_OfBothThemesAndSizes", screenshots},
+		{"Documents_ShowTheWholeAPIAndAllEvents", readDocuments},
+		{"WithoutTheToken_NothingOfAnOperatorIsOffered", withoutToken},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(tab{t, ctx}) })
 	}
@@ -115,15 +121,87 @@ func stepThrough(p tab) {
 	p.until("the oldest order chosen", `document.querySelector(".row[aria-selected=true]")?.getAttribute("aria-posinset") === document.querySelector(".row")?.getAttribute("aria-setsize")`)
 }
 
-// reachAll goes round the page with the tab key.
+// killService has a service down while an order is placed, and kills another one
+// in the middle of it: the saga waits, and ends when they are back.
+func killService(p tab) {
+	p.run(chromedp.Click(chromedp.CSS("#tab-break")))
+	p.until("what can be broken", `document.querySelector("[data-break='kill payment-svc']")`)
+	p.do(`document.getElementById("break-for").value = "0"; document.getElementById("follow").checked = true`)
+	p.run(chromedp.Click(chromedp.CSS("[data-break='down payment-svc']")))
+	p.until("that payment is down, on every view", `/broken now: down payment-svc/.test(document.getElementById("broken").textContent)`)
+	p.run(chromedp.Click(chromedp.CSS("#one")), chromedp.Click(chromedp.CSS("#tab-story")))
+	p.until("that the order is under way", `/is under way/.test(document.getElementById("answer").textContent)`)
+	p.until("its story", `/under way/.test(document.getElementById("story-title").textContent)`)
+	p.until("that the stock is reserved", events+`.some(e => e.startsWith("inventory.reserved") && e.includes("in the log"))`)
+	p.until("that payment does not answer", `[...document.querySelectorAll(".card")].some(c => c.textContent.includes("payment-svc") && /does not answer|overdue/.test(c.textContent))`)
+	p.run(chromedp.Click(chromedp.CSS("#tab-break")), chromedp.Click(chromedp.CSS("[data-break='kill inventory-svc']")))
+	p.until("that inventory was killed", `/kill inventory-svc: killed/.test(document.getElementById("break-notes").textContent)`)
+	p.run(chromedp.Click(chromedp.CSS("#heal-all")))
+	p.until("that it is confirmed after all", `/confirmed/.test(document.getElementById("answer").textContent)`)
+	p.until("that nothing is broken", `document.getElementById("broken").hidden`)
+	p.until("that the sums are right", `document.querySelector(".conservation.balanced") && !document.querySelector(".flight.some")`)
+}
+
+// parkPoison writes records that nobody can handle, looks into one that waits,
+// and has it tried again.
+func parkPoison(p tab) {
+	p.run(chromedp.Click(chromedp.CSS("#tab-break")), chromedp.Click(chromedp.CSS("[data-break='poison']")))
+	p.run(chromedp.Click(chromedp.CSS("#tab-parked")))
+	p.until("four causes", `["fault", "gap", "undecodable", "unknown_version"].every(c => document.querySelector("[data-cause=" + c + "] .key-line"))`)
+	p.run(chromedp.Click(chromedp.CSS("[data-cause=fault] .key-line")))
+	p.until("what is inside", `["ce_type", "ce_sequence", "order_id", "reason"].every(t => document.getElementById("parked-detail").textContent.includes(t))`)
+	p.run(chromedp.Click(chromedp.CSS("#redrive-one")))
+	p.until("that a reason is wanted", `/Say why/.test(document.getElementById("parked-answer").textContent) && document.activeElement.id === "why"`)
+	p.run(chromedp.SendKeys(chromedp.CSS("#why"), "to see it fail"), chromedp.Click(chromedp.CSS("#redrive-one")))
+	p.until("that it was let go", `/let go: 1 key/.test(document.getElementById("parked-answer").textContent)`)
+	p.until("who did it and why", `/redrive of 1 by operator.*to see it fail/.test(document.getElementById("parked-detail").textContent)`)
+	p.until("that it is parked again", `document.querySelector("#parked-detail .record dd").textContent === "fault"`)
+	p.run(chromedp.Click(chromedp.CSS("[data-cause=unknown_version] .cause-head button")))
+	p.until("that the group was let go", `/let go: \d+ keys/.test(document.getElementById("parked-answer").textContent)`)
+	p.run(chromedp.Click(chromedp.CSS("#redrive-all")))
+	p.until("what no redrive helps", `/let go: \d+ keys; \d+ left alone/.test(document.getElementById("parked-answer").textContent)`)
+	p.until("that all are parked again", `!document.querySelector("[data-cause=follows]")`)
+}
+
+// healFault has a fault healed by its time, and shows that who has no token has
+// nothing to break with.
+func healFault(p tab) {
+	p.run(chromedp.Click(chromedp.CSS("#tab-break")))
+	p.do(`document.getElementById("break-for").value = "3"`)
+	p.run(chromedp.Click(chromedp.CSS("[data-break='pause inventory-svc']")))
+	p.until("the pause", `/broken now: pause inventory-svc/.test(document.getElementById("broken").textContent)`)
+	p.until("that it is seen on what counts", `/inventory-svc does not answer/.test(document.getElementById("verdict").textContent)`)
+	p.until("that it is healed", `document.getElementById("broken").hidden && document.querySelector(".conservation.balanced")`)
+	p.run(chromedp.Click(chromedp.CSS("[data-break='duplicates']")))
+	p.until("the copies", `/duplicates: \d+ records written/.test(document.getElementById("break-notes").textContent)`)
+	p.until("that they are absorbed", `document.querySelector("#diagram .absorbed")`)
+	res, err := http.Post(value[string](p, "location.origin")+"/v1/break/faults", "application/json", strings.NewReader(`{"kind":"kill","service":"order-svc"}`))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusForbidden {
+		p.t.Errorf("without the token: %s, want 403", res.Status)
+	}
+	p.run(chromedp.Click(chromedp.CSS("#tab-story")))
+}
+
+// reachAll goes round the page with the tab key, with each view in sight.
 func reachAll(p tab) {
+	for _, view := range []string{"gauges", "parked", "break", "story"} {
+		p.run(chromedp.Click(chromedp.CSS("#tab-" + view)))
+		reach(p)
+	}
+}
+
+func reach(p tab) {
 	const mark = `[...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")]
 		.filter(e => !e.disabled && e.tabIndex >= 0 && (e.checkVisibility ? e.checkVisibility() : true))
 		.map((e, i) => { e.dataset.reach ??= "r" + i; return e.dataset.reach + " " + e.tagName + "#" + e.id; })`
 	wanted := value[[]string](p, mark)
 	reached := map[string]bool{}
 	p.do(`document.activeElement.blur()`)
-	for range 2 * len(wanted) {
+	for range len(wanted) + len(wanted)/4 {
 		p.run(chromedp.KeyEvent(kb.Tab))
 		reached[value[string](p, `document.activeElement?.dataset.reach ?? ""`)] = true
 	}
@@ -192,26 +270,66 @@ func screenshots(p tab) {
 	p.until("a hundred orders", `/100 accepted/.test(document.getElementById("answer").textContent)`)
 	p.run(chromedp.Click(chromedp.CSS("#declined")))
 	p.until("the last story", events+`.some(e => e.startsWith("inventory.released") && e.includes("applied"))`)
-	for _, theme := range []string{"light", "dark"} {
-		p.run(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
-			_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: theme}},
-			})
-			return err
-		}))
+	for _, name := range []string{"light", "dark"} {
+		p.run(theme(name))
 		for _, size := range []struct {
 			name          string
 			width, height int64
 		}{{"desktop", 1440, 900}, {"phone", 390, 844}} {
 			p.run(chromedp.EmulateViewport(size.width, size.height))
-			for _, view := range []string{"story", "map", "gauges"} {
+			for _, view := range []string{"story", "map", "gauges", "parked", "break"} {
 				p.do(`document.getElementById("tab-` + view + `").click(); scrollTo(0, 0)`)
 				p.until("the view "+view, `!document.getElementById("`+view+`").hidden`)
-				p.shoot(filepath.Join(dir, strings.Join([]string{size.name, theme, view}, "-")+".png"), size.name == "phone")
+				p.shoot(filepath.Join(dir, strings.Join([]string{size.name, name, view}, "-")+".png"), size.name == "phone")
 			}
 			p.fits(size.name)
 		}
 	}
+	picture(p, dir)
+}
+
+// readDocuments opens the documentation of API and events.
+func readDocuments(p tab) {
+	p.run(chromedp.EmulateViewport(1440, 900), chromedp.Navigate(value[string](p, "location.origin")+"/docs"))
+	p.until("the operations", `document.querySelector("#place-order .method.post") && document.querySelector("#redrive-parked")`)
+	p.until("the events", `document.querySelectorAll("#events .entry").length >= 12`)
+	p.until("a field within a field", `/unit_price/.test(document.getElementById("event-order.placed.v1").textContent)`)
+	p.until("who reads it", `/read by .*payment-svc/.test(document.getElementById("event-order.placed.v1").textContent)`)
+	p.run(chromedp.Click(chromedp.CSS("#contents a[href='#event-order.cancelled.v1']")))
+	p.until("the chosen one in sight", `document.getElementById("event-order.cancelled.v1").getBoundingClientRect().top < innerHeight`)
+	nameAll(p)
+	for _, size := range []struct {
+		name          string
+		width, height int64
+	}{{"desktop", 1440, 900}, {"phone", 390, 844}} {
+		p.run(chromedp.EmulateViewport(size.width, size.height))
+		p.fits(size.name)
+	}
+}
+
+// withoutToken opens the page as somebody who has only its public address.
+func withoutToken(p tab) {
+	if address := value[string](p, "sessionStorage.operator + location.href"); strings.Contains(address, "#operator") || strings.HasPrefix(address, "undefined") {
+		p.t.Errorf("the token must be in the tab and not in its address: %s", address)
+	}
+	p.do(`sessionStorage.clear()`)
+	p.run(chromedp.EmulateViewport(1440, 900), chromedp.Navigate(value[string](p, "location.origin")+"/"))
+	p.until("the orders", `document.querySelectorAll(".row").length >= 3`)
+	p.run(chromedp.Click(chromedp.CSS("#tab-parked")))
+	p.until("what is parked, to look at", `document.querySelector(".key-line") && !document.getElementById("parked-hint").hidden`)
+	if value[bool](p, `Boolean(document.querySelector(".cause-head button, [data-break]")) || !document.getElementById("parked-form").hidden || !document.getElementById("tab-break").hidden`) {
+		p.t.Error("there is something to redrive or to break with")
+	}
+}
+
+// theme has the browser prefer light or dark.
+func theme(name string) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}},
+		})
+		return err
+	})
 }
 
 func (p tab) shoot(path string, whole bool) {

@@ -13,6 +13,10 @@ import (
 // minSession is the shortest session of a consumer.
 const minSession = 500 * time.Millisecond
 
+// minToken is the least length of the operator's token: what is shorter can be
+// guessed.
+const minToken = 16
+
 // Prefix begins the name of every environment variable.
 const Prefix = "PAVANE"
 
@@ -32,6 +36,8 @@ type Config struct {
 	Drain    time.Duration `default:"0s" desc:"how long requests are still taken after /readyz began to answer 503; a little more than a load balancer's interval"`
 
 	Session time.Duration `default:"6s" desc:"how long Kafka waits for a sign of life before it gives the partitions of this instance to another one; the broker's group.min.session.timeout.ms, 6 s by default, is the least"`
+
+	OperatorToken string `secret:"true" desc:"what an operator must show in the header X-Pavane-Operator to redrive parked keys over HTTP; the gateway passes it on, so all services have the same; at least 16 characters; empty: nobody can"`
 
 	Registry RegistryConfig
 	Log      telemetry.LogConfig
@@ -70,6 +76,9 @@ func (c Config) Validate() error {
 	}
 	if c.Session < minSession {
 		errs = append(errs, fmt.Errorf("%s_SESSION=%s: choose at least %s, or a short pause of the process costs it its partitions", Prefix, c.Session, minSession))
+	}
+	if c.OperatorToken != "" && len(c.OperatorToken) < minToken {
+		errs = append(errs, fmt.Errorf("%s_OPERATOR_TOKEN has %d characters: take at least %d random ones, such as of openssl rand -hex 16", Prefix, len(c.OperatorToken), minToken))
 	}
 	if _, _, err := net.SplitHostPort(c.HTTPAddr); err != nil {
 		errs = append(errs, fmt.Errorf("%s_HTTP_ADDR=%q: want host:port, such as 127.0.0.1:8080: %w", Prefix, c.HTTPAddr, err))

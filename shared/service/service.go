@@ -27,6 +27,7 @@ import (
 	"pavane/shared/inbox"
 	"pavane/shared/lifecycle"
 	"pavane/shared/outbox"
+	"pavane/shared/parked"
 	"pavane/shared/postgres"
 	"pavane/shared/react"
 	"pavane/shared/registry"
@@ -140,6 +141,7 @@ func (s *Service) open(ctx context.Context) error {
 		return err
 	}
 	story.Register(s.http.API(), s.db, s.cfg.Partitions)
+	parked.Register(s.http, s.db, s.cfg.OperatorToken)
 	return nil
 }
 

@@ -52,6 +52,11 @@ type Config struct {
 	AsyncAPI []byte
 	// Saga is the map of the saga that the page draws; nil: it draws none.
 	Saga []byte
+	// OperatorToken is what an operator must show; empty: nobody is one.
+	OperatorToken string
+	// BreakURL is where operators have things broken, in the demo; empty: there is
+	// no such route.
+	BreakURL string
 	// Heartbeat is the pause after which a silent stream sends a comment, so that
 	// nobody on the way takes it for dead; 0 means 15 s.
 	Heartbeat time.Duration
@@ -95,9 +100,12 @@ func (g *Gateway) Close() {
 func (g *Gateway) Register(s *httpapi.Server) {
 	g.registerOrders(s)
 	g.registerViews(s)
+	g.registerParked(s)
+	g.registerBreak(s)
 	g.registerStreams(s)
 	pages := page.Handler(g.config.Saga)
 	s.Handle("GET /{$}", pages)
+	s.Handle("GET /docs", pages)
 	s.Handle("GET /page/", pages)
 	if g.config.AsyncAPI != nil {
 		s.Handle("GET /asyncapi.json", document("application/json", g.config.AsyncAPI))

@@ -39,6 +39,7 @@ type call struct {
 	// surely was not received is always sent again, elsewhere.
 	repeatable bool
 	try        time.Duration // limit of one try; 0 means tryTime
+	all        time.Duration // limit of all tries of a part of a joined answer; 0: none
 }
 
 // reply is what an instance answered.

@@ -28,17 +28,25 @@ type gather struct {
 // part asks for one part beside the others. take reads it and runs alone. A 404
 // is an answer: there is nothing yet.
 func (ga *gather) part(ctx context.Context, u *upstream, service, path string, take func(body []byte) error) {
+	ga.whole(ctx, u, call{service: service, path: path, repeatable: true, try: partTime / 2, all: partTime}, take)
+}
+
+// whole is part for any call.
+func (ga *gather) whole(ctx context.Context, u *upstream, c call, take func(body []byte) error) {
 	ga.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, partTime)
-		defer cancel()
-		res, err := u.ask(ctx, call{service: service, path: path, repeatable: true, try: partTime / 2})
+		if c.all > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, c.all)
+			defer cancel()
+		}
+		res, err := u.ask(ctx, c)
 		ga.mu.Lock()
 		defer ga.mu.Unlock()
 		if err == nil {
 			err = take(res.body)
 		}
 		if err != nil && res.status != http.StatusNotFound {
-			ga.missing = append(ga.missing, Missing{Service: service, Reason: reasonOf(err)})
+			ga.missing = append(ga.missing, Missing{Service: c.service, Reason: reasonOf(err)})
 		}
 	})
 }

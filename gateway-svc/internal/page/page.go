@@ -1,5 +1,5 @@
-// Package page owns the page at the gateway's root: plain HTML, CSS and ES
-// modules from the binary. It is a client of the gateway's public API like any
+// Package page owns the page at the gateway's root, and that of the API and the
+// events at /docs: plain HTML, CSS and ES modules from the binary. It is a client of the gateway's public API like any
 // other and loads nothing from elsewhere.
 package page
 
@@ -19,27 +19,33 @@ import (
 var embedded embed.FS
 
 const (
-	index = "index.html"
-	saga  = "saga.json"
-	// base is replaced in the index by the folder of this version's files.
+	saga = "saga.json"
+	// base is replaced in the pages by the folder of this version's files.
 	base = "{{base}}"
 
 	policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-// Handler serves the page at / and its files below /page/VERSION/. The version is
+// pageAt is the file of a page; empty: there is none at that path.
+func pageAt(path string) string {
+	return map[string]string{"/": "index.html", "/docs": "docs.html"}[path]
+}
+
+// Handler serves the pages at / and /docs and their files below /page/VERSION/. The version is
 // a hash of them all, so browsers may keep the files for ever and still see a new
 // page at once. Saga is the map of the saga, docs/saga.json.
 func Handler(saga []byte) http.Handler {
 	files := load(saga)
 	version := versionOf(files)
-	files[index] = bytes.ReplaceAll(files[index], []byte(base), []byte("/page/"+version))
+	for _, name := range []string{pageAt("/"), pageAt("/docs")} {
+		files[name] = bytes.ReplaceAll(files[name], []byte(base), []byte("/page/"+version))
+	}
 	tag := `"` + version + `"`
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name, caching := strings.TrimPrefix(r.URL.Path, "/page/"+version+"/"), "public, max-age=31536000, immutable"
-		if r.URL.Path == "/" {
-			name, caching = index, "no-cache"
+		if page := pageAt(r.URL.Path); page != "" {
+			name, caching = page, "no-cache"
 		}
 		body, ok := files[name]
 		if !ok {

@@ -26,9 +26,16 @@ var linked = regexp.MustCompile(`(?:href|src)="(/page/[^"]+)"`)
 func TestHandler_EveryFileThatThePageNeeds_IsServedForEver(t *testing.T) {
 	t.Parallel()
 	h := page.Handler([]byte(`{"events":[]}`))
-	index := get(t, h, "/", "")
+	for _, path := range []string{"/", "/docs"} {
+		reach(t, h, path)
+	}
+}
+
+func reach(t *testing.T, h http.Handler, path string) {
+	t.Helper()
+	index := get(t, h, path, "")
 	if index.Code != http.StatusOK || index.Header().Get("Cache-Control") != "no-cache" {
-		t.Fatalf("/ is %d with %v", index.Code, index.Header())
+		t.Fatalf("%s is %d with %v", path, index.Code, index.Header())
 	}
 	found := linked.FindAllStringSubmatch(index.Body.String(), -1)
 	if len(found) < 3 {

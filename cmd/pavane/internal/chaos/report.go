@@ -55,6 +55,7 @@ type Report struct {
 	Ended    map[string]int `json:"ended"`          // orders by outcome
 	Open     []string       `json:"open,omitempty"` // orders that did not end
 	AllEnded bool           `json:"all_ended"`
+	End      time.Duration  `json:"end_ns"`      // how long after the last fault everything must have ended
 	LastEnd  time.Duration  `json:"last_end_ns"` // from the last fault until the last order had ended
 	Slowest  time.Duration  `json:"slowest_ns"`  // order, from its first request to its end
 
@@ -89,13 +90,13 @@ func (r *Report) judge() {
 		fail("%d of %d orders were placed, want at least %.0f %%; the last refusal: %s", r.Placed, r.Due, 100*placedShare, r.LastRefusal)
 	}
 	if !r.AllEnded || len(r.Open) > 0 {
-		fail("%d orders had not ended %s after the last fault: %s", len(r.Open), EndLimit, strings.Join(r.Open[:min(5, len(r.Open))], ", "))
+		fail("%d orders had not ended %s after the last fault: %s", len(r.Open), r.End, strings.Join(r.Open[:min(5, len(r.Open))], ", "))
 	}
 	switch {
 	case !r.Audit.Clean:
 		fail("the audit found %d differences, the first: %s", len(r.Audit.Differences), r.Audit.Differences[0].Text)
 	case r.Audit.Settling != "":
-		fail("not all effects were there %s after the last fault", EndLimit)
+		fail("not all effects were there %s after the last fault", r.End)
 	}
 	r.OK = len(r.Failures) == 0
 }

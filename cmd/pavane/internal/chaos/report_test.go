@@ -17,6 +17,7 @@ import (
 // good is a run of twenty faults and a hundred orders.
 func good() *Report {
 	r := &Report{
+		End:  EndLimit,
 		Seed: 1, For: time.Minute, Planned: 20, Due: 100, Placed: 100, Ended: map[string]int{"confirmed": 100},
 		AllEnded: true, Audit: audit.Verdict{Clean: true}, Moments: []Moment{{Due: 1, Placed: 1, Ended: map[string]int{"confirmed": 1}}},
 	}

@@ -30,7 +30,7 @@ const (
 	tellEvery  = 5 * time.Second
 )
 
-// Config says what a run is. All but Progress is required.
+// Config says what a run is. All but End, Progress and Healed is required.
 type Config struct {
 	Seed    uint64
 	For     time.Duration
@@ -41,7 +41,12 @@ type Config struct {
 	Gateway string // http://host:port
 	Audit   audit.Source
 
+	// End is how long after the last fault every saga may take to end; 0 means
+	// EndLimit. It must be longer than the orders' deadline.
+	End time.Duration
+
 	Progress func(format string, args ...any)
+	Healed   func() // told when everything is healed; nil: nobody
 }
 
 // run is a run under way.
@@ -61,6 +66,9 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if cfg.Progress == nil {
 		cfg.Progress = func(string, ...any) {}
 	}
+	if cfg.End == 0 {
+		cfg.End = EndLimit
+	}
 	r := &run{Config: cfg, book: newBook(), counters: newCounters(client.New(cfg.Gateway)), taken: map[string]*sync.Mutex{}}
 	plan := Plan(cfg.Seed, cfg.For, cfg.Every, cfg.Kinds)
 	r.Progress("seed %d: %d faults in %s, %g orders/s", cfg.Seed, len(plan), cfg.For, cfg.Rate)
@@ -76,6 +84,9 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	r.deal(stop, plan)
 	<-stop.Done()
 	r.lastHeal = time.Now()
+	if r.Healed != nil {
+		r.Healed()
+	}
 	r.Progress("everything is healed; %d orders are under way", r.book.underWay())
 	ended := r.awaitEnd(&orders)
 	took := time.Since(r.lastHeal)
@@ -182,7 +193,7 @@ func joinNonEmpty(a, b string) string {
 func (r *run) awaitEnd(orders *sync.WaitGroup) bool {
 	done := make(chan struct{})
 	go func() { orders.Wait(); close(done) }()
-	limit := time.NewTimer(EndLimit)
+	limit := time.NewTimer(r.End)
 	defer limit.Stop()
 	select {
 	case <-done:
@@ -211,16 +222,16 @@ func (r *run) tell(ctx context.Context) {
 func (r *run) judge(ctx context.Context, plan []Planned, ended bool, took time.Duration) (*Report, error) {
 	stopped := ctx.Err() != nil
 	r.Progress("auditing")
-	auditing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*EndLimit)
+	auditing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*r.End)
 	defer cancel()
 	// What is left of the time in which everything must have ended. An audit that
 	// had to leave out what is young has found something that had not.
-	v, err := audit.Run(auditing, r.Audit, max(EndLimit-took, time.Second))
+	v, err := audit.Run(auditing, r.Audit, max(r.End-took, time.Second))
 	if err != nil {
 		return nil, err
 	}
 	rep := &Report{
-		Seed: r.Seed, For: r.For, Rate: r.Rate, Began: r.book.begin, Planned: len(plan), Audit: v, AllEnded: ended, LastEnd: took,
+		Seed: r.Seed, For: r.For, Rate: r.Rate, Began: r.book.begin, Planned: len(plan), End: r.End, Audit: v, AllEnded: ended, LastEnd: took,
 		Slowest: r.book.slowest, Due: r.book.due, Placed: r.book.placed, Ended: r.book.ended, Moments: r.book.moments,
 		Counters: r.counters.sums(), Stopped: stopped,
 	}

@@ -18,7 +18,7 @@ import (
 // Break has the demo cause a fault, tells each step, and returns when it is
 // healed, or stands when it has no time. When ctx ends the demo heals it.
 func Break(ctx context.Context, c stack.Control, spec fault.Spec, length time.Duration, told func(string)) error {
-	body, err := json.Marshal(order{spec, length})
+	body, err := json.Marshal(order{Spec: spec, For: length})
 	if err != nil {
 		return fmt.Errorf("break: %w", err)
 	}

@@ -2,6 +2,9 @@ package control
 
 import (
 	"context"
+	"encoding/json"
+	"io"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -39,11 +42,17 @@ func (p *paused) is(service string) bool {
 
 func start(t *testing.T) (*paused, stack.Control) {
 	t.Helper()
+	return startWith(t, nil)
+}
+
+func startWith(t *testing.T, chaos Chaos) (*paused, stack.Control) {
+	t.Helper()
 	p := &paused{who: map[string]bool{}}
-	s, err := Start(p)
+	s, err := Listen()
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.Serve(p, chaos)
 	t.Cleanup(s.Close)
 	return p, s.Control()
 }
@@ -108,5 +117,87 @@ func TestBreak_DemoWithoutControl_SaysSo(t *testing.T) {
 	t.Parallel()
 	if err := Heal(t.Context(), stack.Control{}, func(string) {}); err == nil || !strings.Contains(err.Error(), "cannot be broken") {
 		t.Error(err)
+	}
+}
+
+// call asks the server as the gateway does.
+func call(t *testing.T, c stack.Control, method, path, body string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, c.URL+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+c.Token)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func look(t *testing.T, c stack.Control) (s state) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(call(t, c, http.MethodGet, "/faults", "")), &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestBreak_Detached_IsShownAndHealsByItself(t *testing.T) {
+	t.Parallel()
+	p, c := start(t)
+	call(t, c, http.MethodPost, "/faults", `{"kind":"pause","service":"order-svc","for_ns":3600000000000,"detached":true}`)
+	s := look(t, c)
+	if len(s.Standing) != 1 || s.Standing[0].Name != "pause order-svc" || s.Standing[0].Until == nil || len(s.Kinds) < 10 || s.Chaos != nil {
+		t.Errorf("%+v; want the pause and when it ends", s)
+	}
+	call(t, c, http.MethodPost, "/faults", `{"kind":"pause","service":"payment-svc","for_ns":1000000,"detached":true}`)
+	await.True(t, 10*time.Second, "the short one is healed", func() bool { return !p.is("payment-svc") })
+	call(t, c, http.MethodDelete, "/faults?name=pause+order-svc", "")
+	if s = look(t, c); p.is("order-svc") || len(s.Standing) != 0 || len(s.Notes) != 4 || s.Notes[0].Name != "pause order-svc" {
+		t.Errorf("%+v; want nothing broken, and four notes", s)
+	}
+}
+
+func TestChaos_RunsOnceAtATimeAndTellsItsVerdict(t *testing.T) {
+	t.Parallel()
+	_, c := startWith(t, func(ctx context.Context, seed uint64, healed func(), progress func(string, ...any)) (Verdict, error) {
+		progress("seed %d", seed)
+		<-ctx.Done()
+		healed()
+		return Verdict{OK: true, Summary: []string{"all ended"}}, nil
+	})
+	call(t, c, http.MethodPost, "/chaos", `{"seed":7}`)
+	await.True(t, 10*time.Second, "it tells", func() bool {
+		s := look(t, c).Chaos
+		return s.Running && s.Seed == 7 && len(s.Lines) == 1
+	})
+	for _, again := range []string{call(t, c, http.MethodPost, "/chaos", `{"seed":8}`), call(t, c, http.MethodPost, "/faults", `{"kind":"pause","service":"order-svc"}`)} {
+		if !strings.Contains(again, "under way") {
+			t.Errorf("meanwhile: %s", again)
+		}
+	}
+	call(t, c, http.MethodDelete, "/chaos", "")
+	await.True(t, 10*time.Second, "the verdict", func() bool {
+		s := look(t, c).Chaos
+		return !s.Running && s.Verdict != nil && s.Verdict.OK
+	})
+}
+
+func TestChaos_WhileSomethingIsBroken_IsRefused(t *testing.T) {
+	t.Parallel()
+	_, c := startWith(t, func(context.Context, uint64, func(), func(string, ...any)) (Verdict, error) { return Verdict{}, nil })
+	call(t, c, http.MethodPost, "/faults", `{"kind":"pause","service":"order-svc"}`)
+	if said := call(t, c, http.MethodPost, "/chaos", `{"seed":7}`); !strings.Contains(said, "heal them first") {
+		t.Error(said)
+	}
+	_, c = start(t)
+	if said := call(t, c, http.MethodPost, "/chaos", `{"seed":7}`); !strings.Contains(said, "no chaos here") {
+		t.Error(said)
 	}
 }

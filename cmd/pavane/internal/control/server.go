@@ -1,6 +1,6 @@
-// Package control owns the way by which `pavane break` reaches a running demo: a
-// server on the loopback that takes orders from who knows its token, and the
-// client that reads address and token from the demo's state file.
+// Package control owns the way by which `pavane break` and the page reach a
+// running demo: a server on the loopback that takes orders from who knows its
+// token, and the client that reads address and token from the demo's state file.
 package control
 
 import (
@@ -27,6 +27,9 @@ const healLimit = 60 * time.Second
 type order struct {
 	fault.Spec
 	For time.Duration `json:"for_ns"` // 0: until it is healed
+	// Detached: it is healed after its time whether or not the client still waits,
+	// and the answer comes when it has begun.
+	Detached bool `json:"detached"`
 }
 
 // said is one line of an answer.
@@ -37,37 +40,67 @@ type said struct {
 
 // Server takes orders.
 type Server struct {
-	driver fault.Driver
-	token  string
-	http   *http.Server
-	addr   string
+	driver   fault.Driver
+	token    string
+	http     *http.Server
+	listener net.Listener
+
+	whole context.Context // ends with Close
+	end   context.CancelFunc
 
 	mu       sync.Mutex
-	standing map[string]fault.Fault // by spec; nil while it begins
+	standing map[string]*standing // by spec
+	notes    []note               // the last ones
+	chaos    chaosRun
 }
 
-// Start begins to serve on the loopback.
-func Start(driver fault.Driver) (*Server, error) {
+// standing is a fault that was begun and is not healed.
+type standing struct {
+	fault.Fault
+	since time.Time
+	until time.Time // when it is healed; zero: when somebody says so
+}
+
+// Listen takes a port on the loopback and makes a token, so that both can be told
+// to what is started before there is something to break. Who asks waits until
+// Serve.
+func Listen() (*Server, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("control: %w", err)
 	}
-	s := &Server{driver: driver, token: rand.Text(), addr: l.Addr().String(), standing: map[string]fault.Fault{}}
+	s := &Server{token: rand.Text(), listener: l, standing: map[string]*standing{}}
+	s.whole, s.end = context.WithCancel(context.Background())
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /faults", s.show)
 	mux.HandleFunc("POST /faults", s.begin)
 	mux.HandleFunc("DELETE /faults", s.heal)
+	mux.HandleFunc("POST /chaos", s.beginChaos)
+	mux.HandleFunc("DELETE /chaos", s.endChaos)
 	s.http = &http.Server{Handler: s.guard(mux), ReadHeaderTimeout: 5 * time.Second}
-	go s.http.Serve(l) //nolint:errcheck // it ends with Close
 	return s, nil
+}
+
+// Serve begins to take orders against a system. Chaos runs a seeded minute of
+// it; nil: there is none.
+func (s *Server) Serve(driver fault.Driver, chaos Chaos) {
+	s.driver, s.chaos.run = driver, chaos
+	go s.http.Serve(s.listener) //nolint:errcheck // it ends with Close
 }
 
 // Control is for the state file.
 func (s *Server) Control() stack.Control {
-	return stack.Control{URL: "http://" + s.addr, Token: s.token}
+	return stack.Control{URL: "http://" + s.listener.Addr().String(), Token: s.token}
 }
 
-// Close ends the server, and heals what it has broken for a time.
-func (s *Server) Close() { s.http.Close() } //nolint:errcheck // nothing is lost
+// Close ends the server, heals what a client waits for, and gives chaos a moment
+// to heal what it has broken. What stands goes down with the demo.
+func (s *Server) Close() {
+	s.end()
+	s.awaitHealed()
+	s.listener.Close() //nolint:errcheck // http closes it, too, once it serves
+	s.http.Close()     //nolint:errcheck // nothing is lost
+}
 
 // guard lets in who knows the token. A page in a browser cannot: it may not set
 // this header across origins.
@@ -89,13 +122,14 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	f, err := s.take(o.Spec)
+	f, err := s.take(o)
 	if err != nil {
 		tell(w, "", err)
 		return
 	}
 	whole := context.WithoutCancel(r.Context()) // what was begun is ended
 	did, err := f.Begin(whole)
+	s.note(o.String(), did, err)
 	k, _ := fault.Find(o.Kind)
 	if err != nil || k.Most == 0 {
 		s.drop(o.Spec)
@@ -103,29 +137,49 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	tell(w, did, nil)
-	if o.For == 0 {
-		return // it stands until it is healed
+	switch {
+	case o.For == 0: // it stands until it is healed
+	case o.Detached:
+		go s.mendAfter(o.String(), o.For)
+	default:
+		select {
+		case <-time.After(o.For):
+		case <-r.Context().Done():
+		}
+		tell(w, "", s.mend(whole, o.String()))
 	}
+}
+
+// mendAfter heals a fault whose client does not wait for it. At the end of the
+// demo it goes down with it.
+func (s *Server) mendAfter(name string, length time.Duration) {
 	select {
-	case <-time.After(o.For):
-	case <-r.Context().Done():
+	case <-time.After(length):
+		s.mend(s.whole, name) //nolint:errcheck // it is noted
+	case <-s.whole.Done():
 	}
-	tell(w, "", s.mend(whole, o.String()))
 }
 
 // take notes a fault that is about to begin. Two on one resource would heal each
 // other.
-func (s *Server) take(spec fault.Spec) (fault.Fault, error) {
-	f, err := fault.New(spec, s.driver)
+func (s *Server) take(o order) (fault.Fault, error) {
+	f, err := fault.New(o.Spec, s.driver)
 	if err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.standing[spec.String()] != nil {
-		return nil, fmt.Errorf("%s is broken already; `pavane heal` undoes it", spec)
+	if s.standing[o.String()] != nil {
+		return nil, fmt.Errorf("%s is broken already; `pavane heal` undoes it", o.Spec)
 	}
-	s.standing[spec.String()] = f
+	if s.chaos.running() {
+		return nil, fmt.Errorf("%s has to wait: chaos is under way, and two faults on one thing could not be told apart", o.Spec)
+	}
+	st := &standing{Fault: f, since: time.Now()}
+	if o.For > 0 {
+		st.until = st.since.Add(o.For)
+	}
+	s.standing[o.String()] = st
 	return f, nil
 }
 
@@ -146,18 +200,23 @@ func (s *Server) mend(ctx context.Context, name string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, healLimit)
 	defer cancel()
-	if _, err := f.Heal(ctx); err != nil {
+	did, err := f.Heal(ctx)
+	s.note(name, joinNonEmpty("healed", did), err)
+	if err != nil {
 		return fmt.Errorf("heal %s: %w", name, err)
 	}
 	return nil
 }
 
-// heal heals all that stands.
+// heal heals all that stands, or the one that is named.
 func (s *Server) heal(w http.ResponseWriter, r *http.Request) {
+	only := r.URL.Query().Get("name")
 	s.mu.Lock()
 	var names []string
 	for name := range s.standing {
-		names = append(names, name)
+		if only == "" || only == name {
+			names = append(names, name)
+		}
 	}
 	s.mu.Unlock()
 	slices.Sort(names)

@@ -73,9 +73,10 @@ type Config struct {
 	Namespace   string // before the names of topics and groups
 	GatewayPort int    // wanted; a taken one is stepped over
 	Env         []string
-	Throwaway   bool // the data need not survive a power cut
-	RealKafka   bool // start an Apache Kafka in place of the embedded broker
-	Breakable   bool // lead each service's ways to servers that the stack starts through proxies of its own
+	Throwaway   bool    // the data need not survive a power cut
+	RealKafka   bool    // start an Apache Kafka in place of the embedded broker
+	Breakable   bool    // lead each service's ways to servers that the stack starts through proxies of its own
+	Control     Control // its token is the operator's, and the gateway is told where it is; zero: nobody is an operator
 
 	Progress func(format string, args ...any) // told about each step
 	OnExit   func(Exit)                       // told when a service died and was started again
@@ -277,8 +278,11 @@ func (s *Stack) env(svc service, gatewayPort int, gossip string, join []string) 
 		"PAVANE_HTTP_ADDR="+loopback(0), "PAVANE_SEED=demo", "PAVANE_SMTP_ADDR="+s.Mail.Addr(),
 		"PAVANE_PROVIDER_URL="+s.state.Provider, "PAVANE_PROVIDER_TIMEOUT="+providerTimeout.String(), "PAVANE_PROVIDER_RECONCILE=5s",
 	)
+	if s.cfg.Control.Token != "" {
+		env = append(env, "PAVANE_OPERATOR_TOKEN="+s.cfg.Control.Token)
+	}
 	if svc.name == gateway {
-		env = append(env, "PAVANE_HTTP_ADDR="+loopback(gatewayPort))
+		env = append(env, "PAVANE_HTTP_ADDR="+loopback(gatewayPort), "PAVANE_BREAK_URL="+s.cfg.Control.URL)
 	}
 	if svc.database != "" {
 		env = append(env, "PAVANE_DATABASE="+DatabaseURL(s.postgresFor(svc.name), svc.database))

@@ -2,24 +2,29 @@
 
 import { $ } from "./dom.js";
 import { get } from "./api.js";
+import { BreakView } from "./break.js";
 import { connection, tabs, theme } from "./chrome.js";
 import { watchConservation } from "./conservation.js";
 import { Gauges } from "./gauges.js";
 import { MapView } from "./map.js";
+import { take } from "./operator.js";
 import { Orders } from "./orders.js";
+import { ParkedView } from "./parked.js";
 import { Placing } from "./place.js";
 import { Saga } from "./saga.js";
 import { Store } from "./store.js";
 import { StoryView } from "./story.js";
 import { listen } from "./stream.js";
 
+take();
 theme();
 const saga = await Saga.load();
 const store = new Store(saga);
-const story = new StoryView(saga);
+const story = new StoryView(saga, store);
 const gauges = new Gauges(store);
 new MapView(saga, store);
-const show = tabs((id) => id === "gauges" && gauges.watch());
+const watched = { gauges, parked: new ParkedView() };
+const show = tabs((id) => watched[id]?.watch());
 
 const orders = new Orders(store, (id) => { $("follow").checked = false; choose(id); });
 
@@ -34,14 +39,15 @@ function inspect(id) {
   choose(id);
 }
 
-new Placing(store, (id) => { if ($("follow").checked) choose(id); });
+const placing = new Placing(store, (id) => { if ($("follow").checked) choose(id); });
+new BreakView(() => placing.rest());
 watchConservation(inspect);
 
 // Under load one story follows the other only as fast as eyes can.
 let followed = 0;
-store.onChange((e) => {
+store.onChange((e, copy) => {
   story.heard(e);
-  if (e?.type === "order.placed.v1" && $("follow").checked && Date.now() - followed > 3000) {
+  if (!copy && e?.type === "order.placed.v1" && $("follow").checked && Date.now() - followed > 3000) {
     followed = Date.now();
     choose(e.subject);
   }

@@ -12,13 +12,14 @@ export function tabs(onShow) {
     }
     onShow(tab.getAttribute("aria-controls"));
   };
-  all.forEach((tab, i) => {
+  all.forEach((tab) => {
     tab.addEventListener("click", () => show(tab));
     tab.addEventListener("keydown", (e) => {
-      const to = { ArrowRight: i + 1, ArrowLeft: i - 1, Home: 0, End: all.length - 1 }[e.key];
+      const there = all.filter((t) => !t.hidden), i = there.indexOf(tab);
+      const to = { ArrowRight: i + 1, ArrowLeft: i - 1, Home: 0, End: there.length - 1 }[e.key];
       if (to === undefined) return;
       e.preventDefault();
-      const next = all[(to + all.length) % all.length];
+      const next = there[(to + there.length) % there.length];
       next.focus();
       show(next);
     });

@@ -18,9 +18,14 @@ function fill(node, attributes, children) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.filter((c) => c != null && c !== false));
+  node.append(...there(children));
   return node;
 }
+
+const there = (children) => children.filter((c) => c != null && c !== false);
+
+// put replaces what is in a node; null and false are left out.
+export const put = (node, ...children) => node.replaceChildren(...there(children));
 
 // soon returns a function that runs f once per pause, however often it is called.
 export function soon(f, pause) {

@@ -91,6 +91,11 @@ export class Placing {
     }, 50);
   }
 
+  rest() {
+    $("load").value = 0;
+    this.load(0);
+  }
+
   async send() {
     if (this.busy >= AT_ONCE) { this.left++; return; }
     this.busy++;

@@ -15,7 +15,7 @@ export function layout(width) {
 }
 
 // sequence draws the first n moments. pick is called with an event.
-export function sequence({ story, moments, n, saga, width, chosen, fresh, pick }) {
+export function sequence({ story, moments, n, saga, width, chosen, fresh, copies, pick }) {
   const l = layout(width), x = (name) => l.first + l.gap * Math.max(0, LANES.indexOf(name));
   const shown = story.events.filter((e) => stateOf(moments, n, e).committed);
   const height = TOP + Math.max(4, story.events.length) * ROW + 40;
@@ -24,16 +24,16 @@ export function sequence({ story, moments, n, saga, width, chosen, fresh, pick }
     svg.append(draw("line", { class: "lane", x1: x(name), x2: x(name), y1: TOP - 10, y2: height - 30 }),
       draw("text", { class: "lane-name", x: x(name), y: 14 }, l.narrow ? service(name) : name));
   }
-  shown.forEach((e, i) => svg.append(row({ e, i, l, x, saga, story, state: stateOf(moments, n, e), chosen: chosen === e.id, fresh: fresh?.event === e && fresh.what === "committed", pick })));
+  shown.forEach((e, i) => svg.append(row({ e, i, l, x, saga, story, state: stateOf(moments, n, e), chosen: chosen === e.id, fresh: fresh?.event === e && fresh.what === "committed", copies: copies(e), pick })));
   for (const p of story.parked) svg.append(parked(p, story, x));
   svg.append(draw("text", { class: "key", x: l.first - 8, y: height - 8 }, l.narrow ? "○ committed  ◐ in the log  ● applied" : "○ committed with its outbox row    ◐ in the log at partition@offset    ● applied by a reader"));
   return svg;
 }
 
-function row({ e, i, l, x, saga, story, state, chosen, fresh, pick }) {
+function row({ e, i, l, x, saga, story, state, chosen, fresh, copies, pick }) {
   const y = TOP + 8 + i * ROW, at = x(e.service), tone = saga.tone(e.kind);
   const since = Date.parse(e.created_at) - Date.parse(story.events[0].created_at);
-  const label = describe(e, state);
+  const label = describe(e, state) + (copies ? `, ${copies} absorbed` : "");
   const g = draw("g", {
     class: `event ${tone}${chosen ? " chosen" : ""}${fresh ? " new" : ""}`, tabindex: 0, role: "button", "data-event": e.id, "aria-label": label, "aria-pressed": String(chosen),
     onclick: () => pick(e), onfocus: () => pick(e), onpointerenter: () => pick(e),
@@ -43,18 +43,22 @@ function row({ e, i, l, x, saga, story, state, chosen, fresh, pick }) {
   for (const reader of saga.readers(e.kind)) {
     if (reader !== e.service) arrow(g, at, x(reader), y + 36, state.logged, state.applied.has(reader));
   }
-  pill(g, e, l, at, y, state);
+  pill(g, e, l, at, y, state, copies);
   g.append(draw("circle", { class: "mark", cx: at, cy: y + 36, r: 6 }));
   if (state.logged) g.append(draw("path", { class: "half", d: `M${at} ${y + 30} a6 6 0 0 0 0 12 z` }));
   return g;
 }
 
 // pill names the event beside its lifeline, and where in the log it is.
-function pill(g, e, l, at, y, state) {
+function pill(g, e, l, at, y, state, copies) {
   const text = l.narrow ? kindName(e.kind).split(".").pop() : kindName(e.kind);
   const w = text.length * (l.narrow ? 6.4 : 6.7) + 18, left = Math.min(Math.max(at - w / 2, l.narrow ? l.gutter - 4 : l.gutter), l.width - w - 2);
   g.append(draw("rect", { class: "pill", x: left, y, width: w, height: 22, rx: 11 }),
     draw("text", { class: "kind", x: left + w / 2, y: y + 15, "text-anchor": "middle" }, text));
+  if (copies) {
+    const end = left + w + 70 > l.width;
+    g.append(draw("text", { class: "absorbed", x: end ? left - 6 : left + w + 6, y: y + 15, "text-anchor": end ? "end" : "start" }, `+${copies} absorbed`, draw("title", {}, "copies of this event in the log; each reader drops them by their number")));
+  }
   if (state.logged && e.offset != null) {
     const last = at > l.first + l.gap * 2.5;
     g.append(draw("text", { class: "place-text", x: last ? at - 11 : at + 11, y: y + 50, "text-anchor": last ? "end" : "start" }, `${l.narrow ? "" : e.topic.split(".")[0] + "/"}${e.partition}@${e.offset}`));

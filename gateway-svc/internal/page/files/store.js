@@ -7,13 +7,14 @@ export class Store {
     this.saga = saga;
     this.orders = new Map(); // by id, the oldest first
     this.kinds = new Map(); // of the last events, by id, to find causes
+    this.places = new Map(); // offsets at which the last events came, by id: the second is a copy
     this.seen = new Map(); // how often: "kind", and "cause>kind"
     this.decisions = []; // {at, ms} of the last orders that were decided, for p50 and p99
     this.listeners = new Set();
   }
 
   onChange(f) { this.listeners.add(f); }
-  changed(event) { for (const f of this.listeners) f(event); }
+  changed(event, copy = false) { for (const f of this.listeners) f(event, copy); }
 
   // list takes orders as GET /v1/orders has them, the newest first.
   list(orders) {
@@ -23,6 +24,7 @@ export class Store {
 
   // event takes an event of the stream.
   event(e) {
+    if (this.isCopy(e)) { this.changed(e, true); return; }
     this.note(e);
     const o = this.orders.get(e.subject) || { id: e.subject, state: "placed", steps: [], items: [] };
     if (o.steps.length < 12 && !o.steps.includes(e.type)) o.steps.push(e.type);
@@ -33,6 +35,20 @@ export class Store {
     this.put(o);
     this.changed(e);
   }
+
+  // isCopy tells whether the event came before: it lies in the log twice, and each
+  // reader drops the second by its number.
+  isCopy(e) {
+    const offsets = this.places.get(e.id);
+    if (offsets) return Boolean(offsets.add(e.offset));
+    this.places.set(e.id, new Set([e.offset]));
+    if (this.places.size > CAUSES) this.places.delete(this.places.keys().next().value);
+    return false;
+  }
+
+  // copies counts how often an event came at another place than its own since this
+  // tab looks.
+  copies(e) { return e.offset == null ? 0 : [...(this.places.get(e.id) || [])].filter((o) => o !== e.offset).length; }
 
   decide(o, state, at) {
     o.state = state;

@@ -11,8 +11,8 @@ import { stateCards } from "./states.js";
 const SHORTEST = 140, LONGEST = 1600, WHOLE = 9000; // milliseconds: between two moments of slow motion, and all of it
 
 export class StoryView {
-  constructor(saga) {
-    Object.assign(this, { saga, id: "", story: null, moments: [], n: Infinity, picked: "" });
+  constructor(saga, store) {
+    Object.assign(this, { saga, store, id: "", story: null, moments: [], n: Infinity, picked: "" });
     this.reload = soon(() => this.load(), 80);
     const on = (id, f) => $(id).addEventListener("click", f);
     on("first", () => this.to(1)); on("back", () => this.to(this.at() - 1)); on("forward", () => this.to(this.at() + 1));
@@ -111,7 +111,7 @@ export class StoryView {
     if (!this.story) return; // the drawing in sight is still that of the order before
     this.picked = e.id;
     for (const g of $("diagram").querySelectorAll(".event")) g.classList.toggle("chosen", g.dataset.event === e.id);
-    $("detail").replaceChildren(...detail(e, this.story, this.saga));
+    $("detail").replaceChildren(...detail(e, this.story, this.saga, this.store.copies(e)));
   }
 
   show() {
@@ -124,6 +124,7 @@ export class StoryView {
     const focused = document.activeElement?.dataset?.event;
     $("diagram").replaceChildren(sequence({
       story: this.story, moments: this.moments, n: this.at(), saga: this.saga, width: $("diagram").clientWidth, chosen: this.picked,
+      copies: (e) => this.store.copies(e),
       fresh: this.timer ? this.moments[this.at() - 1] : null, pick: (e) => this.pick(e),
     }));
     if (focused) $("diagram").querySelector(`[data-event="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });

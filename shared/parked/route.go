@@ -1,0 +1,157 @@
+package parked
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"pavane/shared/fault"
+	"pavane/shared/httpapi"
+	"pavane/shared/inbox"
+	"pavane/shared/postgres"
+)
+
+// moveTime is how long one request goes on moving keys; those that are left it
+// counts. It is less than what a caller waits.
+const moveTime = 20 * time.Second
+
+// Group is what waits for one cause.
+type Group struct {
+	Cause  inbox.Cause `json:"cause"`
+	Count  int         `json:"count" doc:"of all its keys"`
+	Oldest time.Time   `json:"oldest"`
+	Keys   []Key       `json:"keys" nullable:"false" doc:"the first of them, the longest waiting first"`
+}
+
+// Groups puts the keys of [List] together by cause and keeps at most limit of
+// each group; all are counted.
+func Groups(keys []Key, limit int) []Group {
+	groups := []Group{}
+	for _, k := range keys {
+		n := len(groups)
+		if n == 0 || groups[n-1].Cause != k.Cause {
+			groups = append(groups, Group{Cause: k.Cause, Oldest: k.Since, Keys: []Key{}})
+			n++
+		}
+		g := &groups[n-1]
+		if g.Count++; g.Count <= limit {
+			g.Keys = append(g.Keys, k)
+		}
+		if k.Since.Before(g.Oldest) {
+			g.Oldest = k.Since
+		}
+	}
+	return groups
+}
+
+type listRequest struct {
+	Limit int `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"keys of each group; all are counted"`
+}
+
+type listResponse struct {
+	Body struct {
+		Groups []Group `json:"groups" nullable:"false"`
+	}
+}
+
+type showRequest struct {
+	Key   string `query:"key" maxLength:"10000" doc:"the key; what is no event may have an empty one"`
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"records of it"`
+}
+
+type showResponse struct {
+	Body struct {
+		Records []Record `json:"records" nullable:"false" doc:"in order"`
+		Moves   []Move   `json:"moves" nullable:"false" doc:"what operators did with the key, the oldest first"`
+	}
+}
+
+type redriveRequest struct {
+	Body struct {
+		Cause  string  `json:"cause,omitempty" doc:"only keys that wait for this; empty: for anything"`
+		Source string  `json:"source,omitempty" doc:"only keys of this publisher; empty: of any"`
+		Key    *string `json:"key,omitempty" maxLength:"10000" doc:"only this key; absent: all"`
+		Who    string  `json:"who" minLength:"1" maxLength:"200" doc:"whose decision it is, for the audit trail"`
+		Why    string  `json:"why" minLength:"1" maxLength:"1000" doc:"the reason, for the audit trail"`
+	}
+}
+
+// Moved is what came of a request to move keys on.
+type Moved struct {
+	Keys    int `json:"keys" doc:"that were let go, each whole"`
+	Records int `json:"records" doc:"of these"`
+	Left    int `json:"left" doc:"keys that it cannot help: they wait for what is missing, or go on by themselves"`
+	Rest    int `json:"rest" doc:"keys that there was no time for; ask again"`
+}
+
+type redriveResponse struct{ Body Moved }
+
+// Register serves what waits in db as GET /v1/parked and GET
+// /v1/parked/records, and to operators, who know the token, POST
+// /v1/parked/redrive.
+func Register(s *httpapi.Server, db *postgres.DB, token string) {
+	httpapi.Register(s, huma.Operation{
+		OperationID: "list-parked", Method: http.MethodGet, Path: "/v1/parked", Tags: []string{"parked"},
+		Summary: "List the keys that wait for somebody, by cause", Errors: []int{http.StatusServiceUnavailable},
+	}, func(ctx context.Context, in *listRequest) (*listResponse, error) {
+		keys, err := List(ctx, db, Filter{})
+		out := &listResponse{}
+		out.Body.Groups = Groups(keys, in.Limit)
+		return out, err
+	})
+	httpapi.Register(s, huma.Operation{
+		OperationID: "show-parked", Method: http.MethodGet, Path: "/v1/parked/records", Tags: []string{"parked"},
+		Summary: "Show the records of a key that wait, and what was done with it before", Errors: []int{http.StatusServiceUnavailable},
+	}, func(ctx context.Context, in *showRequest) (*showResponse, error) {
+		records, moves, err := Show(ctx, db, in.Key, in.Limit)
+		out := &showResponse{}
+		out.Body.Records, out.Body.Moves = append([]Record{}, records...), append([]Move{}, moves...)
+		return out, err
+	})
+	httpapi.Register(s, huma.Operation{
+		OperationID: "redrive-parked", Method: http.MethodPost, Path: "/v1/parked/redrive", Tags: []string{"parked"},
+		Summary:     "Try parked keys again, in their order",
+		Description: "For operators. Each key is one transaction, and twice is harmless.",
+		Errors:      []int{http.StatusForbidden, http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
+		Middlewares: s.ForOperators(token),
+	}, func(ctx context.Context, in *redriveRequest) (*redriveResponse, error) {
+		m, err := redrive(ctx, db, in)
+		return &redriveResponse{Body: m}, err
+	})
+}
+
+// redrive goes through the keys that are chosen until its time is over.
+func redrive(ctx context.Context, db *postgres.DB, in *redriveRequest) (m Moved, err error) {
+	b := in.Body
+	if b.Cause != "" && !slices.Contains(Causes(), inbox.Cause(b.Cause)) {
+		return m, fault.Invalid("cause %q: choose one of %v", b.Cause, Causes())
+	}
+	keys, err := List(ctx, db, Filter{Cause: inbox.Cause(b.Cause), Source: b.Source})
+	if err != nil {
+		return m, err
+	}
+	if b.Key != nil {
+		keys = slices.DeleteFunc(keys, func(k Key) bool { return k.Key != *b.Key })
+	}
+	begin := time.Now()
+	for i, k := range keys {
+		if time.Since(begin) > moveTime || ctx.Err() != nil {
+			m.Rest = len(keys) - i
+			break
+		}
+		// A key that is begun is done, whether or not the caller still waits.
+		n, err := k.Do(context.WithoutCancel(ctx), db, Redrive, b.Who, b.Why)
+		switch {
+		case fault.ClassOf(err) == fault.ClassInvalid:
+			m.Left++
+		case err != nil:
+			return m, err
+		default:
+			m.Keys, m.Records = m.Keys+1, m.Records+n
+		}
+	}
+	return m, nil
+}
