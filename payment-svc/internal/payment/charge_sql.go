@@ -33,9 +33,12 @@ where not exists (select from accounts a where a.account_id = n.account_id) orde
 	hearSQL       = `update charges set known = $2, updated_at = clock_timestamp() where order_id = $1`
 
 	// claimChargesSQL takes up charges for $2 seconds: until then no other charger
-	// takes them. That a request may now be sent is written before it is.
+	// takes them. That a request may now be sent is written before it is. One that
+	// lies more than $3 seconds off, further than any pause is long, was put there by
+	// a clock that has gone back since.
 	claimChargesSQL = `with due as (
-  select c.order_id, c.sent from charges c where c.due and c.next_at <= clock_timestamp()
+  select c.order_id, c.sent from charges c where c.due
+    and (c.next_at <= clock_timestamp() or c.next_at > clock_timestamp() + make_interval(secs => $3))
   order by c.next_at limit $1 for update skip locked
 ), taken as (
   update charges c set claims = c.claims + 1, sent = true, next_at = clock_timestamp() + make_interval(secs => $2)
@@ -66,7 +69,7 @@ type claimed struct {
 func claimCharges(ctx context.Context, db *postgres.DB, limit int, hold time.Duration) (charges []claimed, err error) {
 	err = db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
 		charges = nil
-		if err := tx.SelectContext(ctx, &charges, claimChargesSQL, limit, hold.Seconds()); err != nil || len(charges) == 0 {
+		if err := tx.SelectContext(ctx, &charges, claimChargesSQL, limit, hold.Seconds(), max(hold, maxPutOff).Seconds()); err != nil || len(charges) == 0 {
 			return err
 		}
 		return failpoint.Hit(ctx, "card.before_claim")

@@ -481,11 +481,22 @@ func TestReconcile_HoldAfterItsVoid_IsVoidedAndCounted(t *testing.T) {
 	s.reconciles(0)
 }
 
+// A charge that was taken up or put off while the database's clock was an hour ahead.
+func TestCharger_ClockHasGoneBack_ChargeIsTakenUpAllTheSame(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.asked("o-1", "tok_ok")
+	s.exec(`update charges set next_at = clock_timestamp() + interval '1 hour'`)
+	stop := s.run("")
+	defer stop()
+	await.True(t, waitLimit, "the charge is taken up", func() bool { return s.state("o-1") == payment.StateAuthorized })
+}
+
 func TestReconcile_AnswerNeverHeard_IsRecordedFromTheList(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	o := s.asked("o-1", "tok_ok")
-	s.exec(`update charges set sent = true, claims = 1, next_at = clock_timestamp() + interval '1 hour'`) // its charger died
+	s.exec(`update charges set sent = true, claims = 1, next_at = clock_timestamp() + interval '30 seconds'`) // its charger died
 	if _, err := s.ledger.Hold("o-1:authorize", providersim.Intent{Key: "o-1", Reference: "o-1", Token: "tok_ok", Amount: 300, Currency: "EUR"}, ""); err != nil {
 		t.Fatal(err)
 	}
