@@ -70,10 +70,14 @@ func placed(order, customer string, amount int64) contract.OrderPlaced {
 }
 
 // tell delivers a fact about an order in a transaction of its own.
-func (b bench) tell(f payment.Fact, o contract.OrderPlaced) (events []event.Numbered, err error) {
+func (b bench) tell(f payment.Fact, o contract.OrderPlaced) ([]event.Numbered, error) {
+	return b.tellIn(b.t.Context(), f, o)
+}
+
+func (b bench) tellIn(ctx context.Context, f payment.Fact, o contract.OrderPlaced) (events []event.Numbered, err error) {
 	tries := int64(-1)
 	defer func() { b.again.Add(tries) }()
-	err = b.db.InTx(b.t.Context(), func(ctx context.Context, tx *sqlx.Tx) (err error) {
+	err = b.db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) (err error) {
 		tries++
 		switch f {
 		case payment.Placed:
