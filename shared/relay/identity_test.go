@@ -37,7 +37,7 @@ func TestRelay_PostgresCrashesBetweenLookAndPlan_ReusedTransactionNumbersAreNotS
 	b.write("before", 1)
 	var begun string
 	must(t, b.db.Get(t.Context(), &begun, `select pg_switch_wal()::text`)) // an empty page
-	for range numbers { // the set's snapshot has seen them end
+	for range numbers {                                                    // the set's snapshot has seen them end
 		tx := b.begin()
 		_, err := tx.ExecContext(t.Context(), `select pg_current_xact_id()`)
 		must(t, err)

@@ -77,7 +77,7 @@ func newSlowDisk(_ Spec, d Driver) Fault {
 // clock is the kind that moves the clock, by jump forth or back.
 const (
 	clock = "clock"
-	jump  = time.Hour
+	jump  = 2 * time.Hour
 )
 
 func newClock(s Spec, d Driver) Fault { return clockJump{d, []time.Duration{jump, -jump}[s.Seed%2]} }
