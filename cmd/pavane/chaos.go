@@ -113,7 +113,7 @@ func runChaos(ctx context.Context, o chaosOptions, out io.Writer) error {
 	}
 	if o.plan {
 		tell := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
-		for _, p := range chaos.Possible(chaos.Plan(o.seed, o.length, o.every, kinds), kinds, tell) {
+		for _, p := range chaos.Possible(chaos.Plan(o.seed, o.length, o.every, kinds), kinds, fault.Kind.Missing, tell) {
 			fmt.Fprintf(out, "%7.1f s  %-36s %.1f s\n", p.At.Seconds(), p.Spec, p.For.Seconds())
 		}
 		return nil

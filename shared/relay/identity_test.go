@@ -35,9 +35,10 @@ func TestRelay_PostgresCrashesBetweenLookAndPlan_ReusedTransactionNumbersAreNotS
 	r := b.relay(late)
 	must(t, r.Flush(t.Context())) // it knows the database from now on
 	b.write("before", 1)
-	var begun string
-	must(t, b.db.Get(t.Context(), &begun, `select pg_switch_wal()::text`)) // an empty page
-	for range numbers {                                                    // the set's snapshot has seen them end
+	// What is rolled back begins on an empty page. The set's snapshot has seen it end.
+	var at string
+	must(t, b.db.Get(t.Context(), &at, `select pg_switch_wal()::text`))
+	for range numbers {
 		tx := b.begin()
 		_, err := tx.ExecContext(t.Context(), `select pg_current_xact_id()`)
 		must(t, err)
