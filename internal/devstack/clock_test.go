@@ -20,7 +20,7 @@ func TestMoveClock_RunningServer_AllItsSessionsFollowThroughRestarts(t *testing.
 		if err != nil {
 			t.Fatal(err)
 		}
-		return now.Sub(time.Now()).Round(10 * time.Minute)
+		return time.Until(now).Round(10 * time.Minute)
 	}
 	for _, by := range []time.Duration{time.Hour, -time.Hour, 0} {
 		if err := p.MoveClock(testContext(t), by); err != nil || off() != by {
