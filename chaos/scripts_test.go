@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"pavane/internal/demo"
+	"pavane/internal/devstack"
 )
 
 func TestScripts_EachOnARunningDemo_AllOrdersEndAndTheAuditIsClean(t *testing.T) {
@@ -38,6 +39,9 @@ func TestScripts_EachOnARunningDemo_AllOrdersEndAndTheAuditIsClean(t *testing.T)
 			t.Errorf("%s does not say what one should see and how it is undone (%v)", script, err)
 		}
 		t.Run(strings.TrimSuffix(script, ".sh"), func(t *testing.T) {
+			if _, err := devstack.Faketime(); script == "clock.sh" && err != nil && os.Getenv("CI") == "" {
+				t.Skip(err)
+			}
 			cmd := exec.Command("./" + script)
 			cmd.Env = append(os.Environ(), "PAVANE="+filepath.Join(bin, "pavane"), "PAVANE_DIR="+dir, "FOR=1s", "ORDERS=5")
 			out, err := cmd.CombinedOutput()

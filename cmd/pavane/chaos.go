@@ -95,6 +95,9 @@ func (o chaosOptions) chosen() ([]fault.Kind, error) {
 	var kinds []fault.Kind
 	for _, name := range o.kinds {
 		k, err := fault.Find(name)
+		if err == nil {
+			err = k.Missing() // who asks for it by name wants it
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -109,7 +112,8 @@ func runChaos(ctx context.Context, o chaosOptions, out io.Writer) error {
 		return err
 	}
 	if o.plan {
-		for _, p := range chaos.Plan(o.seed, o.length, o.every, kinds) {
+		tell := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
+		for _, p := range chaos.Possible(chaos.Plan(o.seed, o.length, o.every, kinds), kinds, fault.Kind.Missing, tell) {
 			fmt.Fprintf(out, "%7.1f s  %-36s %.1f s\n", p.At.Seconds(), p.Spec, p.For.Seconds())
 		}
 		return nil

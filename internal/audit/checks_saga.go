@@ -44,7 +44,7 @@ func because(events map[string]bool, kind string) string {
 func findEndless(d *Data, report reporter) {
 	for _, key := range slices.Sorted(maps.Keys(d.Orders)) {
 		o := d.Orders[key]
-		if o.State == placed && !o.Due.IsZero() && d.settled(o.Due) {
+		if o.State == placed && !o.Due.IsZero() && d.past(o.Due) {
 			report("order %s is still placed, %s after its deadline", key, d.Now.Sub(o.Due).Round(time.Millisecond))
 		}
 		if o.State == placed && o.Due.IsZero() {

@@ -260,6 +260,18 @@ func TestAudit_EachCorruptionIsNamed(t *testing.T) {
 	}
 }
 
+// What is stamped later than the end of the look was written while the database's
+// clock was ahead. It is not young.
+func TestAudit_ClockHasGoneBack_NothingPassesUnjudged(t *testing.T) {
+	t.Parallel()
+	d := sound()
+	d.Now, d.End = start.Add(-time.Hour), start.Add(-time.Hour+time.Second)
+	d.Mails = nil
+	if found := All(d); len(found) == 0 {
+		t.Error("all mails are missing, and nothing was found")
+	}
+}
+
 func TestAudit_WhatIsOnItsWayIsNotJudged(t *testing.T) {
 	t.Parallel()
 	d := sound()

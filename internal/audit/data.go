@@ -136,6 +136,7 @@ type Data struct {
 	// long facts may be on their way: younger ones are not judged.
 	Now   time.Time
 	Grace time.Duration
+	End   time.Time // of the last read; a fact from later was written under a clock that has gone back since. Zero: unknown
 
 	Partitions int      // of every topic
 	Log        []Record // by topic, partition, offset
@@ -161,8 +162,13 @@ type Difference struct {
 	Text  string `json:"text"`  // what is wrong, with names and numbers
 }
 
-// settled says whether a fact of that moment must have had all its effects.
-func (d *Data) settled(at time.Time) bool { return !at.After(d.Now.Add(-d.Grace)) }
+// settled says whether a fact of that moment must have had all its effects. How
+// old one of the future is, is not known; it is not of the last moments.
+func (d *Data) settled(at time.Time) bool {
+	return d.past(at) || !d.End.IsZero() && at.After(d.End)
+}
+
+func (d *Data) past(at time.Time) bool { return !at.After(d.Now.Add(-d.Grace)) }
 
 // lastActivity is the time of the newest event of each key, from any publisher.
 func (d *Data) lastActivity() map[string]time.Time {

@@ -66,6 +66,7 @@ func Load(ctx context.Context, src Source) (*Data, error) {
 		Bounds: map[Part]Bounds{}, Orders: map[string]Order{}, Payments: map[string]Payment{}, Charges: map[string]Charge{},
 		Reservations: map[string]Reservation{}, Mails: map[string]map[string]Mail{},
 	}
+	begin := time.Now() // before the first read: End is rather too late than too early
 	for _, p := range parts() {
 		if err := loadDatabase(ctx, src, p, topics, d); err != nil {
 			return nil, fmt.Errorf("audit: database %s: %w", p.database, err)
@@ -77,6 +78,7 @@ func Load(ctx context.Context, src Source) (*Data, error) {
 	if err := loadLog(ctx, src, topics, d); err != nil {
 		return nil, fmt.Errorf("audit: log: %w", err)
 	}
+	d.End = d.Now.Add(time.Since(begin))
 	return d, nil
 }
 

@@ -43,6 +43,8 @@ type PostgresConfig struct {
 	Port int
 	// NoSync turns fsync off, for tests: faster, and a power cut (not a crash of the server) loses data.
 	NoSync bool
+	// MovableClock has the server run with libfaketime, where that is, so that MoveClock works.
+	MovableClock bool
 	// Settings are server settings on top of the defaults, which they win over.
 	Settings map[string]string
 	// BinDir names a directory with initdb and postgres; empty means the machine's own, else a fetched one.
@@ -63,6 +65,7 @@ type Postgres struct {
 	as       *account
 	bin      string
 	password string
+	faketime string // the library; empty: the clock is the machine's
 	port     atomic.Int64
 }
 
@@ -86,6 +89,9 @@ func (p *Postgres) start(ctx context.Context) (err error) {
 		return err
 	}
 	if err := p.initialise(ctx); err != nil {
+		return err
+	}
+	if err := p.fakeClock(); err != nil {
 		return err
 	}
 	return p.launch(ctx, p.cfg.Port)
@@ -224,7 +230,7 @@ func (p *Postgres) launchOnce(ctx context.Context, port int) (*process, error) {
 		args = append(args, "-c", name+"="+settings[name])
 	}
 	cmd := exec.Command(filepath.Join(p.bin, "postgres"), args...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.dir.path, serverEnv(), log, log
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.dir.path, append(serverEnv(), p.clockEnv()...), log, log
 	proc, err := startProcess(cmd, p.as, syscall.SIGINT)
 	if err != nil {
 		return nil, err

@@ -20,6 +20,7 @@ migrations             :
 shared/event           :
 shared/fault           :
 shared/failpoint       :
+shared/retry           :
 shared/lifecycle       :
 shared/config          :
 shared/telemetry       :
@@ -43,10 +44,10 @@ shared/brokertest      : internal/await internal/devstack shared/broker shared/e
 shared/sagatest        : shared/broker shared/event shared/inbox shared/outbox shared/postgres shared/react
 
 payment-svc/internal/provider :
-payment-svc/internal/payment  : own/internal/provider shared/contract shared/event shared/failpoint shared/fault shared/postgres
+payment-svc/internal/payment  : own/internal/provider shared/contract shared/event shared/failpoint shared/fault shared/postgres shared/retry
 gateway-svc/internal/* : own/internal/* shared/broker shared/contract shared/event shared/failpoint shared/fault shared/httpapi shared/registry
 *-svc/internal/api     : own/internal/* shared/contract shared/event shared/fault shared/httpapi shared/postgres
-*-svc/internal/*       : shared/contract shared/event shared/failpoint shared/fault shared/postgres
+*-svc/internal/*       : shared/contract shared/event shared/failpoint shared/fault shared/postgres shared/retry
 gateway-svc            : own/internal/* docs shared/config shared/contract shared/service
 *-svc                  : own/internal/* migrations shared/config shared/contract shared/fault shared/react shared/service
 

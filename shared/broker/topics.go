@@ -17,6 +17,11 @@ import (
 const (
 	policyKey    = "cleanup.policy"
 	policyDelete = "delete"
+	// Kafka refuses what a producer has stamped an hour ahead of it, drops by age
+	// what is stamped long ago, and forgets producers by the stamps of their
+	// records. So they bear the broker's time, and no database's clock decides that.
+	stampKey    = "message.timestamp.type"
+	stampBroker = "LogAppendTime"
 )
 
 // Topic is a topic as the project wants it.
@@ -24,7 +29,7 @@ type Topic struct {
 	Name              string
 	Partitions        int
 	ReplicationFactor int               // 0: the broker's default
-	Configs           map[string]string // cleanup.policy=delete is added
+	Configs           map[string]string // cleanup.policy=delete and message.timestamp.type=LogAppendTime are added, unless named here
 }
 
 // EnsureTopics creates the topics that are missing and waits until all have a
@@ -39,7 +44,7 @@ func (c *Client) EnsureTopics(ctx context.Context, topics []Topic) error {
 		if t.ReplicationFactor == 0 {
 			config.ReplicationFactor = -1
 		}
-		configs := map[string]string{policyKey: policyDelete}
+		configs := map[string]string{policyKey: policyDelete, stampKey: stampBroker}
 		maps.Copy(configs, t.Configs)
 		for _, k := range slices.Sorted(maps.Keys(configs)) {
 			config.ConfigEntries = append(config.ConfigEntries, kafka.ConfigEntry{ConfigName: k, ConfigValue: configs[k]})

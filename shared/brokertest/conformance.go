@@ -31,6 +31,7 @@ func Run(t *testing.T, addr string) {
 		{"Produce_Gap_IsErrSequenceGapAndWritesNothing", (*bench).gap},
 		{"Produce_OldEpoch_IsErrFenced", (*bench).oldEpoch},
 		{"Produce_ManyPartitions_EachHasItsOwnAnswer", (*bench).manyPartitions},
+		{"Produce_StampedFarAhead_IsTakenByTheTopicsOfOurs", (*bench).ahead},
 		{"Produce_UnknownTopic_IsErrUnavailable", (*bench).unknownTopic},
 		{"Produce_TooLarge_IsErrRefusedAndTheOthersPass", (*bench).tooLarge},
 		{"Produce_SequenceWraps_AtItsEnd", (*bench).wrap},
@@ -157,7 +158,7 @@ func (b *bench) wantEqual(what string, got, want any) {
 }
 
 func (b *bench) roundTrip() {
-	topic := b.topic(1, nil)
+	topic := b.topic(1, map[string]string{"message.timestamp.type": "CreateTime"})
 	headers := []event.Header{{Key: "ce_id", Value: []byte("1")}, {Key: "traceparent", Value: []byte{}}, {Key: "ce_id", Value: []byte("ü")}}
 	x := new(broker.Batch)
 	x.Reset(topic, 0)
@@ -180,6 +181,16 @@ func (b *bench) roundTrip() {
 	b.wantEqual("empty key, null value", []bool{r[2].Key != nil, r[2].Value == nil}, []bool{true, true})
 	b.wantEqual("times", []int64{r[1].Time.UnixMilli(), r[2].Time.UnixMilli()}, []int64{1_700_000_000_000, 1_700_000_099_999})
 	b.wantEqual("size of the value", len(r[3].Value), 100_000)
+}
+
+// ahead is what a relay sends whose database has its clock hours ahead.
+func (b *bench) ahead() {
+	topic := b.topic(1, nil)
+	x := new(broker.Batch)
+	x.Reset(topic, 0)
+	x.Add(time.Now().Add(3*time.Hour).UnixMilli(), []byte("k"), []byte("v"), nil)
+	x.Seal(b.producer(), 0)
+	b.put(x)
 }
 
 func (b *bench) duplicate() {

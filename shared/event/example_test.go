@@ -1,6 +1,7 @@
 package event_test
 
 import (
+	"context"
 	"fmt"
 
 	"pavane/shared/event"
@@ -58,4 +59,15 @@ func ExampleTopics_Of() {
 func ExampleSplitKind() {
 	fmt.Println(event.SplitKind("parcel.sent.v2"))
 	// Output: parcel.sent 2 <nil>
+}
+
+// A handler that asks a carrier for something notes the cause beside the request;
+// whoever hears the answer, days later, tells of it with that cause.
+func ExampleCauseOf() {
+	ask := func(ctx context.Context) (noted string) { return event.CauseOf(ctx).ID }
+	ctx := event.WithCause(context.Background(), &event.Envelope{ID: "e-1"}) // as the kit does
+	answer := event.Number(2, ParcelSent{ParcelID: "p-1"})
+	answer[0].Cause = &event.Envelope{ID: ask(ctx)}
+	fmt.Println(answer[0].Event.Kind(), "because of", answer[0].Cause.ID)
+	// Output: parcel.sent.v1 because of e-1
 }

@@ -99,5 +99,5 @@ type Parked struct {
 	Reason    string
 	Cause     Cause
 	Attempts  int           // how often its handler failed
-	RetryIn   time.Duration // until the next attempt, for [Retry] only
+	RetryIn   time.Duration // until the next attempt, for [Retry] only; at most a minute
 }

@@ -74,6 +74,23 @@ func TestPark_HoldsAnyBytes(t *testing.T) {
 	})
 }
 
+// A record that was put off while the database's clock was an hour ahead.
+func TestRunnable_ClockHasGoneBack_RetryIsDueAllTheSame(t *testing.T) {
+	t.Parallel()
+	db := pgtest.WithKit(t)
+	in(t, db, func(ctx context.Context, tx *sqlx.Tx) error {
+		if _, err := tx.ExecContext(ctx, `insert into parked (source, key, sequence, topic, partition, record_offset, type, headers, payload, reason, cause, retry_at)
+select '/s', n::text, 1, 't', 0, n, 'k.v1', '', '', '', 'retry', clock_timestamp() + n * interval '2 seconds' from unnest(array[1, 1800]) n`); err != nil {
+			return err
+		}
+		due, err := inbox.Runnable(ctx, tx, []inbox.Offset{{Topic: "t"}}, 10)
+		if len(due) != 1 || due[0].Key != "1800" {
+			t.Errorf("due: %+v, want the one that lies further off than any pause is long, and only that", due)
+		}
+		return err
+	})
+}
+
 func TestSave_NeverGoesBack(t *testing.T) {
 	t.Parallel()
 	db := pgtest.WithKit(t)

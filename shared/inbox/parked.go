@@ -15,7 +15,8 @@ import (
 const (
 	// The lowest record of each id decides; the ones behind it wait for it. The
 	// index is walked from head to head, because behind one key there may be any
-	// number of records.
+	// number of records. An attempt that lies further off than any pause is long
+	// was put there by a clock that has gone back since.
 	runnableSQL = `with recursive h as (
   (` + headColumns + ` order by p.source, p.key, p.sequence, p.record_offset limit 1)
   union all
@@ -24,7 +25,7 @@ const (
 select h.source, h.key, h.topic, h.partition
 from h join unnest($1::text[], $2::integer[]) as t (topic, partition) on h.topic = t.topic and h.partition = t.partition
 left join inbox i on i.source = h.source and i.key = h.key
-where (h.cause in ('gap', 'follows') or h.cause = 'retry' and h.retry_at <= clock_timestamp())
+where (h.cause in ('gap', 'follows') or h.cause = 'retry' and (h.retry_at <= clock_timestamp() or h.retry_at > clock_timestamp() + interval '1 minute'))
   and h.sequence - 1 <= coalesce(i.last_seq, 0)
 order by h.source, h.key limit $3`
 	headColumns = `select p.source, p.key, p.sequence, p.topic, p.partition, p.cause, p.retry_at from parked p`

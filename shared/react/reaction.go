@@ -17,7 +17,8 @@ import (
 
 // Handler changes the service's own database in tx and returns the events that
 // tell of the change. It cannot publish by itself. A business refusal is an
-// event; a plain error is retried; a permanent fault parks the key.
+// event; a plain error is retried; a permanent fault parks the key. Which event is
+// handled, [event.CauseOf] tells a handler that has the effect told later.
 type Handler[E event.Event] func(ctx context.Context, tx *sqlx.Tx, e E) ([]event.Numbered, error)
 
 // BatchHandler is a [Handler] over many events at once, so that it can write
@@ -52,7 +53,7 @@ func On[E event.Event](h Handler[E], emits ...event.Event) Reaction {
 			if err != nil {
 				return nil, err
 			}
-			if told[i], err = h(ctx, tx, e); err != nil {
+			if told[i], err = h(event.WithCause(ctx, &batch[i]), tx, e); err != nil {
 				return nil, err
 			}
 		}

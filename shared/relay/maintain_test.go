@@ -78,3 +78,26 @@ func TestRelay_TransactionHeldOpen_ComingPartitionsAreMade(t *testing.T) {
 		t.Errorf("the outbox has %d partitions, want 10 days and the default", rows)
 	}
 }
+
+// Rows that were stamped while the clock was days ahead are in the default
+// partition. The day they bear must not keep the other days from being made, and the
+// rows go when all of them are old enough, as a partition does.
+func TestRelay_ClockWasDaysAhead_OutboxGoesOnAndIsRidOfTheRows(t *testing.T) {
+	b := setup(t)
+	b.write("key", 3)
+	b.exec(`update outbox set created_at = created_at + interval '4 days'`)
+	var partitions, stray int
+	count := func() bool {
+		must(t, b.db.SQL().QueryRowContext(t.Context(), `select (select count(*) from pg_inherits where inhparent = 'outbox'::regclass), (select count(*) from outbox_default)`).Scan(&partitions, &stray))
+		return true
+	}
+	b.exec(`select outbox_extend(9)`)
+	if count(); partitions != 10 || stray != 3 {
+		t.Errorf("%d partitions, %d rows in the default; want 9 days and the default, with all 3", partitions, stray)
+	}
+	b.start(b.relay(nil, func(c *relay.Config) { c.Maintain = time.Millisecond }))
+	b.await(3)
+	b.exec(`update outbox_default set created_at = '2020-01-01'`)
+	b.write("key", 1)
+	await.True(t, 30*time.Second, "the stray rows are gone", func() bool { return count() && stray == 0 })
+}

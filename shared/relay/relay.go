@@ -235,9 +235,10 @@ func (r *Relay) cycle(ctx context.Context) (int, error) {
 }
 
 // resend brings the head of the journal into the log: a chunk whose relay died,
-// or is slow. While it is young, it is left to the one that planned it.
+// or is slow. While it is young, it is left to the one that planned it. One of the
+// future was planned before the clock went back; how old it is, is not known.
 func (r *Relay) resend(ctx context.Context) (int, error) {
-	if !r.head.mine && r.head.age < r.cfg.Overdue {
+	if !r.head.mine && r.head.age >= 0 && r.head.age < r.cfg.Overdue {
 		wait := min(r.cfg.Overdue-r.head.age, 10*time.Millisecond)
 		r.head = nil
 		return 0, sleep(ctx, wait)

@@ -168,6 +168,20 @@ func TestRelay_DiesAtAnyPoint_NextOnePublishesOnce(t *testing.T) {
 	}
 }
 
+// The relay that planned the chunk died while the database's clock was an hour ahead.
+func TestRelay_ClockHasGoneBack_ChunkOfADeadRelayIsSentAtOnce(t *testing.T) {
+	b := setup(t)
+	set, err := failpoint.Parse("relay.after_plan=error")
+	must(t, err)
+	b.write("key", 1)
+	if err := b.relay(nil).Flush(failpoint.With(t.Context(), set)); err == nil {
+		t.Fatal("the relay did not die after its plan")
+	}
+	b.exec(`update relay_journal set planned_at = planned_at + interval '1 hour'`)
+	b.start(b.relay(nil))
+	b.requireExact()
+}
+
 // bell is the bell of one relay.
 func (b *bench) bell() *postgres.Bell {
 	b.t.Helper()

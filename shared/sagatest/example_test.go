@@ -38,3 +38,13 @@ func ExampleApply() {
 	fmt.Println(sagatest.Apply(t, db, out, react.On(answer), asked{ID: "a-1", N: 1})) // the emission is not declared
 	// Output: test.asked.v1 #1 is parked (fault): the reaction on test.asked.v1 emitted test.answered.v1, which it does not declare; add it to react.On
 }
+
+func ExampleAtOnce() {
+	t, end := pgtest.ForExample()
+	defer end()
+	kinds := sagatest.AtOnce(t, 4, 100, func(n int) ([]event.Numbered, error) {
+		return event.Number(1, answered{ID: fmt.Sprint(n), N: 1}), nil
+	})
+	fmt.Println(kinds)
+	// Output: map[test.answered.v1:100]
+}

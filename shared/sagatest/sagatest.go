@@ -6,7 +6,9 @@ package sagatest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -80,6 +82,40 @@ func RequirePublished(t testing.TB, db *postgres.DB, want ...event.Numbered) {
 			t.Fatalf("event %d in the outbox is\n  %s\nwant\n  %s", i+1, have, wanted)
 		}
 	}
+}
+
+// AtOnce calls f for 0 … calls-1 from several goroutines, as instances and
+// partitions do, and counts the kinds of the events that it returns. It fails the
+// test when f does.
+func AtOnce(t testing.TB, workers, calls int, f func(n int) ([]event.Numbered, error)) map[string]int {
+	t.Helper()
+	numbers := make(chan int)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	kinds := map[string]int{}
+	var errs []error
+	for range workers {
+		wg.Go(func() {
+			for n := range numbers {
+				events, err := f(n)
+				mu.Lock()
+				errs = append(errs, err)
+				for _, e := range events {
+					kinds[e.Event.Kind()]++
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for n := range calls {
+		numbers <- n
+	}
+	close(numbers)
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	return kinds
 }
 
 func deliver(t testing.TB, db *postgres.DB, out *outbox.Outbox, r react.Reaction, e event.Event, sequence int64) error {

@@ -9,7 +9,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -24,6 +23,7 @@ import (
 	"pavane/shared/fault"
 	"pavane/shared/pgtest"
 	"pavane/shared/postgres"
+	"pavane/shared/sagatest"
 )
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
@@ -268,7 +268,7 @@ func permutations(facts []inventory.Fact) [][]inventory.Fact {
 func TestReserve_200OrdersFor10Units_NeverOversells(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, inventory.Item{SKU: "pot", Quantity: 10}, inventory.Item{SKU: "tin", Quantity: 1000})
-	kinds := b.together(8, 200, func(n int) ([]event.Numbered, error) {
+	kinds := sagatest.AtOnce(t, 8, 200, func(n int) ([]event.Numbered, error) {
 		return b.tell(inventory.Placed, fmt.Sprintf("o-%d", n), inventory.Item{SKU: "tin", Quantity: 1}, inventory.Item{SKU: "pot", Quantity: 1})
 	})
 	if kinds["inventory.reserved.v1"] != 10 || kinds["inventory.rejected.v1"] != 190 {
@@ -326,7 +326,7 @@ func (b bench) waiting() (n int) {
 func TestReactions_RandomFactsAtOnce_StockIsConserved(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, inventory.Item{SKU: "a", Quantity: 60}, inventory.Item{SKU: "b", Quantity: 60}, inventory.Item{SKU: "c", Quantity: 60})
-	b.together(8, 1000, func(n int) ([]event.Numbered, error) {
+	sagatest.AtOnce(t, 8, 1000, func(n int) ([]event.Numbered, error) {
 		r := rand.New(rand.NewPCG(7, uint64(n)))
 		order := fmt.Sprintf("o-%d", r.IntN(300))
 		var items []inventory.Item
@@ -343,39 +343,6 @@ func TestReactions_RandomFactsAtOnce_StockIsConserved(t *testing.T) {
 		t.Errorf("%d transactions had to be run again; some lock is taken out of order", n)
 	}
 	b.sound()
-}
-
-// together calls f for 0 … calls-1 from several goroutines and counts the kinds
-// of the events.
-func (b bench) together(workers, calls int, f func(n int) ([]event.Numbered, error)) map[string]int {
-	b.t.Helper()
-	numbers := make(chan int)
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	kinds := map[string]int{}
-	var errs []error
-	for range workers {
-		wg.Go(func() {
-			for n := range numbers {
-				events, err := f(n)
-				mu.Lock()
-				errs = append(errs, err)
-				for _, e := range events {
-					kinds[e.Event.Kind()]++
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	for n := range calls {
-		numbers <- n
-	}
-	close(numbers)
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
-		b.t.Fatal(err)
-	}
-	return kinds
 }
 
 func TestReceive_SameReferenceAgain_IsBookedOnce(t *testing.T) {

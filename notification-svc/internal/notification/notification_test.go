@@ -359,6 +359,16 @@ func TestSender_CrashBetweenTakenAndNoted_SendsAgainWithTheSameMessageID(t *test
 	}
 }
 
+// A mail that was taken up or put off while the database's clock was an hour ahead.
+func TestSender_ClockHasGoneBack_MailIsSentAllTheSame(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.fact(cancelled)
+	b.exec(`update mails set next_at = clock_timestamp() + interval '1 hour'`)
+	b.run(t.Context(), b.sender)
+	eventually(t, "the mail sent", func() bool { return slices.Equal(b.states("o-2"), []string{"cancelled:sent"}) })
+}
+
 func TestSender_ManySenders_EachMailOnce(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

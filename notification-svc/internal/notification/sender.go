@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"strings"
 	"time"
 
 	"pavane/shared/failpoint"
 	"pavane/shared/fault"
 	"pavane/shared/postgres"
+	"pavane/shared/retry"
 )
 
 const (
@@ -25,8 +24,6 @@ const (
 	// holdTime is how long a claim lasts. No mail is begun that might not be ended
 	// within it. After a crash, the mails that were in hand wait that long.
 	holdTime = 3 * sendTime
-
-	maxReason = 500 // bytes of a mail server's words that are kept
 )
 
 // Carrier opens connections to a mail server.
@@ -57,56 +54,36 @@ type Sender struct {
 	db      *postgres.DB
 	carrier Carrier
 	logger  *slog.Logger
-	bell    chan struct{}
+	bell    retry.Bell
 }
 
 // NewSender returns a sender; it works while [Sender.Run] runs.
 func NewSender(db *postgres.DB, carrier Carrier, logger *slog.Logger) *Sender {
-	return &Sender{db: db, carrier: carrier, logger: logger, bell: make(chan struct{}, 1)}
+	return &Sender{db: db, carrier: carrier, logger: logger, bell: retry.NewBell()}
 }
 
 // Wake makes the sender look for mails now. It never blocks.
-func (s *Sender) Wake() {
-	select {
-	case s.bell <- struct{}{}:
-	default:
-	}
-}
+func (s *Sender) Wake() { s.bell.Ring() }
 
 // Run sends until ctx ends and finishes the mail in hand. It outlives every
 // failure of database and mail server.
 func (s *Sender) Run(ctx context.Context) error {
 	for failures := 0; ctx.Err() == nil; {
 		n, err := s.round(ctx)
-		pause := idlePause
+		pause, bell := idlePause, s.bell
 		switch {
 		case err != nil && ctx.Err() == nil:
 			failures++
-			pause = backoff(failures)
+			pause, bell = retry.Pause(failures, firstPause, maxPause), nil // more mails change nothing
 			s.logger.WarnContext(ctx, "mails wait", "error", err, "retry_in", pause.Round(time.Millisecond))
 		case n == claimLimit:
 			failures, pause = 0, 0
 		case n > 0:
 			failures = 0
 		}
-		s.sleep(ctx, pause, err == nil)
+		bell.Wait(ctx, pause)
 	}
 	return nil
-}
-
-// sleep waits for the pause or, unless something failed, for the bell.
-func (s *Sender) sleep(ctx context.Context, pause time.Duration, listen bool) {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	bell := s.bell
-	if !listen {
-		bell = nil
-	}
-	select {
-	case <-timer.C:
-	case <-bell:
-	case <-ctx.Done():
-	}
 }
 
 // round claims some mails and delivers them. It returns how many were claimed.
@@ -122,7 +99,7 @@ func (s *Sender) round(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	// What is begun is ended and noted, within limits, also when ctx ends.
-	work, stop := outlive(ctx, stopGrace)
+	work, stop := retry.Outlive(ctx, stopGrace)
 	defer stop()
 	proceed := func() bool { return held.Err() == nil }
 	return len(mails), s.deliver(work, mails, proceed)
@@ -186,7 +163,7 @@ func (s *Sender) giveBack(ctx context.Context, mails []claimed, reason error) er
 	for _, m := range mails {
 		pause, words := time.Duration(0), ""
 		if reason != nil {
-			pause, words = backoff(m.Attempts), clip(reason.Error())
+			pause, words = retry.Pause(m.Attempts, firstPause, maxPause), retry.Text(reason.Error())
 		}
 		if fault.ClassOf(reason) == fault.ClassPermanent {
 			pause = maxPause
@@ -194,37 +171,4 @@ func (s *Sender) giveBack(ctx context.Context, mails []claimed, reason error) er
 		errs = append(errs, putOff(ctx, s.db, m, pause, words))
 	}
 	return errors.Join(errs...)
-}
-
-// backoff is the pause after so many failures in a row, with jitter so that
-// senders do not come back all at once.
-func backoff(failures int) time.Duration {
-	pause := maxPause
-	if failures < 10 {
-		pause = min(maxPause, firstPause<<(max(failures, 1)-1))
-	}
-	return pause/2 + rand.N(pause/2)
-}
-
-// clip makes the words fit for a text column.
-func clip(s string) string {
-	if len(s) > maxReason {
-		s = s[:maxReason]
-	}
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "?"), "\x00", "?")
-}
-
-// outlive returns a context that ends some time after ctx does.
-func outlive(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
-	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		timer := time.NewTimer(by)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			cancel()
-		case <-longer.Done():
-		}
-	})
-	return longer, func() { stop(); cancel() }
 }

@@ -42,10 +42,12 @@ func address(ctx context.Context, tx *sqlx.Tx, order, to string) error {
 }
 
 // claimSQL takes up mails for $2 seconds: until then no other sender takes
-// them. Two statements of two senders never wait for each other.
+// them. Two statements of two senders never wait for each other. A mail that lies
+// more than $3 seconds off, further than any pause is long, was put there by a
+// clock that has gone back since.
 const claimSQL = `with due as (
   select order_id, kind from mails
-  where state = 'pending' and next_at <= clock_timestamp()
+  where state = 'pending' and (next_at <= clock_timestamp() or next_at > clock_timestamp() + make_interval(secs => $3))
   order by next_at limit $1
   for update skip locked
 )
@@ -62,7 +64,7 @@ type claimed struct {
 func claim(ctx context.Context, db *postgres.DB, limit int, hold time.Duration) (mails []claimed, err error) {
 	err = db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
 		mails = nil
-		if err := tx.SelectContext(ctx, &mails, claimSQL, limit, hold.Seconds()); err != nil || len(mails) == 0 {
+		if err := tx.SelectContext(ctx, &mails, claimSQL, limit, hold.Seconds(), max(hold, maxPause).Seconds()); err != nil || len(mails) == 0 {
 			return err
 		}
 		return failpoint.Hit(ctx, "mail.before_claim")

@@ -48,18 +48,29 @@ func (s *Service) Run(ctx context.Context) error {
 
 // FireDue cancels orders that are still placed at their deadline, a batch at
 // most, each in a transaction of its own. One that fails, or whose row is locked
-// because it is being decided, is put off, so it stands in no other's way. It
+// because it is being decided, is put off, so it stands in no other's way. Those
+// that a clock which has gone back has put too far off are counted anew. It
 // returns how many were dealt with; the error is that of the database as a whole.
 func (s *Service) FireDue(ctx context.Context) (fired int, err error) {
-	var ids []string
+	var deadlines []struct {
+		ID      string `db:"order_id"`
+		Strayed bool   `db:"strayed"`
+	}
 	err = s.db.Read(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		ids = nil
-		return tx.SelectContext(ctx, &ids, dueSQL, deadlineBatch)
+		deadlines = nil
+		return tx.SelectContext(ctx, &deadlines, dueSQL, deadlineBatch, s.deadline.Microseconds())
 	})
 	if err != nil {
 		return 0, fmt.Errorf("deadlines: look up: %w", err)
 	}
-	for _, id := range ids {
+	for _, d := range deadlines {
+		if d.Strayed {
+			if err := s.perform(ctx, rearmSQL, d.ID, s.deadline.Microseconds()); err != nil {
+				return fired, fmt.Errorf("deadline of order %s: count it anew: %w", d.ID, err)
+			}
+			continue
+		}
+		id := d.ID
 		err := s.fire(ctx, id)
 		if err == nil {
 			fired++
@@ -71,7 +82,7 @@ func (s *Service) FireDue(ctx context.Context) (fired int, err error) {
 		if fault.ClassOf(err) != fault.ClassNotFound { // else locked: it is being decided
 			s.log.WarnContext(ctx, "deadline put off", "order_id", id, "error", err)
 		}
-		if err := s.perform(ctx, id, postponeSQL); err != nil {
+		if err := s.perform(ctx, postponeSQL, id); err != nil {
 			return fired, fmt.Errorf("deadline of order %s: put off: %w", id, err)
 		}
 	}
@@ -85,15 +96,15 @@ func (s *Service) fire(ctx context.Context, id string) error {
 		return o.Cancel(ByDeadline, "the order was not decided before its deadline")
 	})
 	if errors.Is(err, ErrConfirmed) || err == nil && o.Reason != ByDeadline {
-		return s.perform(ctx, id, clearSQL) // decided since it was looked up
+		return s.perform(ctx, clearSQL, id) // decided since it was looked up
 	}
 	return err
 }
 
 // perform changes what is noted of one deadline.
-func (s *Service) perform(ctx context.Context, id, statement string) error {
+func (s *Service) perform(ctx context.Context, statement string, args ...any) error {
 	err := s.db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		if _, err := tx.ExecContext(ctx, statement, id); err != nil {
+		if _, err := tx.ExecContext(ctx, statement, args...); err != nil {
 			return err
 		}
 		return failpoint.Hit(ctx, "order.before_put_off")

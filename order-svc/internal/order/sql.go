@@ -58,7 +58,15 @@ where order_id = $1 and version = $2 returning decided_at`
 	productsSQL  = `select sku, name, price, currency from products order by sku limit 1000`
 
 	deadlineSQL = `select due_at from deadlines where order_id = $1`
-	dueSQL      = `select order_id from deadlines where try_at <= clock_timestamp() order by try_at limit $1`
+	// strayed holds for a deadline that lies further off than any is long, or an
+	// attempt further off than any pause: a clock that has gone back since put it
+	// there.
+	strayed = `try_at > clock_timestamp() + case attempts when 0 then $2 * interval '1 microsecond' else interval '300 seconds' end`
+	dueSQL  = `select order_id, ` + strayed + ` as strayed from deadlines where try_at <= clock_timestamp() or ` + strayed + ` order by try_at limit $1`
+	// rearmSQL counts the whole deadline anew, or has the attempt made soon.
+	rearmSQL = `update deadlines set due_at = case attempts when 0 then clock_timestamp() + $2 * interval '1 microsecond' else due_at end,
+  try_at = clock_timestamp() + case attempts when 0 then $2 * interval '1 microsecond' else interval '1 second' end
+where order_id in (select order_id from deadlines where order_id = $1 and ` + strayed + ` for update skip locked)`
 	fireSQL     = getSQL + ` for update skip locked`
 	clearSQL    = `delete from deadlines where order_id = $1`
 	postponeSQL = `update deadlines set attempts = attempts + 1,

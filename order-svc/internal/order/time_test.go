@@ -62,6 +62,30 @@ func TestFireDue_NotDueOrDecided_IsLeftAlone(t *testing.T) {
 	}
 }
 
+// A deadline that was set while the database's clock was an hour ahead lies an
+// hour further off than any is long.
+func TestFireDue_ClockHasGoneBack_DeadlineIsCountedAnew(t *testing.T) {
+	t.Parallel()
+	b := setup(t, time.Minute)
+	fresh, failed := b.place(), b.place()
+	b.must(b.exec(`update deadlines set due_at = due_at + interval '1 hour', try_at = try_at + interval '1 hour'`))
+	b.must(b.exec(`update deadlines set attempts = 3 where order_id = $1`, failed.ID))
+	for range 2 {
+		if _, err := b.s.FireDue(b.ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := b.get(fresh); got.State != Placed {
+		t.Errorf("the order whose time is not up is %s", got.State)
+	}
+	if n := b.count(`select count(*) from deadlines where order_id = $1 and due_at = try_at and due_at between clock_timestamp() and clock_timestamp() + interval '1 minute'`, fresh.ID); n != 1 {
+		t.Error("the deadline is not a minute from now")
+	}
+	if n := b.count(`select count(*) from deadlines where order_id = $1 and try_at < clock_timestamp() + interval '10 seconds'`, failed.ID); n != 1 {
+		t.Error("the one that failed is not tried again soon")
+	}
+}
+
 func TestFireDue_OneFails_NoOtherStarves(t *testing.T) {
 	t.Parallel()
 	b := setup(t, atOnce)

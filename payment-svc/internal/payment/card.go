@@ -8,6 +8,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"pavane/payment-svc/internal/provider"
+	"pavane/shared/event"
 	"pavane/shared/postgres"
 )
 
@@ -28,28 +29,32 @@ func (c Card) Authorize(ctx context.Context, tx *sqlx.Tx, p Payment) (refusal st
 	case p.CardToken == "":
 		return "the order names no card", nil
 	}
-	return "", c.write(ctx, tx, p, "hold", intendSQL, p.OrderID)
+	return "", c.write(ctx, tx, p, "hold", intendSQL)
 }
 
 // Capture writes down that what is held is to be taken.
 func (c Card) Capture(ctx context.Context, tx *sqlx.Tx, p Payment) error {
-	return c.write(ctx, tx, p, "capture", wantSQL, p.OrderID, wantCapture)
+	return c.write(ctx, tx, p, "capture", wantSQL, wantCapture)
 }
 
 // Void writes down that what is held is to be given back.
 func (c Card) Void(ctx context.Context, tx *sqlx.Tx, p Payment) error {
-	return c.write(ctx, tx, p, "void", wantSQL, p.OrderID, wantVoid)
+	return c.write(ctx, tx, p, "void", wantSQL, wantVoid)
 }
 
 // Abandon writes down that whatever is held is to be given back. If nobody has
 // taken the intent up yet, nothing is, and the provider need not hear of it.
 func (c Card) Abandon(ctx context.Context, tx *sqlx.Tx, p Payment) error {
-	return c.write(ctx, tx, p, "abandon", abandonSQL, p.OrderID)
+	return c.write(ctx, tx, p, "abandon", abandonSQL)
 }
 
-// write changes the one row of the order's charge.
-func (c Card) write(ctx context.Context, tx *sqlx.Tx, p Payment, what, statement string, args ...any) error {
-	res, err := tx.ExecContext(ctx, statement, args...)
+// write changes the one row of the order's charge, and notes which event had it done.
+func (c Card) write(ctx context.Context, tx *sqlx.Tx, p Payment, what, statement string, more ...any) error {
+	var by event.Envelope
+	if e := event.CauseOf(ctx); e != nil {
+		by = *e
+	}
+	res, err := tx.ExecContext(ctx, statement, append([]any{p.OrderID, by.ID, by.CorrelationID, by.TraceParent}, more...)...)
 	if err == nil {
 		var n int64
 		if n, err = res.RowsAffected(); err == nil && n != 1 {
@@ -113,7 +118,7 @@ func (s *Service) answer(ctx context.Context, tx *sqlx.Tx, orderID string, got p
 	} else if err := s.book(ctx, tx, step, p); err != nil {
 		return h, err
 	}
-	h.events = p.done(step, refusal)
+	h.events = c.cause.of(p.done(step, refusal))
 	return h, save(ctx, tx, p)
 }
 

@@ -2,6 +2,7 @@ package payment
 
 import (
 	"pavane/payment-svc/internal/provider"
+	"pavane/shared/event"
 )
 
 // want is what the saga wants of a charge at the provider.
@@ -23,6 +24,25 @@ type Charge struct {
 	Claims    int64          `db:"claims"`
 	Failures  int            `db:"failures"` // in a row
 	LastError string         `db:"last_error"`
+	cause
+}
+
+// cause is what is kept of the event that made an intent.
+type cause struct {
+	ID            string `db:"cause_id"`
+	CorrelationID string `db:"correlation_id"`
+	TraceParent   string `db:"traceparent"`
+}
+
+// of gives the events that tell of an answer the intent's cause.
+func (c cause) of(events []event.Numbered) []event.Numbered {
+	if c.ID == "" {
+		return events
+	}
+	for i := range events {
+		events[i].Cause = &event.Envelope{ID: c.ID, CorrelationID: c.CorrelationID, TraceParent: c.TraceParent}
+	}
+	return events
 }
 
 // ask is a call to the provider.

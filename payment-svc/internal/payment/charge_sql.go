@@ -16,10 +16,13 @@ import (
 )
 
 const (
-	intendSQL = `insert into charges (order_id) values ($1)`
-	wantSQL   = `update charges set wanted = $2, next_at = clock_timestamp(), failures = 0, updated_at = clock_timestamp() where order_id = $1`
+	// Each intent bears the event that made it: $2 to $4.
+	intendSQL = `insert into charges (order_id, cause_id, correlation_id, traceparent) values ($1, $2, $3, $4)`
+	wantSQL   = `update charges set wanted = $5, cause_id = $2, correlation_id = $3, traceparent = $4,
+  next_at = clock_timestamp(), failures = 0, updated_at = clock_timestamp() where order_id = $1`
 	// An intent that nobody took up was never sent anywhere.
 	abandonSQL = `update charges set wanted = 'void', known = case when claims = 0 then 'voided' else known end,
+  cause_id = $2, correlation_id = $3, traceparent = $4,
   next_at = least(next_at, clock_timestamp() + interval '1 second'), failures = 0, updated_at = clock_timestamp() where order_id = $1`
 	// Those that are there are left alone, unlocked.
 	openCardSQL = `insert into accounts (account_id, kind, customer_id, currency)
@@ -27,15 +30,18 @@ select n.account_id, n.kind, n.customer_id, $2 from (values
   ('card:' || $2, 'card', null), ('held:' || $1 || ':' || $2, 'held', $1::text), ('merchant:' || $2, 'merchant', null)) as n (account_id, kind, customer_id)
 where not exists (select from accounts a where a.account_id = n.account_id) order by 1 on conflict do nothing`
 
-	chargeColumns = `order_id, wanted, known, sent, claims, failures, last_error`
+	chargeColumns = `order_id, wanted, known, sent, claims, failures, last_error, cause_id, correlation_id, traceparent`
 	lockChargeSQL = `select ` + chargeColumns + ` from charges where order_id = $1 for update`
 	readChargeSQL = `select ` + chargeColumns + ` from charges where order_id = $1`
 	hearSQL       = `update charges set known = $2, updated_at = clock_timestamp() where order_id = $1`
 
 	// claimChargesSQL takes up charges for $2 seconds: until then no other charger
-	// takes them. That a request may now be sent is written before it is.
+	// takes them. That a request may now be sent is written before it is. One that
+	// lies more than $3 seconds off, further than any pause is long, was put there by
+	// a clock that has gone back since.
 	claimChargesSQL = `with due as (
-  select c.order_id, c.sent from charges c where c.due and c.next_at <= clock_timestamp()
+  select c.order_id, c.sent from charges c where c.due
+    and (c.next_at <= clock_timestamp() or c.next_at > clock_timestamp() + make_interval(secs => $3))
   order by c.next_at limit $1 for update skip locked
 ), taken as (
   update charges c set claims = c.claims + 1, sent = true, next_at = clock_timestamp() + make_interval(secs => $2)
@@ -66,7 +72,7 @@ type claimed struct {
 func claimCharges(ctx context.Context, db *postgres.DB, limit int, hold time.Duration) (charges []claimed, err error) {
 	err = db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
 		charges = nil
-		if err := tx.SelectContext(ctx, &charges, claimChargesSQL, limit, hold.Seconds()); err != nil || len(charges) == 0 {
+		if err := tx.SelectContext(ctx, &charges, claimChargesSQL, limit, hold.Seconds(), max(hold, maxPutOff).Seconds()); err != nil || len(charges) == 0 {
 			return err
 		}
 		return failpoint.Hit(ctx, "card.before_claim")

@@ -3,8 +3,6 @@ package payment
 import (
 	"context"
 	"log/slog"
-	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +13,7 @@ import (
 	"pavane/shared/event"
 	"pavane/shared/failpoint"
 	"pavane/shared/postgres"
+	"pavane/shared/retry"
 )
 
 const (
@@ -23,7 +22,6 @@ const (
 	chargeRest    = 500 * time.Millisecond // after the database failed
 	firstPutOff   = 100 * time.Millisecond // after the first failure of a charge; doubles with each
 	maxPutOff     = 30 * time.Second
-	maxLastError  = 500 // bytes
 	claimOverhead = time.Second
 )
 
@@ -64,28 +62,23 @@ type ChargerConfig struct {
 // work on one database.
 type Charger struct {
 	cfg    ChargerConfig
-	bell   chan struct{}
+	bell   retry.Bell
 	slots  chan struct{} // one for each call under way
 	meters *chargeMeters
 }
 
 // NewCharger returns a charger; it works while [Charger.Run] runs.
 func NewCharger(cfg ChargerConfig) *Charger {
-	return &Charger{cfg: cfg, bell: make(chan struct{}, 1), slots: make(chan struct{}, chargeSlots), meters: newChargeMeters(cfg.Metrics)}
+	return &Charger{cfg: cfg, bell: retry.NewBell(), slots: make(chan struct{}, chargeSlots), meters: newChargeMeters(cfg.Metrics)}
 }
 
 // Wake makes the charger look for charges now. It never blocks.
-func (c *Charger) Wake() {
-	select {
-	case c.bell <- struct{}{}:
-	default:
-	}
-}
+func (c *Charger) Wake() { c.bell.Ring() }
 
 // Run asks until ctx ends, and records the answers to the calls in hand. It
 // outlives every failure of database and provider.
 func (c *Charger) Run(ctx context.Context) error {
-	work, stop := outlive(ctx, c.cfg.Timeout)
+	work, stop := retry.Outlive(ctx, c.cfg.Timeout)
 	defer stop()
 	var calls sync.WaitGroup
 	defer calls.Wait()
@@ -95,13 +88,7 @@ func (c *Charger) Run(ctx context.Context) error {
 			c.cfg.Logger.WarnContext(ctx, "charges wait", "error", err)
 			pause = chargeRest
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-c.bell:
-		case <-ctx.Done():
-		}
-		timer.Stop()
+		c.bell.Wait(ctx, pause)
 	}
 	return nil
 }
@@ -135,7 +122,7 @@ func (c *Charger) process(ctx context.Context, r claimed) error {
 	}
 	got, err := c.call(ctx, r)
 	if err != nil {
-		if e := putOffCharge(context.WithoutCancel(ctx), c.cfg.DB, r, putOffPause(r.Failures), provider.Certain(err), clip(err.Error())); e != nil {
+		if e := putOffCharge(context.WithoutCancel(ctx), c.cfg.DB, r, retry.Pause(r.Failures+1, firstPutOff, maxPutOff), provider.Certain(err), retry.Text(err.Error())); e != nil {
 			return e
 		}
 		return err
@@ -203,37 +190,4 @@ func (c *Charger) answer(ctx context.Context, orderID string, got provider.Charg
 		return last(ctx, tx)
 	})
 	return h, err
-}
-
-// putOffPause is the pause after so many failures in a row before this one, with
-// jitter so that charges do not come back all at once.
-func putOffPause(failures int) time.Duration {
-	pause := maxPutOff
-	if failures < 10 {
-		pause = min(maxPutOff, firstPutOff<<failures)
-	}
-	return pause/2 + rand.N(pause/2)
-}
-
-// clip makes the words fit for a text column.
-func clip(s string) string {
-	if len(s) > maxLastError {
-		s = s[:maxLastError]
-	}
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "?"), "\x00", "?")
-}
-
-// outlive returns a context that ends some time after ctx does.
-func outlive(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
-	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		timer := time.NewTimer(by)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			cancel()
-		case <-longer.Done():
-		}
-	})
-	return longer, func() { stop(); cancel() }
 }

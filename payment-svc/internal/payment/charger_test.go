@@ -51,8 +51,9 @@ type shop struct {
 // told is an outbox that keeps what it takes, of transactions that were run again
 // only the last.
 type told struct {
-	mu    sync.Mutex
-	kinds map[string][]string
+	mu     sync.Mutex
+	kinds  map[string][]string
+	causes map[string]event.Envelope // by kind, of all keys
 }
 
 func (o *told) Append(_ context.Context, _ *sqlx.Tx, events ...event.Numbered) error {
@@ -60,6 +61,9 @@ func (o *told) Append(_ context.Context, _ *sqlx.Tx, events ...event.Numbered) e
 	defer o.mu.Unlock()
 	for _, e := range events {
 		at := e.Event.Key()
+		if e.Cause != nil {
+			o.causes[e.Event.Kind()] = *e.Cause
+		}
 		o.kinds[at] = append(o.kinds[at][:min(len(o.kinds[at]), int(e.Sequence)-1)], e.Event.Kind())
 	}
 	return nil
@@ -71,11 +75,17 @@ func (o *told) of(order string) []string {
 	return slices.Clone(o.kinds[order])
 }
 
+func (o *told) cause(kind string) event.Envelope {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.causes[kind]
+}
+
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
 func newShop(t *testing.T) *shop {
 	t.Helper()
-	s := &shop{told: &told{kinds: map[string][]string{}}}
+	s := &shop{told: &told{kinds: map[string][]string{}, causes: map[string]event.Envelope{}}}
 	var err error
 	if s.ledger, err = providersim.OpenLedger(filepath.Join(t.TempDir(), "ledger")); err != nil {
 		t.Fatal(err)
@@ -481,11 +491,60 @@ func TestReconcile_HoldAfterItsVoid_IsVoidedAndCounted(t *testing.T) {
 	s.reconciles(0)
 }
 
+// A charge that was taken up or put off while the database's clock was an hour ahead.
+func TestCharger_ClockHasGoneBack_ChargeIsTakenUpAllTheSame(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.asked("o-1", "tok_ok")
+	s.exec(`update charges set next_at = clock_timestamp() + interval '1 hour'`)
+	stop := s.run("")
+	defer stop()
+	await.True(t, waitLimit, "the charge is taken up", func() bool { return s.state("o-1") == payment.StateAuthorized })
+}
+
+// What the provider's answers come to is told when the events that asked for it
+// have long been handled.
+func TestCharger_EventOfAnAnswer_NamesTheEventThatMadeTheIntent(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	by := func(id string, f payment.Fact, o contract.OrderPlaced) {
+		t.Helper()
+		ctx := event.WithCause(t.Context(), &event.Envelope{ID: id, CorrelationID: "saga-" + o.OrderID, TraceParent: "trace-" + id})
+		if _, err := s.tellIn(ctx, f, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop := s.run("")
+	defer stop()
+	taken, back, refused := byCard("o-1", "tok_ok"), byCard("o-2", "tok_ok"), byCard("o-3", "tok_refuse")
+	for _, o := range []contract.OrderPlaced{taken, back, refused} {
+		by("placed-"+o.OrderID, payment.Placed, o)
+		by("reserved-"+o.OrderID, payment.Reserved, o)
+	}
+	s.comes("o-1", payment.StateAuthorized)
+	s.comes("o-2", payment.StateAuthorized)
+	s.comes("o-3", payment.StateDeclined)
+	by("confirmed", payment.Confirmed, taken)
+	by("cancelled", payment.Cancelled, back)
+	s.comes("o-1", payment.StateCaptured)
+	s.comes("o-2", payment.StateVoided)
+	for kind, want := range map[string][2]string{
+		"payment.captured.v1": {"confirmed", "saga-o-1"}, "payment.voided.v1": {"cancelled", "saga-o-2"}, "payment.declined.v1": {"reserved-o-3", "saga-o-3"},
+	} {
+		if got := s.told.cause(kind); got.ID != want[0] || got.CorrelationID != want[1] || got.TraceParent != "trace-"+want[0] {
+			t.Errorf("%s names %+v as its cause, want %v", kind, got, want)
+		}
+	}
+	if got := s.told.cause("payment.authorized.v1").ID; got != "reserved-o-1" && got != "reserved-o-2" {
+		t.Errorf("payment.authorized.v1 names %q as its cause", got)
+	}
+}
+
 func TestReconcile_AnswerNeverHeard_IsRecordedFromTheList(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	o := s.asked("o-1", "tok_ok")
-	s.exec(`update charges set sent = true, claims = 1, next_at = clock_timestamp() + interval '1 hour'`) // its charger died
+	s.exec(`update charges set sent = true, claims = 1, next_at = clock_timestamp() + interval '30 seconds'`) // its charger died
 	if _, err := s.ledger.Hold("o-1:authorize", providersim.Intent{Key: "o-1", Reference: "o-1", Token: "tok_ok", Amount: 300, Currency: "EUR"}, ""); err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"pavane/payment-svc/internal/provider"
+	"pavane/shared/retry"
 )
 
 // reconcilePage is how many changed charges are asked for at once.
@@ -79,13 +80,13 @@ func (c *Charger) ReconcileOnce(ctx context.Context) (differences int, err error
 // compare takes in one charge as the provider has it.
 func (c *Charger) compare(ctx context.Context, got provider.Charge) (same bool, err error) {
 	if got.Key != got.Reference && got.Reference != "" {
-		c.cfg.Logger.ErrorContext(ctx, "the provider has a charge that is not ours", "key", clip(got.Key), "reference", clip(got.Reference))
+		c.cfg.Logger.ErrorContext(ctx, "the provider has a charge that is not ours", "key", retry.Text(got.Key), "reference", retry.Text(got.Reference))
 		return false, nil
 	}
 	h, err := c.known(ctx, got)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		c.cfg.Logger.ErrorContext(ctx, "the provider has a charge that nobody here asked for", "key", clip(got.Key), "provider_state", got.State)
+		c.cfg.Logger.ErrorContext(ctx, "the provider has a charge that nobody here asked for", "key", retry.Text(got.Key), "provider_state", got.State)
 		return false, nil
 	case err != nil:
 		return false, err

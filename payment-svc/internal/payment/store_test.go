@@ -8,7 +8,6 @@ import (
 	"os"
 	"reflect"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,6 +22,7 @@ import (
 	"pavane/shared/fault"
 	"pavane/shared/pgtest"
 	"pavane/shared/postgres"
+	"pavane/shared/sagatest"
 )
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
@@ -70,10 +70,14 @@ func placed(order, customer string, amount int64) contract.OrderPlaced {
 }
 
 // tell delivers a fact about an order in a transaction of its own.
-func (b bench) tell(f payment.Fact, o contract.OrderPlaced) (events []event.Numbered, err error) {
+func (b bench) tell(f payment.Fact, o contract.OrderPlaced) ([]event.Numbered, error) {
+	return b.tellIn(b.t.Context(), f, o)
+}
+
+func (b bench) tellIn(ctx context.Context, f payment.Fact, o contract.OrderPlaced) (events []event.Numbered, err error) {
 	tries := int64(-1)
 	defer func() { b.again.Add(tries) }()
-	err = b.db.InTx(b.t.Context(), func(ctx context.Context, tx *sqlx.Tx) (err error) {
+	err = b.db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) (err error) {
 		tries++
 		switch f {
 		case payment.Placed:
@@ -300,7 +304,7 @@ func permutations(facts []payment.Fact) [][]payment.Fact {
 func TestAuthorize_200OrdersOnOneWallet_NeverOverdraws(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, 1000, "c")
-	kinds := b.together(8, 200, func(n int) ([]event.Numbered, error) {
+	kinds := sagatest.AtOnce(t, 8, 200, func(n int) ([]event.Numbered, error) {
 		o := placed(fmt.Sprintf("o-%d", n), "c", 100)
 		if _, err := b.tell(payment.Placed, o); err != nil {
 			return nil, err
@@ -363,7 +367,7 @@ func (b bench) waiting() (n int) {
 func TestReactions_RandomFactsAtOnce_MoneyIsConserved(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, 5000, "c")
-	b.together(8, 1000, func(n int) ([]event.Numbered, error) {
+	sagatest.AtOnce(t, 8, 1000, func(n int) ([]event.Numbered, error) {
 		r := rand.New(rand.NewPCG(11, uint64(n)))
 		i := r.IntN(200)
 		o := placed(fmt.Sprintf("o-%d", i), "c", int64(100+i))
@@ -377,39 +381,6 @@ func TestReactions_RandomFactsAtOnce_MoneyIsConserved(t *testing.T) {
 		t.Errorf("%d transactions had to be run again; some lock is taken out of order", n)
 	}
 	b.sound()
-}
-
-// together calls f for 0 … calls-1 from several goroutines and counts the kinds
-// of the events.
-func (b bench) together(workers, calls int, f func(n int) ([]event.Numbered, error)) map[string]int {
-	b.t.Helper()
-	numbers := make(chan int)
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	kinds := map[string]int{}
-	var errs []error
-	for range workers {
-		wg.Go(func() {
-			for n := range numbers {
-				events, err := f(n)
-				mu.Lock()
-				errs = append(errs, err)
-				for _, e := range events {
-					kinds[e.Event.Kind()]++
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	for n := range calls {
-		numbers <- n
-	}
-	close(numbers)
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
-		b.t.Fatal(err)
-	}
-	return kinds
 }
 
 func TestSeedDemo_Again_ChangesNothing(t *testing.T) {

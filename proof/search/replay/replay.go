@@ -40,7 +40,8 @@ type Service struct {
 	// Order is the order as its first event tells of it; without an id while it
 	// is not placed.
 	Order func(order int) contract.OrderPlaced
-	// Ask makes a request, one of search.Place, Cancel and Deadline.
+	// Ask makes a request, one of search.Place, Cancel and Deadline, or gives an
+	// answer of the card's provider.
 	Ask func(ctx context.Context, request string, order int) error
 
 	State   func(ctx context.Context, orderID string) (string, error) // named as in the machine
@@ -60,13 +61,26 @@ const (
 func Walks(t *testing.T, root string, f func(t *testing.T, c search.Config) Service) {
 	t.Helper()
 	machines, err := search.Load(os.DirFS(root))
+	replay(t, machines, err, short, f)
+}
+
+// CardWalks is [Walks] with payment by card. Then Ask is told the answers of the
+// provider, too, which begin with "provider.".
+func CardWalks(t *testing.T, root string, f func(t *testing.T, c search.Config) Service) {
+	t.Helper()
+	machines, err := search.LoadCard(os.DirFS(root))
+	replay(t, machines, err, covered, f)
+}
+
+func replay(t *testing.T, machines []search.Machine, err error, wallets int, f func(t *testing.T, c search.Config) Service) {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for seed := uint64(1); seed <= walks; seed++ {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()
-			c, steps, err := walk(machines, seed)
+			c, steps, err := walk(machines, seed, wallets)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -75,9 +89,9 @@ func Walks(t *testing.T, root string, f func(t *testing.T, c search.Config) Serv
 	}
 }
 
-func walk(machines []search.Machine, seed uint64) (search.Config, []search.Step, error) {
+func walk(machines []search.Machine, seed uint64, wallets int) (search.Config, []search.Step, error) {
 	r := rand.New(rand.NewPCG(seed, stream))
-	c := config(r)
+	c := config(r, wallets)
 	m, err := search.New(machines, c)
 	if err != nil {
 		return c, nil, err
@@ -86,10 +100,17 @@ func walk(machines []search.Machine, seed uint64) (search.Config, []search.Step,
 	return c, steps, err
 }
 
+// What the wallets hold, less than. A card's provider, not the model, knows what
+// is on a card; there the wallets hold enough for all.
+const (
+	short   = 15
+	covered = 1000
+)
+
 // config is three orders that are short of everything now and then.
-func config(r *rand.Rand) search.Config {
+func config(r *rand.Rand, wallets int) search.Config {
 	c := search.Config{
-		Stock: map[string]int{"tin": 1 + r.IntN(5), "tray": 1 + r.IntN(5)}, Wallets: map[string]int{"cust-01": r.IntN(15), "cust-02": r.IntN(15)},
+		Stock: map[string]int{"tin": 1 + r.IntN(5), "tray": 1 + r.IntN(5)}, Wallets: map[string]int{"cust-01": wallets - short + r.IntN(short), "cust-02": wallets - short + r.IntN(short)},
 		Duplicates: 4, Crashes: 4,
 	}
 	for range 3 {

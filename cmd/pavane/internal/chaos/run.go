@@ -70,7 +70,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		cfg.End = EndLimit
 	}
 	r := &run{Config: cfg, book: newBook(), counters: newCounters(client.New(cfg.Gateway)), taken: map[string]*sync.Mutex{}}
-	plan := Plan(cfg.Seed, cfg.For, cfg.Every, cfg.Kinds)
+	plan := Possible(Plan(cfg.Seed, cfg.For, cfg.Every, cfg.Kinds), cfg.Kinds, fault.Kind.Missing, r.Progress)
 	r.Progress("seed %d: %d faults in %s, %g orders/s", cfg.Seed, len(plan), cfg.For, cfg.Rate)
 	stop, cancel := context.WithTimeout(ctx, cfg.For)
 	defer cancel()

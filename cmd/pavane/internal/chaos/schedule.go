@@ -44,6 +44,19 @@ func Plan(seed uint64, length, every time.Duration, kinds []fault.Kind) []Planne
 	return plan
 }
 
+// Possible leaves out the faults that something is missing for, and tells what. The
+// rest of the schedule is that of a machine where nothing is.
+func Possible(plan []Planned, kinds []fault.Kind, missing func(fault.Kind) error, tell func(format string, args ...any)) []Planned {
+	for _, k := range kinds {
+		if err := missing(k); err != nil {
+			before := len(plan)
+			plan = slices.DeleteFunc(plan, func(p Planned) bool { return p.Kind == k.Name })
+			tell("%d faults %q are left out: %v", before-len(plan), k.Name, err)
+		}
+	}
+	return plan
+}
+
 type planner struct {
 	rng   *rand.Rand
 	kinds []fault.Kind

@@ -1,7 +1,11 @@
 package chaos
 
 import (
+	"errors"
+	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,5 +73,25 @@ func TestPlan_LongRun_EveryKindAndEveryTargetComes(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+func TestPossible_SomethingIsMissing_LeavesThatKindOutAndSaysSo(t *testing.T) {
+	t.Parallel()
+	whole := Plan(1, length, every, fault.Kinds())
+	missing := func(k fault.Kind) error {
+		if k.Name == "clock" {
+			return errors.New("install it")
+		}
+		return nil
+	}
+	var told []string
+	got := Possible(slices.Clone(whole), fault.Kinds(), missing, func(format string, args ...any) { told = append(told, fmt.Sprintf(format, args...)) })
+	rest := slices.DeleteFunc(slices.Clone(whole), func(p Planned) bool { return p.Kind == "clock" })
+	if len(rest) == len(whole) || !reflect.DeepEqual(got, rest) {
+		t.Errorf("of %d faults %d are left, want the %d of other kinds as they were", len(whole), len(got), len(rest))
+	}
+	if len(told) != 1 || !strings.Contains(told[0], "install it") {
+		t.Errorf("told: %q", told)
 	}
 }

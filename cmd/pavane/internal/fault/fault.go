@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"pavane/internal/devstack"
 	"pavane/internal/faultproxy"
 	"pavane/internal/providersim"
 )
@@ -31,6 +32,9 @@ type Driver interface {
 	Way(service, server string) (*faultproxy.Proxy, error)
 	// SlowDisk has each flush of Postgres take longer, 100 ms at most; 0 is as it is.
 	SlowDisk(ctx context.Context, added time.Duration) error
+	// MoveClock has the clock of Postgres jump to so much after the machine's, or
+	// before it; 0 puts it right.
+	MoveClock(ctx context.Context, by time.Duration) error
 	// Provider replaces what goes wrong at the card provider; the zero value is nothing.
 	Provider(ctx context.Context, f providersim.Faults) error
 	// Log says where the records are: host:port of brokers, past all proxies, and
@@ -59,6 +63,8 @@ func (s Spec) Resource() string {
 		return s.Service + " → " + s.Server
 	case s.Service != "":
 		return s.Service
+	case s.Kind == clock:
+		return clock // Postgres may well crash under another time
 	case strings.HasPrefix(s.Kind, "postgres"):
 		return "postgres"
 	case strings.HasPrefix(s.Kind, "provider"):
@@ -85,6 +91,15 @@ type Kind struct {
 	Breaks      string // what it breaks
 	Expect      string // what one should see
 	make        func(Spec, Driver) Fault
+}
+
+// Missing says what this machine lacks to cause faults of the kind; nil: nothing.
+func (k Kind) Missing() error {
+	if k.Name != clock {
+		return nil
+	}
+	_, err := devstack.Faketime()
+	return err
 }
 
 // New makes the fault for a system. The error of a wrong spec names what would

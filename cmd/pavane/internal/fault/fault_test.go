@@ -3,6 +3,7 @@ package fault
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -194,6 +195,33 @@ func TestWay_SystemWithoutProxies_SaysThatNothingHappened(t *testing.T) {
 		must(t, err)
 		if _, err := f.Begin(t.Context()); err == nil {
 			t.Errorf("%s: no error", kind)
+		}
+	}
+}
+
+// clocked is a system of which there is only the clock.
+type clocked struct {
+	Driver
+	at *[]time.Duration
+}
+
+func (c clocked) MoveClock(_ context.Context, by time.Duration) error {
+	*c.at = append(*c.at, by)
+	return nil
+}
+
+func TestClock_BySeed_JumpsForthOrBackAndIsPutRight(t *testing.T) {
+	t.Parallel()
+	for seed, want := range []time.Duration{jump, -jump} {
+		var at []time.Duration
+		f, err := New(Spec{Kind: "clock", Seed: uint64(seed)}, clocked{at: &at})
+		must(t, err)
+		_, err = f.Begin(t.Context())
+		must(t, err)
+		_, err = f.Heal(t.Context())
+		must(t, err)
+		if !slices.Equal(at, []time.Duration{want, 0}) {
+			t.Errorf("under seed %d the clock was moved by %v, want %v and right", seed, at, want)
 		}
 	}
 }

@@ -74,6 +74,31 @@ func newSlowDisk(_ Spec, d Driver) Fault {
 	}
 }
 
+// clock is the kind that moves the clock, by jump forth or back.
+const (
+	clock = "clock"
+	jump  = 2 * time.Hour
+)
+
+func newClock(s Spec, d Driver) Fault { return clockJump{d, []time.Duration{jump, -jump}[s.Seed%2]} }
+
+// clockJump puts the one clock that decides anything wrong. Its mending is a jump
+// the other way.
+type clockJump struct {
+	driver Driver
+	by     time.Duration
+}
+
+// Begin moves it.
+func (f clockJump) Begin(ctx context.Context) (string, error) {
+	return fmt.Sprintf("the time of Postgres is %+.0f h off", f.by.Hours()), f.driver.MoveClock(ctx, f.by)
+}
+
+// Heal puts it right.
+func (f clockJump) Heal(ctx context.Context) (string, error) {
+	return "the time is right again", f.driver.MoveClock(ctx, 0)
+}
+
 // newWrong has most of what the card provider does go wrong, each time another way.
 func newWrong(s Spec, d Driver) Fault {
 	wrong := providersim.Faults{

@@ -72,6 +72,10 @@ func ofServers() []Kind {
 			"postgres-slow", nil, nil, 4 * second, 12 * second, "has each flush of Postgres take 100 ms longer, as a slow disk does",
 			"everything takes longer, and more transactions share a flush", newSlowDisk,
 		},
+		{
+			clock, nil, nil, 4 * second, 12 * second, "has the clock of Postgres jump by two hours, forth or back, and back again; needs libfaketime",
+			"forth, orders that are under way meet their deadline and are cancelled; all others go on, and nothing is left waiting for hours", newClock,
+		},
 	}
 }
 

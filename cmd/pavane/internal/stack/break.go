@@ -247,6 +247,15 @@ func (s *Stack) SlowDisk(ctx context.Context, added time.Duration) error {
 	return nil
 }
 
+// MoveClock has the clock of Postgres, and with it that of every service, jump to
+// so much after the machine's; 0 puts it right.
+func (s *Stack) MoveClock(ctx context.Context, by time.Duration) error {
+	if s.postgres == nil {
+		return errors.New("this Postgres is not the stack's: only the clock of one that it started is moved")
+	}
+	return s.postgres.MoveClock(ctx, by)
+}
+
 // Provider replaces what goes wrong at the card provider.
 func (s *Stack) Provider(ctx context.Context, f providersim.Faults) error {
 	body, err := json.Marshal(f)

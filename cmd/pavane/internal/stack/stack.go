@@ -149,7 +149,7 @@ func (s *Stack) startServers(ctx context.Context) (err error) {
 	}
 	if s.cfg.Postgres == "" {
 		s.postgres, err = devstack.StartPostgres(ctx, devstack.PostgresConfig{
-			Dir: filepath.Join(s.cfg.Dir, "postgres"), NoSync: s.cfg.Throwaway,
+			Dir: filepath.Join(s.cfg.Dir, "postgres"), NoSync: s.cfg.Throwaway, MovableClock: s.cfg.Breakable,
 			Progress: func(what string) { s.cfg.Progress("%s", what) },
 		})
 		if err != nil {
