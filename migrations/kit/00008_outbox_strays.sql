@@ -38,6 +38,11 @@ declare
 begin
   select max(d.created_at) into newest from outbox_default d;
   if newest < keep_from then
+    -- Looked at again when nobody else can add a row any more.
+    lock table outbox_default in access exclusive mode;
+    select max(d.created_at) into newest from outbox_default d;
+  end if;
+  if newest < keep_from then
     truncate outbox_default;
     insert into outbox_reach as r (since) values (newest + interval '1 microsecond')
       on conflict (one) do update set since = greatest(r.since, excluded.since);

@@ -101,3 +101,31 @@ func TestRelay_ClockWasDaysAhead_OutboxGoesOnAndIsRidOfTheRows(t *testing.T) {
 	b.write("key", 1)
 	await.True(t, 30*time.Second, "the stray rows are gone", func() bool { return count() && stray == 0 })
 }
+
+// Between the look at the default partition and its end a row may come into it.
+func TestOutboxDrop_RowComesIntoTheDefaultMeanwhile_StaysThere(t *testing.T) {
+	b := setup(t)
+	b.write("old", 1)
+	b.exec(`update outbox set created_at = '2020-01-01'`)
+	late := b.begin()
+	must(t, b.append(t.Context(), late, "late", 1))
+	_, err := late.ExecContext(t.Context(), `update outbox set created_at = created_at + interval '4 days' where key = 'late'`)
+	must(t, err)
+	dropped := make(chan error, 1)
+	go func() {
+		_, err := b.pool.SQL().ExecContext(t.Context(), `select outbox_drop(clock_timestamp())`)
+		dropped <- err
+	}()
+	await.True(t, 30*time.Second, "the drop waits for the writer", func() bool {
+		var waits bool
+		must(t, b.db.Get(t.Context(), &waits, `select exists (select from pg_locks where relation = 'outbox_default'::regclass and not granted)`))
+		return waits
+	})
+	must(t, late.Commit())
+	must(t, <-dropped)
+	var rows int
+	must(t, b.db.Get(t.Context(), &rows, `select count(*) from outbox where key = 'late'`))
+	if rows != 1 {
+		t.Errorf("the outbox holds %d rows of the writer, want 1", rows)
+	}
+}
