@@ -27,36 +27,48 @@ begin
 end $$;
 -- +goose StatementEnd
 
--- As before; and outbox_default is emptied, whole as a partition is dropped,
--- when all its rows are from before keep_from.
+drop function outbox_drop(timestamptz);
+
+-- outbox_drop drops the oldest partition that lies wholly before keep_from and
+-- returns its name, or null. outbox_default is emptied, whole, when all its rows
+-- are from before. The caller answers for keep_from: of the rows that published
+-- shows, everything older is in the log. A row that came since, from a
+-- transaction that was open for that long, keeps its partition: that is looked
+-- at when nobody can add one any more. A drop waits for all who use the outbox,
+-- and all who come wait behind it: call it under a lock_timeout of milliseconds,
+-- one drop a transaction.
 -- +goose StatementBegin
-create or replace function outbox_drop(keep_from timestamptz) returns text
+create function outbox_drop(keep_from timestamptz, published pg_snapshot) returns text
 language plpgsql as $$
 declare
-  part   record;
-  newest timestamptz;
+  name  text;
+  upto  timestamptz;
+  stays boolean;
 begin
-  select max(d.created_at) into newest from outbox_default d;
-  if newest < keep_from then
-    -- Looked at again when nobody else can add a row any more.
-    lock table outbox_default in access exclusive mode;
-    select max(d.created_at) into newest from outbox_default d;
+  select 'outbox_default', max(d.created_at) + interval '1 microsecond' into name, upto from outbox_default d
+  having max(d.created_at) < keep_from;
+  if not found then
+    select c.relname, (to_date(right(c.relname, 8), 'YYYYMMDD') + 1)::timestamp at time zone 'UTC' into name, upto
+    from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = 'outbox'::regclass and c.relname ~ '^outbox_[0-9]{8}$'
+      and (to_date(right(c.relname, 8), 'YYYYMMDD') + 1)::timestamp at time zone 'UTC' <= keep_from
+    order by c.relname limit 1;
   end if;
-  if newest < keep_from then
+  if name is null then
+    return null;
+  end if;
+  lock table outbox in access exclusive mode;
+  execute format('select exists (select from %I o where o.xid >= pg_snapshot_xmin($1) and not pg_visible_in_snapshot(o.xid, $1))', name)
+    into stays using published;
+  if stays then
+    return null;
+  end if;
+  if name = 'outbox_default' then
     truncate outbox_default;
-    insert into outbox_reach as r (since) values (newest + interval '1 microsecond')
-      on conflict (one) do update set since = greatest(r.since, excluded.since);
-    return 'outbox_default';
+  else
+    execute format('drop table %I', name);
   end if;
-  select c.oid, c.relname, (to_date(right(c.relname, 8), 'YYYYMMDD') + 1)::timestamp at time zone 'UTC' as upto into part
-  from pg_inherits i join pg_class c on c.oid = i.inhrelid
-  where i.inhparent = 'outbox'::regclass and c.relname ~ '^outbox_[0-9]{8}$'
-    and (to_date(right(c.relname, 8), 'YYYYMMDD') + 1)::timestamp at time zone 'UTC' <= keep_from
-  order by c.relname limit 1;
-  if found then
-    execute format('drop table %s', part.oid::regclass);
-    insert into outbox_reach as r (since) values (part.upto) on conflict (one) do update set since = greatest(r.since, excluded.since);
-  end if;
-  return part.relname;
+  insert into outbox_reach as r (since) values (upto) on conflict (one) do update set since = greatest(r.since, excluded.since);
+  return name;
 end $$;
 -- +goose StatementEnd

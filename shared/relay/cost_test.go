@@ -113,7 +113,7 @@ func TestMaintain_ParkedRow_IsKeptWhateverItsAge(t *testing.T) {
 values ('t', 'k', 1, 'e', 'a.b.v1', '\x00', '\x00', '2020-02-02T00:00:00Z')`)
 	must(t, db, `insert into relay_parked (key, topic, since_id, chunk, reason) select o.key, o.topic, o.id, 1, '' from outbox o`)
 	r := &Relay{cfg: Config{DB: db, Retention: time.Hour}}
-	keep, err := r.keepFrom(t.Context())
+	keep, _, err := r.keepFrom(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ values ('t', 'k', 1, 'e', 'a.b.v1', '\x00', '\x00', $1)`, written)
 		t.Fatal(err)
 	}
 	r := &Relay{cfg: Config{DB: db, Retention: time.Hour}}
-	keep, err := r.keepFrom(t.Context())
+	keep, _, err := r.keepFrom(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ const (
 	maxWait = 20 * time.Millisecond
 
 	extendSQL = `select outbox_extend()`
-	dropSQL   = `select coalesce(outbox_drop($1), '')`
+	dropSQL   = `select coalesce(outbox_drop($1, $2), '')`
 	// Two statements: an acknowledgement whose chunk is gone is found by the next
 	// round, too.
 	trimSQL = `delete from relay_journal where chunk in (
@@ -78,16 +78,21 @@ func LoadBacklog(ctx context.Context, db *postgres.DB) (Backlog, error) {
 	return b, nil
 }
 
-// waitsFrom returns the place behind which rows wait, as $1 to $4 of the
-// queries for them, when c is the head.
-func (c *chunk) waitsFrom() []any {
-	from, after := c.target, int64(0)
+// published returns the place behind which rows wait when c is the head: of those
+// that its snapshot does not show, the ones after a row.
+func (c *chunk) published() (from position, after int64) {
 	switch {
 	case !c.acked:
-		from, after = c.prev, c.after
+		return c.prev, c.after
 	case !c.last:
-		from, after = c.prev, c.upto
+		return c.prev, c.upto
 	}
+	return c.target, 0
+}
+
+// waitsFrom returns that place as $1 to $4 of the queries for waiting rows.
+func (c *chunk) waitsFrom() []any {
+	from, after := c.published()
 	return []any{from.snapshot, from.id, from.xid, after}
 }
 
@@ -109,7 +114,7 @@ func (r *Relay) maintainOnce(ctx context.Context) error {
 	if err := r.inTurn(ctx, extendSQL); err != nil {
 		return err
 	}
-	keep, err := r.keepFrom(ctx)
+	keep, published, err := r.keepFrom(ctx)
 	if err != nil {
 		return err
 	}
@@ -122,7 +127,7 @@ func (r *Relay) maintainOnce(ctx context.Context) error {
 	for {
 		var dropped string
 		err := r.briefly(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-			return tx.QueryRowContext(ctx, dropSQL, keep).Scan(&dropped)
+			return tx.QueryRowContext(ctx, dropSQL, keep, published).Scan(&dropped)
 		})
 		if err != nil || dropped == "" {
 			return err
@@ -155,20 +160,22 @@ func (r *Relay) briefly(ctx context.Context, f func(context.Context, *sqlx.Tx) e
 }
 
 // keepFrom returns the time from which on rows and journal are kept: all that
-// waits, all that is parked, and the retention before.
-func (r *Relay) keepFrom(ctx context.Context) (keep time.Time, err error) {
+// waits, all that is parked, and the retention before. That holds for the rows
+// that the snapshot published shows.
+func (r *Relay) keepFrom(ctx context.Context) (keep time.Time, published string, err error) {
 	head, err := loadHead(ctx, r.cfg.DB)
 	if err != nil {
-		return keep, err
+		return keep, "", err
 	}
 	from := head.waitsFrom()
 	if err := r.cfg.DB.SQL().QueryRowContext(ctx, firstSQL, from...).Scan(&keep); err != nil {
-		return keep, fmt.Errorf("outbox: first waiting row: %w", err)
+		return keep, "", fmt.Errorf("outbox: first waiting row: %w", err)
 	}
 	if err := r.cfg.DB.SQL().QueryRowContext(ctx, heldSQL, append(from, keep.Add(-r.cfg.Retention))...).Scan(&keep); err != nil {
-		return keep, fmt.Errorf("outbox: oldest row to keep: %w", err)
+		return keep, "", fmt.Errorf("outbox: oldest row to keep: %w", err)
 	}
-	return keep, nil
+	all, _ := head.published()
+	return keep, all.snapshot, nil
 }
 
 type metrics struct {

@@ -207,7 +207,7 @@ func TestPrepare_BadRequest_IsRefusedAndMakesNothing(t *testing.T) {
 		if name == "more than is retained" {
 			must(t, b.db.InTx(t.Context(), func(ctx context.Context, tx *sqlx.Tx) error {
 				_, err := tx.ExecContext(ctx, `create table outbox_20200101 partition of outbox for values from ('2020-01-01') to ('2020-01-02');
-select outbox_drop('2020-01-03')`)
+select outbox_drop('2020-01-03', pg_current_snapshot())`)
 				return err
 			}))
 		}
