@@ -39,10 +39,10 @@ func sizesOf(o options) sizes {
 	if o.quick {
 		s = sizes{
 			rows: 40000, rounds: 1, kills: 5, peers: []way{textbook1000()},
-			warmUps: 10, settleIn: 400 * time.Millisecond,
-			latencyRounds: 1, latencyFor: 1500 * time.Millisecond, cycles: 3, slice: 250 * time.Millisecond,
-			sustainedFor: 3 * time.Second, heldRounds: 1, heldFor: time.Second, idleFor: 2 * time.Second,
-			inboxRecords: 20000, inboxFull: 100000, inboxRounds: 1, sagaRate: 20, sagaFor: 2 * time.Second, sagaWarmUp: time.Second,
+			warmUps: 5, settleIn: 400 * time.Millisecond,
+			latencyRounds: 1, latencyFor: 1200 * time.Millisecond, cycles: 3, slice: 250 * time.Millisecond,
+			sustainedFor: 2 * time.Second, heldRounds: 1, heldFor: 800 * time.Millisecond, idleFor: 1500 * time.Millisecond,
+			inboxRecords: 20000, inboxFull: 50000, inboxRounds: 1, sagaRate: 20, sagaFor: 2 * time.Second, sagaWarmUp: time.Second,
 		}
 	}
 	if o.rows > 0 {
