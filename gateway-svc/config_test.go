@@ -14,7 +14,7 @@ func TestConfig_BreakURL_IsForADemoWithAnOperatorOnly(t *testing.T) {
 		"none":             {"", "", ""},
 		"a demo":           {"http://127.0.0.1:4711", token, ""},
 		"nobody may":       {"http://127.0.0.1:4711", "", "PAVANE_OPERATOR_TOKEN"},
-		"another machine":  {"http://192.0.2.7:4711", token, "want http://127.0.0.1:port"},
+		"another machine":  {"http://shop.example:4711", token, "want http://127.0.0.1:port"},
 		"by name":          {"http://localhost.example:4711", token, "want http://127.0.0.1:port"},
 		"another scheme":   {"file:///etc/passwd", token, "want http://127.0.0.1:port"},
 		"not even a URL":   {"http://127.0.0.1:x", token, "want http://127.0.0.1:port"},

@@ -25,11 +25,11 @@ func textRules() []Rule {
 // ownTests holds the bad examples that the rules are tested with.
 const ownTests = "internal/tidy/rules_test.go"
 
-// texts are the files that people wrote, but for the bad examples.
+// texts are the files that people wrote here, but for the bad examples.
 func (t Tree) texts(extensions ...string) []File {
 	var files []File
 	for _, f := range t.Files {
-		generated := strings.HasSuffix(f.Path, "go.sum")
+		generated := strings.HasSuffix(f.Path, "go.sum") || strings.Contains(f.Path, "/vendored/")
 		if f.Path != ownTests && !generated && (len(extensions) == 0 || slices.Contains(extensions, path.Ext(f.Path))) {
 			files = append(files, f)
 		}

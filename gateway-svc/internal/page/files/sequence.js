@@ -33,13 +33,14 @@ export function sequence({ story, moments, n, saga, width, chosen, fresh, copies
 function row({ e, i, l, x, saga, story, state, chosen, fresh, copies, pick }) {
   const y = TOP + 8 + i * ROW, at = x(e.service), tone = saga.tone(e.kind);
   const since = Date.parse(e.created_at) - Date.parse(story.events[0].created_at);
-  const label = describe(e, state) + (copies ? `, ${copies} absorbed` : "");
+  // It says all that stands in the row, in words; the rest is hidden from those who hear it.
+  const label = `${describe(e, state)}${copies ? `, ${copies} absorbed` : ""}, after ${duration(since)}`;
   const g = draw("g", {
     class: `event ${tone}${chosen ? " chosen" : ""}${fresh ? " new" : ""}`, tabindex: 0, role: "button", "data-event": e.id, "aria-label": label, "aria-pressed": String(chosen),
     onclick: () => pick(e), onfocus: () => pick(e), onpointerenter: () => pick(e),
   });
   g.append(draw("rect", { class: "hit", x: 0, y: y - 4, width: l.width, height: ROW - 4 }),
-    draw("text", { class: "time", x: l.gutter - 6, y: y + 16 }, `+${duration(since)}`));
+    draw("text", { class: "time", x: l.gutter - 6, y: y + 16, "aria-hidden": "true" }, `+${duration(since)}`));
   for (const reader of saga.readers(e.kind)) {
     if (reader !== e.service) arrow(g, at, x(reader), y + 36, state.logged, state.applied.has(reader));
   }
@@ -57,11 +58,11 @@ function pill(g, e, l, at, y, state, copies) {
     draw("text", { class: "kind", x: left + w / 2, y: y + 15, "text-anchor": "middle" }, text));
   if (copies) {
     const end = left + w + 70 > l.width;
-    g.append(draw("text", { class: "absorbed", x: end ? left - 6 : left + w + 6, y: y + 15, "text-anchor": end ? "end" : "start" }, `+${copies} absorbed`, draw("title", {}, "copies of this event in the log; each reader drops them by their number")));
+    g.append(draw("text", { class: "absorbed", "aria-hidden": "true", x: end ? left - 6 : left + w + 6, y: y + 15, "text-anchor": end ? "end" : "start" }, `+${copies} absorbed`, draw("title", {}, "copies of this event in the log; each reader drops them by their number")));
   }
   if (state.logged && e.offset != null) {
     const last = at > l.first + l.gap * 2.5;
-    g.append(draw("text", { class: "place-text", x: last ? at - 11 : at + 11, y: y + 50, "text-anchor": last ? "end" : "start" }, `${l.narrow ? "" : e.topic.split(".")[0] + "/"}${e.partition}@${e.offset}`));
+    g.append(draw("text", { class: "place-text", "aria-hidden": "true", x: last ? at - 11 : at + 11, y: y + 50, "text-anchor": last ? "end" : "start" }, `${l.narrow ? "" : e.topic.split(".")[0] + "/"}${e.partition}@${e.offset}`));
   }
 }
 
