@@ -82,7 +82,7 @@ page-test: build ## use the page of a demo in a real Chromium; PAVANE_SHOTS=dir 
 bench: build ## measure relay, outbox and inbox beside the textbook and the machine's limits, 5 minutes; BENCH="--only drain --json" for flags
 	go run ./bench $(BENCH)
 
-bench-quick: build ## the same, briefly, in a minute or two
+bench-quick: build ## the same, briefly, in about a minute
 	go run ./bench --quick $(BENCH)
 
 bench-saga: build ## measure from POST to confirmed at 50 orders/s; BENCH="--real-kafka --rate 100 --json" for flags
