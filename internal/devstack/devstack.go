@@ -8,6 +8,7 @@
 package devstack
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -23,8 +24,8 @@ const loopback = "127.0.0.1"
 const portSteps = 100
 
 // FreePort returns a loopback TCP port on which nothing listens: want itself when it is free, else the next
-// free one above it (up to 100 further), else any. want = 0 asks for any. The port is not reserved: a server
-// must be ready to find it taken a moment later.
+// free one above it (up to 100 further), else any. want = 0 asks for any: on Linux nobody else of this user who asks
+// for any gets that one while this process lives. Others may: a server must be ready to find its port taken.
 func FreePort(want int) (int, error) {
 	l, err := listenFree(want)
 	if err != nil {
@@ -42,10 +43,14 @@ func listenFree(want int) (net.Listener, error) {
 			}
 		}
 	}
-	var err error
+	err := errors.New("others have reserved all that were tried")
 	for range portSteps {
+		port := lowest + rand.IntN(beyond-lowest)
+		if !reserve(port) {
+			continue
+		}
 		var l net.Listener
-		if l, err = listen(lowest + rand.IntN(beyond-lowest)); err == nil {
+		if l, err = listen(port); err == nil {
 			return l, nil
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -228,5 +229,19 @@ func TestSweep_DirectoryInUse_IsLeftAsItIs(t *testing.T) {
 	}
 	if mode := info.Mode().Perm(); mode != 0o711 {
 		t.Errorf("mode is %o; another user's server can no longer walk through", mode)
+	}
+}
+
+func TestFreePort_AnyPort_NobodyElseGetsItAfterwards(t *testing.T) {
+	t.Parallel()
+	port, err := FreePort(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if runtime.GOOS == "linux" && reserve(port) {
+		t.Errorf("port %d was given out twice", port)
+	}
+	if again, err := FreePort(port); again != port || err != nil {
+		t.Errorf("its owner asks for %d and gets %d (%v)", port, again, err)
 	}
 }
