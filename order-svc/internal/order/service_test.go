@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"pavane/internal/await"
 	"pavane/shared/contract"
 	"pavane/shared/failpoint"
 	"pavane/shared/fault"
@@ -251,6 +252,14 @@ func TestCancelRacesConfirm_ExactlyOneDecides(t *testing.T) {
 	b := setup(t, time.Minute)
 	for range 20 {
 		o := b.place()
+		// Whoever decides waits for this one, so that they all begin before one ends.
+		first, err := b.db.SQL().BeginTx(b.ctx, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := first.ExecContext(b.ctx, `select from orders where order_id = $1 for update`, o.ID); err != nil {
+			t.Fatal(err)
+		}
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			if err := b.authorize(o); err != nil {
@@ -262,6 +271,12 @@ func TestCancelRacesConfirm_ExactlyOneDecides(t *testing.T) {
 				t.Error(err)
 			}
 		})
+		await.True(t, 30*time.Second, "both wait for the order's row", func() bool {
+			return b.count(`select count(*) from pg_stat_activity where application_name = '`+t.Name()+`' and wait_event_type = 'Lock'`) >= 2
+		})
+		if err := first.Rollback(); err != nil {
+			t.Fatal(err)
+		}
 		wg.Go(func() {
 			if err := b.s.fire(b.ctx, o.ID); err != nil && fault.ClassOf(err) != fault.ClassNotFound {
 				t.Error(err)
