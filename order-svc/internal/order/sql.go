@@ -63,9 +63,10 @@ where order_id = $1 and version = $2 returning decided_at`
 	// there.
 	strayed = `try_at > clock_timestamp() + case attempts when 0 then $2 * interval '1 microsecond' else interval '300 seconds' end`
 	dueSQL  = `select order_id, ` + strayed + ` as strayed from deadlines where try_at <= clock_timestamp() or ` + strayed + ` order by try_at limit $1`
-	// rearmSQL counts the whole deadline anew, or has the attempt made soon.
-	rearmSQL = `update deadlines set due_at = case attempts when 0 then clock_timestamp() + $2 * interval '1 microsecond' else due_at end,
-  try_at = clock_timestamp() + case attempts when 0 then $2 * interval '1 microsecond' else interval '1 second' end
+	// rearmSQL counts the whole deadline anew, or has the attempt made soon. Both
+	// times come from one reading of the clock: a fresh deadline is tried when due.
+	rearmSQL = `update deadlines set due_at = case attempts when 0 then statement_timestamp() + $2 * interval '1 microsecond' else due_at end,
+  try_at = statement_timestamp() + case attempts when 0 then $2 * interval '1 microsecond' else interval '1 second' end
 where order_id in (select order_id from deadlines where order_id = $1 and ` + strayed + ` for update skip locked)`
 	fireSQL     = getSQL + ` for update skip locked`
 	clearSQL    = `delete from deadlines where order_id = $1`
