@@ -250,7 +250,9 @@ func (r *Relay) newEpoch(ctx context.Context, tp string, done map[string]int64) 
 	if err := failpoint.Hit(ctx, "relay.before_epoch"); err != nil {
 		return err
 	}
-	renewed, err := r.head.renew(ctx, r.cfg.DB, tp, done)
+	next := r.head.producer
+	next.Epoch++
+	renewed, err := r.head.renew(ctx, r.cfg.DB, next, tp, done)
 	if err != nil {
 		return err
 	}
