@@ -167,7 +167,7 @@ func (g *Gateway) registerViews(s *httpapi.Server) {
 		OperationID: "get-order-story", Method: http.MethodGet, Path: "/v1/orders/{id}/story", Summary: "Tell what happened to an order",
 		Description: "Joins what every service holds: its events, what it has applied of the others', what it has parked. " +
 			"Events come after those that caused them.",
-		Errors: []int{404},
+		Errors: []int{404, 502, 503},
 	}), g.story)
 	httpapi.Register(s, g.readers(huma.Operation{
 		OperationID: "list-members", Method: http.MethodGet, Path: "/v1/members", Summary: "List the instances that the registry knows",
