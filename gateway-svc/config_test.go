@@ -20,7 +20,7 @@ func TestConfig_BreakURL_IsForADemoWithAnOperatorOnly(t *testing.T) {
 		"not even a URL":   {"http://127.0.0.1:x", token, "want http://127.0.0.1:port"},
 		"IPv6 of loopback": {"http://[::1]:4711", token, ""},
 	} {
-		err := Config{Config: service.Config{OperatorToken: c.token}, BreakURL: c.url}.Validate()
+		err := Config{Config: service.Config{HTTPAddr: "127.0.0.1:0", OperatorToken: c.token}, BreakURL: c.url}.Validate()
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}

@@ -28,7 +28,8 @@ shared/contract        : shared/event
 shared/postgres        : shared/fault
 shared/migrate         :
 shared/broker          : shared/event
-shared/httpapi         : shared/fault
+shared/identity        :
+shared/httpapi         : shared/fault shared/identity
 shared/registry        : shared/fault
 shared/outbox          : shared/event shared/postgres
 shared/inbox           : shared/event shared/fault shared/postgres
@@ -37,7 +38,7 @@ shared/parked          : shared/event shared/fault shared/httpapi shared/inbox s
 shared/react           : shared/broker shared/event shared/failpoint shared/fault shared/inbox shared/outbox shared/postgres
 shared/replay          : shared/broker shared/event shared/fault shared/postgres shared/relay
 shared/story           : shared/broker shared/event shared/inbox shared/postgres
-shared/service         : migrations shared/broker shared/config shared/event shared/failpoint shared/fault shared/httpapi shared/inbox shared/lifecycle shared/migrate shared/outbox shared/parked shared/postgres shared/react shared/registry shared/relay shared/story shared/telemetry
+shared/service         : migrations shared/broker shared/config shared/event shared/failpoint shared/fault shared/httpapi shared/identity shared/inbox shared/lifecycle shared/migrate shared/outbox shared/parked shared/postgres shared/react shared/registry shared/relay shared/story shared/telemetry
 
 shared/pgtest          : internal/devstack migrations shared/migrate shared/postgres
 shared/brokertest      : internal/await internal/devstack shared/broker shared/event
@@ -45,8 +46,8 @@ shared/sagatest        : shared/broker shared/event shared/inbox shared/outbox s
 
 payment-svc/internal/provider :
 payment-svc/internal/payment  : own/internal/provider shared/contract shared/event shared/failpoint shared/fault shared/postgres shared/retry
-gateway-svc/internal/* : own/internal/* shared/broker shared/contract shared/event shared/failpoint shared/fault shared/httpapi shared/registry
-*-svc/internal/api     : own/internal/* shared/contract shared/event shared/fault shared/httpapi shared/postgres
+gateway-svc/internal/* : own/internal/* shared/broker shared/contract shared/event shared/failpoint shared/fault shared/httpapi shared/identity shared/registry
+*-svc/internal/api     : own/internal/* shared/contract shared/event shared/fault shared/httpapi shared/identity shared/postgres
 *-svc/internal/*       : shared/contract shared/event shared/failpoint shared/fault shared/postgres shared/retry
 gateway-svc            : own/internal/* docs shared/config shared/contract shared/service
 *-svc                  : own/internal/* migrations shared/config shared/contract shared/fault shared/react shared/service
@@ -83,6 +84,8 @@ github.com/twmb/franz-go                   : shared/brokertest internal/devstack
 github.com/fergusstrange/embedded-postgres : internal/devstack
 github.com/pressly/goose                   : shared/migrate
 github.com/hashicorp/memberlist            : shared/registry
+github.com/golang-jwt/jwt                 : shared/identity gateway-svc/internal/access _test
+github.com/MicahParks/jwkset               : gateway-svc/internal/access
 github.com/wneessen/go-mail                : notification-svc/internal/notification _test
 github.com/spf13/cobra                     : cmd/pavane
 go.uber.org/goleak                         : _test

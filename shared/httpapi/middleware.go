@@ -93,6 +93,13 @@ func (s *Server) middleware() http.Handler {
 		r = r.WithContext(context.WithValue(r.Context(), contextKey{}, q))
 		defer func() { s.observe(a, r, begin) }()
 		defer s.recover(a, r)
+		for _, guard := range s.guards {
+			let := guard(a, r)
+			if let == nil {
+				return
+			}
+			r = let
+		}
 		s.route(a, r)
 	})
 }

@@ -65,6 +65,7 @@ type Server struct {
 	mux      *http.ServeMux
 	handler  http.Handler
 	http     *http.Server
+	guards   []Guard
 	requests *prometheus.HistogramVec // nil without a registry
 	listener atomic.Pointer[net.Listener]
 	draining atomic.Bool

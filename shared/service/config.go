@@ -8,6 +8,7 @@ import (
 
 	"pavane/shared/broker"
 	"pavane/shared/failpoint"
+	"pavane/shared/identity"
 	"pavane/shared/telemetry"
 )
 
@@ -44,6 +45,8 @@ type Config struct {
 	Session time.Duration `default:"6s" desc:"how long Kafka waits for a sign of life before it gives the partitions of this instance to another one; the broker's group.min.session.timeout.ms, 6 s by default, is the least"`
 
 	OperatorToken string `secret:"true" desc:"what an operator must show in the header X-Pavane-Operator to redrive parked keys over HTTP; the gateway passes it on, so all services have the same; at least 16 characters; empty: nobody can"`
+
+	ServiceKey string `secret:"true" desc:"signs the calls of one service to another, so all have the same; at least 32 bytes; several, separated by commas: the first signs and all are taken, to change it; empty: calls are not signed, and anybody who reaches a service may call it"`
 
 	Registry RegistryConfig
 	Log      telemetry.LogConfig
@@ -85,6 +88,9 @@ func (c Config) Validate() error {
 	}
 	if c.OperatorToken != "" && len(c.OperatorToken) < minToken {
 		errs = append(errs, fmt.Errorf("%s_OPERATOR_TOKEN has %d characters: take at least %d random ones, such as of openssl rand -hex 16", Prefix, len(c.OperatorToken), minToken))
+	}
+	if _, err := identity.ParseKeys(c.ServiceKey); err != nil {
+		errs = append(errs, fmt.Errorf("%s_SERVICE_KEY: %w", Prefix, err))
 	}
 	if _, _, err := net.SplitHostPort(c.HTTPAddr); err != nil {
 		errs = append(errs, fmt.Errorf("%s_HTTP_ADDR=%q: want host:port, such as 127.0.0.1:8080: %w", Prefix, c.HTTPAddr, err))

@@ -24,6 +24,7 @@ import (
 	"pavane/shared/failpoint"
 	"pavane/shared/fault"
 	"pavane/shared/httpapi"
+	"pavane/shared/identity"
 	"pavane/shared/inbox"
 	"pavane/shared/lifecycle"
 	"pavane/shared/outbox"
@@ -46,6 +47,10 @@ type Spec struct {
 	// it: anybody.
 	Publishers map[string]string
 	Migrations fs.FS // its own tables; nil: it has no database
+
+	// Public says that its HTTP is for callers from outside, whom it checks itself.
+	// Otherwise it takes calls of the other services alone, if there is a key.
+	Public bool
 
 	// Pace is the least time between two transactions of the consumer while
 	// little comes; 0 means 10 ms. What nobody waits for is cheaper with more.
@@ -70,6 +75,7 @@ type Service struct {
 	admission *relay.Admission // nil without a database
 	broker    *broker.Client
 	http      *httpapi.Server
+	keys      *identity.Keys // nil: calls are not signed
 	members   *discovery
 	failpoint *failpoint.Set
 
@@ -104,6 +110,13 @@ func Open(ctx context.Context, cfg Config, spec Spec) (*Service, error) {
 		Title: spec.Name, Version: spec.Version, Addr: cfg.HTTPAddr, Drain: cfg.Drain,
 		Logger: s.logger, Registry: s.metrics, Checks: s.checks(),
 	})
+	var err error
+	if s.keys, err = identity.ParseKeys(cfg.ServiceKey); err != nil {
+		return nil, fmt.Errorf("%s: %w", spec.Name, err)
+	}
+	if !spec.Public {
+		s.http.ForServices(spec.Name, s.keys)
+	}
 	if s.ask.mode == modeDescribe {
 		return s, nil
 	}
@@ -175,6 +188,9 @@ func (s *Service) Admit() error {
 
 // HTTP is where routes are bound, with httpapi.Register.
 func (s *Service) HTTP() *httpapi.Server { return s.http }
+
+// ServiceKeys signs calls to other services; nil: they are not signed.
+func (s *Service) ServiceKeys() *identity.Keys { return s.keys }
 
 // Logger is the process's logger.
 func (s *Service) Logger() *slog.Logger { return s.logger }

@@ -12,7 +12,9 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"pavane/shared/failpoint"
+	"pavane/shared/fault"
 	"pavane/shared/httpapi"
+	"pavane/shared/identity"
 )
 
 const (
@@ -25,7 +27,7 @@ type placeInput struct {
 	Prefer         []string `header:"Prefer" doc:"wait=N: answer when the order is decided or after N seconds, 1 to 30"`
 	RawBody        []byte
 	Body           struct {
-		CustomerID    string `json:"customer_id" minLength:"1" maxLength:"64" doc:"who orders"`
+		CustomerID    string `json:"customer_id,omitempty" minLength:"1" maxLength:"64" doc:"who orders; whoever shows a token orders for itself and may leave it out"`
 		Items         []line `json:"items" minItems:"1" maxItems:"100" nullable:"false" doc:"each SKU once"`
 		PaymentMethod string `json:"payment_method,omitempty" enum:"wallet,card" doc:"how to pay; left out: wallet"`
 		CardToken     string `json:"card_token,omitempty" maxLength:"64" doc:"what the payment provider calls the card, for card alone; never a card number"`
@@ -52,6 +54,9 @@ type placeOutput struct {
 // that the answer depends on is with order-svc: a gateway that dies while a
 // client waits is replaced by any other and the same Idempotency-Key.
 func (g *Gateway) place(ctx context.Context, in *placeInput) (*placeOutput, error) {
+	if p, _ := identity.From(ctx); in.Body.CustomerID == "" && p.Subject == "" {
+		return nil, fault.Invalid("customer_id is missing: say who orders")
+	}
 	header := http.Header{"Content-Type": {"application/json"}}
 	if in.IdempotencyKey != "" {
 		header.Set("Idempotency-Key", in.IdempotencyKey)

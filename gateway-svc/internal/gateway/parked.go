@@ -13,14 +13,12 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"pavane/shared/httpapi"
+	"pavane/shared/identity"
 )
 
 const (
 	// redriveTime is how long a service may take: it stops by itself before.
 	redriveTime = 30 * time.Second
-	// atGateway is named in the audit trail: that somebody had the token is all
-	// that is known.
-	atGateway = "operator (gateway)"
 )
 
 // parkedKey is a key that waits in a service, told by the record that holds it
@@ -95,20 +93,20 @@ type redriveOutput struct {
 }
 
 func (g *Gateway) registerParked(s *httpapi.Server) {
-	httpapi.Register(s, huma.Operation{
+	httpapi.Register(s, g.readers(huma.Operation{
 		OperationID: "list-parked", Method: http.MethodGet, Path: "/v1/parked", Summary: "List the keys that wait for somebody, by cause",
 		Description: "A record that cannot be handled waits with what follows it on its key. Joins what every service holds.",
-	}, g.parked)
-	httpapi.Register(s, huma.Operation{
+	}), g.parked)
+	httpapi.Register(s, g.readers(huma.Operation{
 		OperationID: "show-parked", Method: http.MethodGet, Path: "/v1/parked/{service}", Summary: "Show the records of a parked key",
 		Errors: []int{422, 502, 503},
-	}, g.parkedRecords)
-	httpapi.Register(s, huma.Operation{
+	}), g.parkedRecords)
+	httpapi.Register(s, g.operators(huma.Operation{
 		OperationID: "redrive-parked", Method: http.MethodPost, Path: "/v1/parked/redrive", MaxBodyBytes: maxBody,
-		Summary: "Try parked keys again, in their order", Middlewares: s.ForOperators(g.config.OperatorToken),
-		Description: "For operators, who show their token in " + httpapi.OperatorHeader + ". Each key is one transaction, and twice is harmless.",
+		Summary:     "Try parked keys again, in their order",
+		Description: "For operators: who has the scope " + identity.ScopeOperate + ", or shows the operator's token in " + httpapi.OperatorHeader + ". Each key is one transaction, and twice is harmless.",
 		Errors:      []int{403, 422, 502, 503},
-	}, g.redrive)
+	}), g.redrive)
 }
 
 func (g *Gateway) parked(ctx context.Context, _ *struct{}) (*parkedOutput, error) {
@@ -165,6 +163,15 @@ func (g *Gateway) parkedRecords(ctx context.Context, in *parkedRecordsInput) (*p
 	return out, nil
 }
 
+// operatorOf is who is named in the audit trail. Of who showed the operator's
+// token, that is all that is known.
+func operatorOf(ctx context.Context) string {
+	if p, _ := identity.From(ctx); p.Subject != "" {
+		return "operator " + p.Subject + " (gateway)"
+	}
+	return "operator (gateway)"
+}
+
 // redrive asks the services to let go what is chosen. What one of them cannot do
 // now does not keep the others from it.
 func (g *Gateway) redrive(ctx context.Context, in *redriveInput) (*redriveOutput, error) {
@@ -172,7 +179,7 @@ func (g *Gateway) redrive(ctx context.Context, in *redriveInput) (*redriveOutput
 		redriveBody
 		Service string `json:"service,omitempty"` // the service does not know itself by it
 		Who     string `json:"who"`
-	}{redriveBody: in.Body, Who: atGateway})
+	}{redriveBody: in.Body, Who: operatorOf(ctx)})
 	if err != nil {
 		return nil, err
 	}

@@ -71,6 +71,9 @@ type Story struct {
 type storyOutput struct{ Body Story }
 
 func (g *Gateway) story(ctx context.Context, in *orderInput) (*storyOutput, error) {
+	if err := g.mayRead(ctx, in.ID); err != nil {
+		return nil, err
+	}
 	s := g.tell(ctx, in.ID)
 	if len(s.Events) == 0 && len(s.Missing) == 0 {
 		return nil, fault.NotFound("no service knows an order %s", in.ID)

@@ -16,6 +16,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"pavane/shared/httpapi"
+	"pavane/shared/identity"
 	"pavane/shared/registry"
 )
 
@@ -68,16 +69,17 @@ type upstream struct {
 	picker   *registry.Picker
 	breakers *breakers
 	client   *http.Client
+	keys     *identity.Keys // nil: calls are not signed
 }
 
-func newUpstream(r registry.Registry) *upstream {
+func newUpstream(c Config) *upstream {
 	transport := &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: dialTime}).DialContext,
+		DialContext:         (&net.Dialer{Timeout: dialTime, Control: within(c.Networks)}).DialContext,
 		MaxIdleConnsPerHost: 64,
 		IdleConnTimeout:     30 * time.Second, // less than the services' 60 s, so that they never close first
 	}
 	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	return &upstream{picker: registry.NewPicker(r), breakers: newBreakers(), client: client}
+	return &upstream{picker: registry.NewPicker(c.Registry), breakers: newBreakers(), client: client, keys: c.Keys}
 }
 
 // do sends the call to one instance after the other until one answers. A 502 or
@@ -191,6 +193,9 @@ func (u *upstream) once(ctx context.Context, c call, addr string) (reply, error)
 		req.Header.Set("X-Request-Id", id)
 		req.Header.Set("Traceparent", httpapi.TraceParent(ctx))
 	}
+	if err := u.sign(ctx, req, c.service); err != nil {
+		return reply{}, err
+	}
 	res, err := u.client.Do(req)
 	if err != nil {
 		return reply{}, err
@@ -250,6 +255,12 @@ func problemOf(service string, res reply) error {
 			after = "1"
 		}
 		return huma.ErrorWithHeaders(p, http.Header{"Retry-After": {after}})
+	}
+	if res.status == http.StatusUnauthorized { // not the client's token
+		return &huma.ErrorModel{
+			Status: http.StatusBadGateway, Title: http.StatusText(http.StatusBadGateway),
+			Detail: service + " does not take the gateway's calls; all services must have the same service key, and clocks that agree",
+		}
 	}
 	if res.status < http.StatusBadRequest || res.status >= http.StatusInternalServerError {
 		return &huma.ErrorModel{
