@@ -23,6 +23,8 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"pavane/shared/tracing"
 )
 
 // The limits of every connection. Streams lift the one for writing ([Stream]).
@@ -43,6 +45,7 @@ type Config struct {
 
 	Logger   *slog.Logger         // required
 	Registry *prometheus.Registry // served at /metrics; nil: no metrics
+	Tracer   *tracing.Tracer      // of the requests; nil: no spans
 
 	// Checks are asked by /readyz. /livez asks nobody.
 	Checks []Check

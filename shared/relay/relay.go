@@ -18,6 +18,7 @@ import (
 	"pavane/shared/broker"
 	"pavane/shared/failpoint"
 	"pavane/shared/postgres"
+	"pavane/shared/tracing"
 )
 
 // Publisher is what the relay needs of Kafka; [broker.Client] is one.
@@ -81,6 +82,7 @@ type Config struct {
 
 	Logger  *slog.Logger
 	Metrics prometheus.Registerer // nil means none
+	Tracer  *tracing.Tracer       // of what is sent; nil means no spans
 }
 
 func (c *Config) setDefaults() error {
@@ -337,7 +339,9 @@ func (r *Relay) publish(ctx context.Context, batches []*broker.Batch) (int, erro
 		return 0, err
 	}
 	r.readAhead(ctx)
+	sent := r.reader.sending(ctx, batches)
 	offsets, err := r.send(ctx, batches)
+	sent(err)
 	if errors.Is(err, errOvertaken) {
 		r.head = nil
 		return 0, nil

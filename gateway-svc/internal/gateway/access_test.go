@@ -311,7 +311,9 @@ func TestUpstream_Redirects_AreNotFollowed(t *testing.T) {
 	t.Parallel()
 	target := startService(t).on("/", http.StatusOK, `{"order_id": "o-1", "state": "placed", "version": 1}`)
 	svc := startService(t)
-	svc.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, target.URL, http.StatusTemporaryRedirect) })
+	svc.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, target.URL, http.StatusTemporaryRedirect)
+	})
 	url := startGateway(t, gateway.Config{Registry: at{"order-svc": {svc.addr()}, "payment-svc": {svc.addr()}}.registry(t)})
 	for _, path := range []string{"/v1/orders/o-1", "/v1/gauges", "/v1/conservation", "/v1/orders/o-1/story"} {
 		ask(t, http.MethodGet, url+path, "")

@@ -18,6 +18,7 @@ import (
 	"pavane/shared/httpapi"
 	"pavane/shared/identity"
 	"pavane/shared/registry"
+	"pavane/shared/tracing"
 )
 
 const (
@@ -191,11 +192,18 @@ func (u *upstream) once(ctx context.Context, c call, addr string) (reply, error)
 	}
 	if id := httpapi.RequestID(ctx); id != "" {
 		req.Header.Set("X-Request-Id", id)
-		req.Header.Set("Traceparent", httpapi.TraceParent(ctx))
 	}
 	if err := u.sign(ctx, req, c.service); err != nil {
 		return reply{}, err
 	}
+	span := tracing.From(ctx).Call(ctx, req)
+	res, err := u.send(req)
+	span.Called(res.status, err)
+	return res, err
+}
+
+// send sends a request and reads the answer.
+func (u *upstream) send(req *http.Request) (reply, error) {
 	res, err := u.client.Do(req)
 	if err != nil {
 		return reply{}, err
@@ -203,10 +211,10 @@ func (u *upstream) once(ctx context.Context, c call, addr string) (reply, error)
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxReply+1))
 	if err != nil {
-		return reply{}, fmt.Errorf("read the answer of %s: %w", addr, err)
+		return reply{}, fmt.Errorf("read the answer of %s: %w", req.URL.Host, err)
 	}
 	if len(body) > maxReply {
-		return reply{}, fmt.Errorf("the answer of %s is larger than %d bytes", addr, maxReply)
+		return reply{}, fmt.Errorf("the answer of %s is larger than %d bytes", req.URL.Host, maxReply)
 	}
 	return reply{status: res.StatusCode, header: res.Header, body: body}, nil
 }
