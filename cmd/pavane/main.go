@@ -7,12 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
 	"pavane/cmd/pavane/internal/stack"
 	"pavane/shared/lifecycle"
+	"pavane/shared/telemetry"
 )
 
 // errVerdict ends the process with status 1 after everything was said.
@@ -34,20 +34,13 @@ func root() *cobra.Command {
 	c := &cobra.Command{
 		Use:           "pavane",
 		Short:         "A choreographed saga over Kafka with a transactional outbox",
-		Version:       version(),
+		Version:       telemetry.Version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	c.AddCommand(upCommand(), auditCommand(), sagaCommand(), benchCommand(), outboxCommand(), parkedCommand(), orderCommand(),
-		chaosCommand(), breakCommand(), healCommand(), brokerCommand(), providerCommand())
+		smokeCommand(), chaosCommand(), breakCommand(), healCommand(), brokerCommand(), providerCommand())
 	return c
-}
-
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
 }
 
 // target is where a command looks: at the running demo, or at what the flags say.

@@ -8,6 +8,7 @@ import (
 
 	"pavane/shared/lifecycle"
 	"pavane/shared/registry"
+	"pavane/shared/telemetry"
 )
 
 // discovery is the registry of the process. With gossip it knows nobody before
@@ -72,7 +73,7 @@ func (d *discovery) part(addr func() string) lifecycle.Part {
 func (d *discovery) config(httpAddr string) registry.GossipConfig {
 	r := d.cfg.Registry
 	return registry.GossipConfig{
-		Service: d.spec.Name, Version: strings.Trim(buildVersion(), "()"), HTTPAddr: httpAddr,
+		Service: d.spec.Name, Version: strings.Trim(telemetry.Version(), "()"), HTTPAddr: httpAddr,
 		Bind: r.Bind, Advertise: r.Advertise, Join: r.Join, Key: d.key, Allowed: r.Allowed, Logger: d.logger,
 	}
 }

@@ -95,7 +95,7 @@ func Open(ctx context.Context, cfg Config, spec Spec) (*Service, error) {
 	s := &Service{
 		cfg: cfg, spec: spec, ask: asked(ctx), topicsReady: make(chan struct{}),
 		logger:  telemetry.Logger(os.Stderr, spec.Name, cfg.Log),
-		metrics: telemetry.Registry(spec.Name, buildVersion()),
+		metrics: telemetry.Registry(spec.Name, telemetry.Version()),
 	}
 	if s.ask.mode == modeDescribe {
 		s.logger = slog.New(slog.DiscardHandler)
@@ -150,7 +150,7 @@ func (s *Service) logConfig(ctx context.Context) {
 	if attrs, err := config.Dump(Prefix, &s.cfg); err == nil {
 		s.logger.LogAttrs(ctx, slog.LevelDebug, "configuration", attrs...)
 	}
-	s.logger.InfoContext(ctx, "starting", "pid", os.Getpid(), "build", buildVersion())
+	s.logger.InfoContext(ctx, "starting", "pid", os.Getpid(), "build", telemetry.Version())
 }
 
 // DB is the service's own database. In a service without one it is nil.
