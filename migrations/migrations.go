@@ -8,7 +8,7 @@ import (
 	"io/fs"
 )
 
-//go:embed kit/*.sql order/*.sql payment/*.sql inventory/*.sql notification/*.sql
+//go:embed kit order payment inventory notification
 var files embed.FS
 
 // Kit returns the tables of outbox, relay and inbox.

@@ -29,7 +29,7 @@ Exits with status 1 when there is a difference.`,
 			if err := t.resolve(false, true, true); err != nil {
 				return err
 			}
-			src := audit.Source{Postgres: t.postgres, Kafka: t.kafka, Namespace: t.namespace, Provider: t.provider, Progress: func(format string, args ...any) {
+			src := audit.Source{Postgres: t.postgres, Kafka: t.kafka, Security: t.security, Namespace: t.namespace, Provider: t.provider, Progress: func(format string, args ...any) {
 				fmt.Fprintf(c.ErrOrStderr(), format+"\n", args...)
 			}}
 			v, err := audit.Run(c.Context(), src, settle)

@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"pavane/cmd/pavane/internal/stack"
+	"pavane/shared/broker"
+	"pavane/shared/config"
 	"pavane/shared/lifecycle"
 	"pavane/shared/telemetry"
 )
@@ -43,11 +45,23 @@ func root() *cobra.Command {
 	return c
 }
 
+// prefix begins the names of the services' variables.
+const prefix = "PAVANE"
+
+// kafkaSecurity reads how Kafka is spoken to from the variables that the services
+// read it from.
+func kafkaSecurity() (broker.Security, error) {
+	var cfg struct{ Kafka broker.Security }
+	err := config.Load(prefix, &cfg)
+	return cfg.Kafka, err
+}
+
 // target is where a command looks: at the running demo, or at what the flags say.
 type target struct {
 	dir, gateway, postgres string
 	provider               string
 	kafka                  []string
+	security               broker.Security // of the services' variables
 	namespace              string
 }
 
@@ -65,6 +79,12 @@ func (t *target) flags(c *cobra.Command) {
 // resolve fills in what no flag gave from the state of the running demo. Without
 // one every part that the command needs must come from flags.
 func (t *target) resolve(needGateway, needPostgres, needKafka bool) error {
+	if needKafka {
+		var err error
+		if t.security, err = kafkaSecurity(); err != nil {
+			return err
+		}
+	}
 	missing := needGateway && t.gateway == "" || needPostgres && t.postgres == "" || needKafka && len(t.kafka) == 0
 	if !missing {
 		return nil

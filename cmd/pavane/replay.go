@@ -116,7 +116,7 @@ func (r *replayer) open() (shut func(), err error) {
 		closers = append(closers, func() { db.Close() })
 		r.cfg.Outboxes = append(r.cfg.Outboxes, db)
 	}
-	client, err := broker.Dial(broker.Config{Brokers: r.kafka, ClientID: "pavane-replay"})
+	client, err := broker.Dial(r.security.Secure(broker.Config{Brokers: r.kafka, ClientID: "pavane-replay"}))
 	if err != nil {
 		return shut, err
 	}

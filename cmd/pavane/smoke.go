@@ -14,6 +14,7 @@ import (
 	"pavane/cmd/pavane/internal/smoke"
 	"pavane/cmd/pavane/internal/stack"
 	"pavane/internal/audit"
+	"pavane/shared/broker"
 )
 
 // smokeSettle is how long effects may be on their way before they count as
@@ -35,7 +36,7 @@ func runSmoke(ctx context.Context, o upOptions, p *printer) (err error) {
 	if err != nil {
 		return unlessStopped(ctx, err)
 	}
-	ok, err := smokeVerdict(ctx, s.State(), p)
+	ok, err := smokeVerdict(ctx, s.State(), broker.Security{}, p)
 	if err == nil {
 		mails := smoke.Mails(ctx, s)
 		p.say("mails: %s", mails)
@@ -72,7 +73,7 @@ came to another end, or the audit found a difference.`, smoke.Deadline),
 				return err
 			}
 			state := stack.State{Gateway: t.gateway, Postgres: t.postgres, Kafka: t.kafka, Namespace: t.namespace, Provider: t.provider}
-			ok, err := smokeVerdict(c.Context(), state, newPrinter(c.OutOrStdout()))
+			ok, err := smokeVerdict(c.Context(), state, t.security, newPrinter(c.OutOrStdout()))
 			if err != nil {
 				return err
 			}
@@ -87,7 +88,7 @@ came to another end, or the audit found a difference.`, smoke.Deadline),
 }
 
 // smokeVerdict runs the paths and the audit.
-func smokeVerdict(ctx context.Context, state stack.State, p *printer) (bool, error) {
+func smokeVerdict(ctx context.Context, state stack.State, security broker.Security, p *printer) (bool, error) {
 	quiet := p.alive("running the paths")
 	defer func() { quiet() }()
 	p.say("%-32s %-44s %-44s %s", "path", "expected", "got", "ms")
@@ -103,7 +104,7 @@ func smokeVerdict(ctx context.Context, state stack.State, p *printer) (bool, err
 	}
 	quiet()
 	quiet = p.alive("auditing")
-	v, err := audit.Run(ctx, audit.Source{Postgres: state.Postgres, Kafka: state.Kafka, Namespace: state.Namespace, Provider: state.Provider}, smokeSettle)
+	v, err := audit.Run(ctx, audit.Source{Postgres: state.Postgres, Kafka: state.Kafka, Security: security, Namespace: state.Namespace, Provider: state.Provider}, smokeSettle)
 	if err != nil {
 		return false, err
 	}

@@ -18,10 +18,11 @@ import (
 
 // Source says where to look.
 type Source struct {
-	Postgres  string   // URL of the server; each service's database is put into its path
-	Kafka     []string // host:port
-	Namespace string   // before the names of topics
-	Provider  string   // URL of the card provider's simulator; empty: its ledger is not looked at
+	Postgres  string          // URL of the server; each service's database is put into its path
+	Kafka     []string        // host:port
+	Security  broker.Security // with which Kafka is spoken to
+	Namespace string          // before the names of topics
+	Provider  string          // URL of the card provider's simulator; empty: its ledger is not looked at
 
 	Progress func(format string, args ...any) // told now and then; nil: nobody
 }
@@ -117,7 +118,7 @@ func loadDatabase(ctx context.Context, src Source, p part, topics event.Topics, 
 
 // loadLog reads every topic from its first record to its end.
 func loadLog(ctx context.Context, src Source, topics event.Topics, d *Data) error {
-	c, err := broker.Dial(broker.Config{Brokers: src.Kafka, ClientID: "pavane-audit"})
+	c, err := broker.Dial(src.Security.Secure(broker.Config{Brokers: src.Kafka, ClientID: "pavane-audit"}))
 	if err != nil {
 		return err
 	}

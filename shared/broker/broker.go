@@ -37,9 +37,12 @@ const (
 
 // Config says how to reach the cluster.
 type Config struct {
-	Brokers  []string    // host:port of some brokers; the others are found through them
-	ClientID string      // name in the broker's logs and quotas; "pavane" when empty
-	TLS      *tls.Config // nil: no TLS; an empty ServerName is filled in per broker
+	Brokers  []string // host:port of some brokers; the others are found through them
+	ClientID string   // name in the broker's logs and quotas; "pavane" when empty
+
+	// TLS is asked for each new connection; nil: no TLS. An empty ServerName is
+	// filled in per broker.
+	TLS func() (*tls.Config, error)
 
 	// Mechanism is PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; empty: no SASL.
 	Mechanism, User, Password string
@@ -91,7 +94,7 @@ func Dial(config Config) (*Client, error) {
 	config.Logger = orDefault(config.Logger, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &Client{
-		config: config, mechanism: mechanism, sockets: newSockets(config.DialTimeout), addr: kafka.TCP(config.Brokers...),
+		config: config, mechanism: mechanism, sockets: newSockets(config), addr: kafka.TCP(config.Brokers...),
 		ctx: ctx, cancel: cancel, pending: map[string]*longPoll{},
 	}
 	c.transport = c.newTransport(config.Topics)
@@ -121,17 +124,18 @@ func saslMechanism(config Config) (sasl.Mechanism, error) {
 }
 
 // newTransport and newDialer are the two places where kafka-go takes
-// connection settings; both take them from the one Config.
+// connection settings; both take them from the one Config. TLS is spoken below
+// them, by the sockets.
 func (c *Client) newTransport(topics []string) *kafka.Transport {
 	return &kafka.Transport{
 		Dial: c.sockets.dial, DialTimeout: c.config.DialTimeout, IdleTimeout: time.Minute, MetadataTTL: metadataTTL,
-		MetadataTopics: slices.Clone(topics), ClientID: c.config.ClientID, TLS: c.config.TLS, SASL: c.mechanism, Context: c.ctx,
+		MetadataTopics: slices.Clone(topics), ClientID: c.config.ClientID, SASL: c.mechanism, Context: c.ctx,
 	}
 }
 
 func (c *Client) newDialer(s *sockets) *kafka.Dialer {
 	return &kafka.Dialer{
-		ClientID: c.config.ClientID, DialFunc: s.dial, Timeout: c.config.DialTimeout, TLS: c.config.TLS, SASLMechanism: c.mechanism,
+		ClientID: c.config.ClientID, DialFunc: s.dial, Timeout: c.config.DialTimeout, SASLMechanism: c.mechanism,
 	}
 }
 
@@ -172,89 +176,4 @@ func (c *Client) limited(ctx context.Context, extra time.Duration) (context.Cont
 		stop()
 		cancel()
 	}
-}
-
-// sockets are the open connections of a client, so that closing it does not
-// wait for an answer that may never come.
-type sockets struct {
-	dialer net.Dialer
-	ctx    context.Context // ends with shut
-	cancel context.CancelFunc
-
-	mu     sync.Mutex
-	closed bool
-	open   map[*socket]struct{}
-}
-
-type socket struct {
-	net.Conn
-	owner   *sockets
-	reached map[Position]bool // what a floor has found on it; of who has the connection in hand
-}
-
-func newSockets(timeout time.Duration) *sockets {
-	ctx, cancel := context.WithCancel(context.Background())
-	return &sockets{dialer: net.Dialer{Timeout: timeout}, ctx: ctx, cancel: cancel, open: map[*socket]struct{}{}}
-}
-
-func (s *sockets) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(s.ctx, cancel)()
-	conn, err := s.dialer.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		_ = conn.Close()
-		return nil, errClosed
-	}
-	sock := &socket{Conn: conn, owner: s, reached: map[Position]bool{}}
-	s.open[sock] = struct{}{}
-	return sock, nil
-}
-
-// under returns the socket beneath a connection, nil when there is none.
-func (s *sockets) under(conn net.Conn) *socket {
-	local := conn.LocalAddr().String()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for sock := range s.open {
-		if sock.LocalAddr().String() == local {
-			return sock
-		}
-	}
-	return nil
-}
-
-// drop closes the connections that are open now.
-func (s *sockets) drop() {
-	s.mu.Lock()
-	conns := make([]net.Conn, 0, len(s.open))
-	for sock := range s.open {
-		conns = append(conns, sock.Conn)
-	}
-	s.mu.Unlock()
-	for _, conn := range conns {
-		_ = conn.Close()
-	}
-}
-
-// shut closes all connections and refuses new ones.
-func (s *sockets) shut() {
-	s.cancel()
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	s.drop()
-}
-
-// Close implements net.Conn.
-func (s *socket) Close() error {
-	s.owner.mu.Lock()
-	delete(s.owner.open, s)
-	s.owner.mu.Unlock()
-	return s.Conn.Close()
 }

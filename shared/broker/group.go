@@ -154,7 +154,7 @@ func pause(ctx context.Context, attempt int) error {
 // follow joins the group and runs generations until ctx ends or the topics
 // have to be looked at again.
 func (g *member) follow(ctx context.Context) error {
-	conns := newSockets(g.client.config.DialTimeout)
+	conns := newSockets(g.client.config)
 	session := cmp.Or(g.config.Session, sessionTimeout)
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID: g.config.ID, Brokers: g.client.config.Brokers, Dialer: g.client.newDialer(conns), Topics: g.config.Topics,

@@ -1,5 +1,6 @@
 // Package migrate owns the application of SQL migrations: forward only, one
-// process at a time, each set of files with its own version table.
+// process at a time, each set of files with its own version table; and the
+// privileges of the role that works with the tables and owns none of them.
 package migrate
 
 import (

@@ -109,6 +109,29 @@ func URL(t testing.TB) string {
 	return own.String()
 }
 
+// Roles returns the address of a fresh schema twice: as the role that owns it, and as one that may do nothing in it
+// until it is granted something. Both end with the test.
+func Roles(t testing.TB) (owner, runtime string) {
+	t.Helper()
+	admin := server(t)
+	q := admin.Query()
+	q.Set("search_path", freshName())
+	schema := q.Get("search_path")
+	login := func(role string) string {
+		password := rand.Text()
+		run(t, admin, fmt.Sprintf(`create role %s login password '%s'`, role, password))
+		as := *admin
+		as.User, as.RawQuery = url.UserPassword(role, password), q.Encode()
+		return as.String()
+	}
+	owner, runtime = login(schema+"_owner"), login(schema+"_runtime")
+	run(t, admin, fmt.Sprintf(`create schema %s authorization %[1]s_owner`, schema))
+	t.Cleanup(func() {
+		run(t, admin, fmt.Sprintf(`drop owned by %s_owner, %[1]s_runtime cascade; drop role %[1]s_owner, %[1]s_runtime`, schema))
+	})
+	return owner, runtime
+}
+
 // Database returns the address of a fresh database, for tests of what is the whole database's: advisory locks, bells,
 // pg_stat views. It costs about 50 ms, a schema about 1. The database is dropped when the test ends, with
 // whoever is still connected.

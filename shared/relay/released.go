@@ -164,7 +164,7 @@ func alone(ctx context.Context, tx *sqlx.Tx) error {
 	if _, err := tx.ExecContext(ctx, fmt.Sprintf(`set local lock_timeout = %d`, maxWait.Milliseconds())); err != nil {
 		return err
 	}
-	_, err := tx.ExecContext(ctx, `lock table outbox in share row exclusive mode`)
+	_, err := tx.ExecContext(ctx, `select outbox_alone()`)
 	return err
 }
 

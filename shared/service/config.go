@@ -6,6 +6,7 @@ import (
 	"net"
 	"time"
 
+	"pavane/shared/broker"
 	"pavane/shared/failpoint"
 	"pavane/shared/telemetry"
 )
@@ -25,6 +26,11 @@ const Prefix = "PAVANE"
 type Config struct {
 	Database string   `secret:"true" desc:"URL of the service's own database: postgres://user:password@host:port/name?sslmode=verify-full"`
 	Brokers  []string `default:"127.0.0.1:9092" desc:"host:port of some Kafka brokers; the others are found through them"`
+
+	Kafka broker.Security
+
+	Migrate     bool   `default:"true" desc:"apply the migrations at the start; false: wait until SERVICE -migrate has applied them, so that the role in the database's URL needs no DDL"`
+	RuntimeRole string `desc:"role that is granted the least privileges after the migrations are applied, and loses all others; empty: nobody is"`
 
 	Namespace string `desc:"begins the names of topics and consumer group, so that several systems can share a Kafka; empty: none"`
 

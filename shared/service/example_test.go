@@ -35,7 +35,7 @@ func ExampleOpen() {
 	defer stop()
 	cfg := service.Config{
 		Database: pgtest.URL(t), Brokers: strings.Split(brokertest.Start(t), ","), Namespace: strings.ToLower(rand.Text()) + ".", CreateTopics: true,
-		Partitions: 3, ReplicationFactor: 1, HTTPAddr: "127.0.0.1:0", Relay: true,
+		Partitions: 3, ReplicationFactor: 1, HTTPAddr: "127.0.0.1:0", Migrate: true, Relay: true,
 		Registry: service.RegistryConfig{Static: "parcel-svc=127.0.0.1:8080"},
 		Log:      telemetry.LogConfig{Level: 12}, // nothing
 	}

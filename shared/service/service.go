@@ -125,9 +125,9 @@ func (s *Service) open(ctx context.Context) error {
 			next(huma.WithContext(hc, failpoint.With(hc.Context(), s.failpoint)))
 		})
 	}
-	s.broker, err = broker.Dial(broker.Config{
+	s.broker, err = broker.Dial(s.cfg.Kafka.Secure(broker.Config{
 		Brokers: s.cfg.Brokers, ClientID: s.spec.Name, Topics: s.topicNames(), Logger: s.logger,
-	})
+	}))
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -46,7 +47,10 @@ func (p ping) Key() string { return p.ID }
 func spec() Spec {
 	return Spec{
 		Name: "ping-svc", Version: "1", Topics: event.Topics{"ping": "pings.v1"},
-		Migrations: fstest.MapFS{"00001_init.sql": {Data: []byte("-- +goose Up\ncreate table seen (id text primary key);\n")}},
+		Migrations: fstest.MapFS{
+			"00001_init.sql": {Data: []byte("-- +goose Up\ncreate table seen (id text primary key);\n")},
+			"grants.txt":     {Data: []byte("seen select, insert\n")},
+		},
 	}
 }
 
@@ -286,6 +290,63 @@ func TestRun_EventGoesRoundAndStopPublishesWhatIsCommitted(t *testing.T) {
 	}
 	if n := logged(t, cfg); n != 2 || seeded.Load() != 1 {
 		t.Fatalf("%d of 2 events are in the log after the stop; seeded %d times", n, seeded.Load())
+	}
+}
+
+// TestRun_RuntimeRole_WaitsForTheOwnersMigrationsThenWorks has the service run as a role that owns nothing.
+func TestRun_RuntimeRole_WaitsForTheOwnersMigrationsThenWorks(t *testing.T) {
+	t.Parallel()
+	owner, runtime := pgtest.Roles(t)
+	cfg := configured(t, runtime, brokertest.Start(t))
+	cfg.Migrate, cfg.CreateTopics = false, false
+	seen := make(chan string, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	opened := make(chan *Service, 1)
+	go func() {
+		s, err := Open(ctx, cfg, spec())
+		if err != nil {
+			done <- err
+			return
+		}
+		s.React(react.Origin("test", ping{}), react.On(func(ctx context.Context, tx *sqlx.Tx, e ping) ([]event.Numbered, error) {
+			_, err := tx.ExecContext(ctx, `insert into seen (id) values ($1)`, e.ID)
+			seen <- e.ID
+			return nil, err
+		}))
+		opened <- s
+		done <- s.Run(ctx)
+	}()
+	eventually(t, "readiness names the migrations", func() bool {
+		code, text := status(cfg.HTTPAddr, "/readyz")
+		return code == http.StatusServiceUnavailable && strings.Contains(text, "migrations_kit") && strings.Contains(text, "-migrate")
+	})
+	as, err := url.Parse(runtime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	migrating := cfg
+	migrating.Database, migrating.RuntimeRole, migrating.HTTPAddr = owner, as.User.Username(), "127.0.0.1:0"
+	if err := execute(t.Context(), []string{"ping-svc", "-migrate"}, io.Discard, io.Discard, runPing(migrating)); err != nil {
+		t.Fatal(err)
+	}
+	s := <-opened
+	eventually(t, "ready", func() bool { code, _ := status(cfg.HTTPAddr, "/readyz"); return code == http.StatusOK })
+	if err := s.DB().InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		return s.Outbox().Append(ctx, tx, event.Number(1, ping{"first"})...)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-seen:
+	case err := <-done:
+		t.Fatalf("the service ended: %v", err)
+	case <-time.After(patience):
+		t.Fatal("the event did not come round")
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -92,7 +93,7 @@ func (s *Service) openDatabase(ctx context.Context) error {
 	if err := s.until(ctx, "database", always, s.db.Ping); err != nil {
 		return err
 	}
-	if err := s.until(ctx, "migrations", retryDatabase, s.migrate); err != nil {
+	if err := s.awaitMigrations(ctx); err != nil {
 		return err
 	}
 	s.admission = relay.NewAdmission(relay.AdmissionConfig{DB: s.relayDB, Rows: s.cfg.MaxBacklog, Age: s.cfg.MaxBacklogAge, Metrics: s.metrics})
@@ -106,11 +107,26 @@ func (s *Service) relayPool() postgres.Config {
 	return pool
 }
 
-func (s *Service) migrate(ctx context.Context) error {
-	if err := migrate.Up(ctx, s.db.SQL(), migrations.Kit(), "migrations_kit"); err != nil {
-		return err
+// awaitMigrations applies the migrations, or waits for who does.
+func (s *Service) awaitMigrations(ctx context.Context) error {
+	sets := []migrate.Set{{Table: "migrations_kit", Files: migrations.Kit()}, {Table: "migrations_" + s.short(), Files: s.spec.Migrations}}
+	if s.cfg.Migrate || s.ask.mode == modeMigrate {
+		return s.until(ctx, "migrations", retryDatabase, func(ctx context.Context) error { return s.migrate(ctx, sets) })
 	}
-	return migrate.Up(ctx, s.db.SQL(), s.spec.Migrations, "migrations_"+s.short())
+	missing := func(err error) bool { return errors.Is(err, migrate.ErrMissing) || retryDatabase(err) }
+	return s.until(ctx, "migrations", missing, func(ctx context.Context) error { return migrate.Ready(ctx, s.db.SQL(), sets...) })
+}
+
+func (s *Service) migrate(ctx context.Context, sets []migrate.Set) error {
+	for _, set := range sets {
+		if err := migrate.Up(ctx, s.db.SQL(), set.Files, set.Table); err != nil {
+			return err
+		}
+	}
+	if s.cfg.RuntimeRole == "" {
+		return nil
+	}
+	return migrate.Grant(ctx, s.db.SQL(), s.cfg.RuntimeRole, sets...)
 }
 
 // openWaitingRoom serves health at the service's address while its routes do not

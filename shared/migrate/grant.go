@@ -1,0 +1,147 @@
+package migrate
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+)
+
+// Set is a folder of migrations and the table of its versions.
+type Set struct {
+	Table string
+	Files fs.FS
+}
+
+const (
+	// grantLockSQL keeps two grants apart: Postgres refuses the second of two
+	// changes of one object's list.
+	grantLockSQL = `select pg_advisory_xact_lock(hashtextextended(current_schema() || '.grants', 0))`
+
+	roleSQL = `select quote_ident(r.rolname), r.rolsuper or pg_has_role(r.oid, current_user::regrole, 'member') from pg_roles r where r.rolname = $1`
+
+	// takeBackSQL makes the statements that take from a role what was granted to
+	// it by name. What it never was granted, such as partitions, is left alone:
+	// they come and go meanwhile.
+	takeBackSQL = `with r as (select oid, quote_ident(rolname) as name from pg_roles where rolname = $1)
+select format('revoke all on table %s from %s', c.oid::regclass, r.name) from pg_class c, r
+where c.relnamespace = current_schema()::regnamespace and (
+  exists (select from aclexplode(c.relacl) a where a.grantee = r.oid)
+  or exists (select from pg_attribute t, aclexplode(t.attacl) a where t.attrelid = c.oid and a.grantee = r.oid))
+union all
+select format('revoke all on routine %s from %s', p.oid::regprocedure, r.name) from pg_proc p, r
+where p.pronamespace = current_schema()::regnamespace and exists (select from aclexplode(p.proacl) a where a.grantee = r.oid)
+union all
+select format('revoke all on schema %I from %s', current_schema(), r.name) from r
+union all
+select format('grant usage on schema %I to %s', current_schema(), r.name) from r`
+
+	// surplusSQL finds what the role may do beside the list: because everybody
+	// may, or a role that it is a member of.
+	surplusSQL = `select 'create in schema ' || current_schema() where has_schema_privilege($1, current_schema(), 'create')
+union all
+select lower(v.verb) || ' on table ' || c.relname
+from pg_class c cross join unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) as v (verb)
+where c.relnamespace = current_schema()::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f') and has_table_privilege($1, c.oid, v.verb)
+  and lower(v.verb) || ' on table ' || c.relname <> all (string_to_array($2, E'\n')) limit 10`
+)
+
+// Grant makes what the sets' lists allow, and no more, the privileges of role in
+// the schema, and lets it read the tables of versions. It takes back what was
+// granted before and is not in the lists. The caller owns the tables. A role
+// that could do more all the same is an error.
+func Grant(ctx context.Context, db *sql.DB, role string, sets ...Set) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("privileges of role %q: %w", role, err)
+		}
+	}()
+	allowed, err := allPrivileges(sets)
+	if err != nil {
+		return err
+	}
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() //nolint:errcheck // after the commit there is nothing to undo
+	if _, err := tx.ExecContext(ctx, grantLockSQL); err != nil {
+		return err
+	}
+	quoted, err := runtimeRole(ctx, tx, role)
+	if err != nil {
+		return err
+	}
+	statements, err := texts(ctx, tx, takeBackSQL, role)
+	if err != nil {
+		return err
+	}
+	for _, p := range allowed {
+		statements = append(statements, fmt.Sprintf("grant %s to %s", p, quoted))
+	}
+	for _, s := range statements {
+		if _, err := tx.ExecContext(ctx, s); err != nil {
+			return fmt.Errorf("%s: %w: the role that migrates must own it", s, err)
+		}
+	}
+	if err := refuseSurplus(ctx, tx, role, allowed); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// allPrivileges is what the lists allow, and reading of versions.
+func allPrivileges(sets []Set) ([]Privilege, error) {
+	var all []Privilege
+	for _, s := range sets {
+		of, err := Privileges(s.Files)
+		if err != nil {
+			return nil, err
+		}
+		all = append(append(all, of...), Privilege{Kind: "table", Object: s.Table, Verb: "select"})
+	}
+	return all, nil
+}
+
+// runtimeRole returns the role's name for use in a statement.
+func runtimeRole(ctx context.Context, tx *sql.Tx, role string) (quoted string, err error) {
+	var owns bool
+	err = tx.QueryRowContext(ctx, roleSQL, role).Scan(&quoted, &owns)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return "", errors.New("there is no such role: create it first, as deploy/postgres/roles.sh does")
+	case err == nil && owns:
+		return "", errors.New("it is a superuser or can act as the role that migrates, so it may do everything: name another one")
+	}
+	return quoted, err
+}
+
+func refuseSurplus(ctx context.Context, tx *sql.Tx, role string, allowed []Privilege) error {
+	names := make([]string, len(allowed))
+	for i, p := range allowed {
+		names[i] = p.String()
+	}
+	surplus, err := texts(ctx, tx, surplusSQL, role, strings.Join(names, "\n"))
+	if err == nil && len(surplus) > 0 {
+		err = fmt.Errorf("it may do what it must not: %s: take that back from public or from the roles that it is a member of", strings.Join(surplus, "; "))
+	}
+	return err
+}
+
+func texts(ctx context.Context, tx *sql.Tx, query string, args ...any) (all []string, err error) {
+	rows, err := tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	return all, rows.Err()
+}
