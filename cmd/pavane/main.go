@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +14,7 @@ import (
 	"pavane/shared/broker"
 	"pavane/shared/config"
 	"pavane/shared/lifecycle"
+	"pavane/shared/telemetry"
 )
 
 // errVerdict ends the process with status 1 after everything was said.
@@ -36,20 +36,13 @@ func root() *cobra.Command {
 	c := &cobra.Command{
 		Use:           "pavane",
 		Short:         "A choreographed saga over Kafka with a transactional outbox",
-		Version:       version(),
+		Version:       telemetry.Version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	c.AddCommand(upCommand(), auditCommand(), sagaCommand(), benchCommand(), outboxCommand(), parkedCommand(), orderCommand(),
-		chaosCommand(), breakCommand(), healCommand(), brokerCommand(), providerCommand())
+		smokeCommand(), chaosCommand(), breakCommand(), healCommand(), brokerCommand(), providerCommand())
 	return c
-}
-
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
 }
 
 // prefix begins the names of the services' variables.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pavane/cmd/pavane/internal/chaos"
 	"pavane/cmd/pavane/internal/client"
 )
 
@@ -16,16 +18,24 @@ func orderCommand() *cobra.Command {
 	var customer string
 	var item client.Item
 	var count int
+	var rate float64
+	var length time.Duration
 	c := &cobra.Command{
 		Use:   "order",
 		Short: "Place orders and show how each ends",
-		Args:  cobra.NoArgs,
+		Long: `Places --count orders of one item, one after the other. With --rate it places
+orders of all kinds on a constant schedule for the time of --for, counts how
+they end, and exits with status 1 when one was not placed or did not end.`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if count < 1 || count > 10_000 {
 				return errors.New("order: want --count from 1 to 10000")
 			}
 			if err := t.resolve(true, false, false); err != nil {
 				return err
+			}
+			if rate > 0 {
+				return shopFor(c.Context(), t.gateway, rate, length, newPrinter(c.OutOrStdout()))
 			}
 			gateway := client.New(t.gateway)
 			for range count {
@@ -44,5 +54,21 @@ func orderCommand() *cobra.Command {
 	c.Flags().StringVar(&item.SKU, "sku", "tea-green", "what is ordered")
 	c.Flags().Int64Var(&item.Quantity, "quantity", 1, "pieces in each order")
 	c.Flags().IntVar(&count, "count", 1, "orders to place, one after the other")
+	c.Flags().Float64Var(&rate, "rate", 0, "orders per second, of all kinds, in place of --count orders of one item")
+	c.Flags().DurationVar(&length, "for", 10*time.Second, "with --rate: how long orders are placed")
 	return c
+}
+
+// shopFor places orders at a rate and fails when one does not end.
+func shopFor(ctx context.Context, gateway string, rate float64, length time.Duration, p *printer) error {
+	quiet := p.alive("placing orders and waiting for them to end")
+	stop := chaos.Shop(ctx, gateway, rate)
+	wait(ctx, length)
+	t := stop(chaos.EndLimit)
+	quiet()
+	p.say("orders: %s", t)
+	if t.Open > 0 || t.Placed < t.Due || t.Due == 0 {
+		return errVerdict
+	}
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"pavane/shared/lifecycle"
 	"pavane/shared/registry"
+	"pavane/shared/telemetry"
 )
 
 // discovery is the registry of the process. With gossip it knows nobody before
@@ -34,7 +35,7 @@ func newDiscovery(cfg Config, spec Spec, logger *slog.Logger) (*discovery, error
 		return &discovery{asked: k, run: k.Run}, nil
 	}
 	d := &discovery{config: registry.GossipConfig{
-		Service: spec.Name, Version: strings.Trim(buildVersion(), "()"),
+		Service: spec.Name, Version: strings.Trim(telemetry.Version(), "()"),
 		Bind: r.Bind, Advertise: r.Advertise, Join: r.Join, Allowed: r.Allowed, Networks: r.Networks, Logger: logger,
 	}}
 	return d, r.parseKeys(&d.config)

@@ -104,7 +104,7 @@ func Open(ctx context.Context, cfg Config, spec Spec) (*Service, error) {
 	s := &Service{
 		cfg: cfg, spec: spec, ask: asked(ctx), topicsReady: make(chan struct{}),
 		logger:  telemetry.Logger(os.Stderr, spec.Name, cfg.Log),
-		metrics: telemetry.Registry(spec.Name, buildVersion()),
+		metrics: telemetry.Registry(spec.Name, telemetry.Version()),
 	}
 	if s.ask.mode == modeDescribe {
 		s.logger = slog.New(slog.DiscardHandler)
@@ -168,12 +168,12 @@ func (s *Service) logConfig(ctx context.Context) {
 	if attrs, err := config.Dump(Prefix, &s.cfg); err == nil {
 		s.logger.LogAttrs(ctx, slog.LevelDebug, "configuration", attrs...)
 	}
-	s.logger.InfoContext(ctx, "starting", "pid", os.Getpid(), "build", buildVersion())
+	s.logger.InfoContext(ctx, "starting", "pid", os.Getpid(), "build", telemetry.Version())
 }
 
 // openTraces sends spans to a collector, where the environment names one.
 func (s *Service) openTraces(ctx context.Context) (err error) {
-	if s.traces, err = telemetry.OpenTraces(ctx, s.spec.Name, buildVersion(), s.logger, s.metrics); err == nil {
+	if s.traces, err = telemetry.OpenTraces(ctx, s.spec.Name, telemetry.Version(), s.logger, s.metrics); err == nil {
 		s.tracer = tracing.New(s.traces.Provider())
 	}
 	return err

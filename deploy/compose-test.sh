@@ -1,0 +1,181 @@
+#!/usr/bin/env bash
+# Builds the images, brings the stack of compose.yaml up under a name and ports
+# of its own, and tries it: every path of the saga, containers killed under
+# orders, the audit, what each container may do, memory, a second start on the
+# same data. It leaves nothing behind.
+#
+#   STANDINS=../shared/standins   where images of the public names can be made
+#                                 that cannot be pulled here; without that folder
+#                                 they are pulled
+#   KEEP=1                        leave the stack running when a check fails
+#   UP_LIMIT=60                   seconds that `up --wait` may take with images built
+#   FILES="-f compose.yaml -f …"  other files than compose.yaml
+set -euo pipefail
+cd "$(dirname "$0")/.."
+STANDINS=${STANDINS:-../shared/standins}
+UP_LIMIT=${UP_LIMIT:-60}
+IMAGE_LIMIT=$((30 * 1000 * 1000))
+MEMORY_LIMIT=1200 # MB of all containers
+SERVICES="order-svc payment-svc inventory-svc notification-svc gateway-svc"
+
+say() { printf '%4ds  %s\n' $SECONDS "$*"; }
+fail() { say "FAILED: $*"; exit 1; }
+
+# is_free PORT, and a free one; none is taken twice.
+is_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+last_port=$((20000 + RANDOM % 10000))
+free_port() { # VARIABLE
+	until last_port=$((last_port + 1)) && is_free $last_port; do :; done
+	export "$1=$last_port"
+}
+
+prepare() {
+	docker_compose="docker compose"
+	if [ -x "$STANDINS/build" ]; then
+		say "stand-in images"
+		"$STANDINS/build"
+		"$STANDINS/compose" version >/dev/null
+		docker_compose=$(cd "$STANDINS" && pwd)/compose
+		export DOCKER_BUILDKIT=0 # these machines have no BuildKit
+	fi
+	project=pavane-test-$$
+	export COMPOSE="$docker_compose ${FILES:-} -p $project"
+	export TAG=test-$$ VERSION=${VERSION:-v0.0.0-test} ORDER_DEADLINE=3s SECRETS_DIR
+	SECRETS_DIR=$(mktemp -d)
+	for v in GATEWAY_PORT POSTGRES_PORT KAFKA_PORT PROVIDER_PORT MAIL_PORT; do free_port $v; done
+	log=$SECRETS_DIR/compose.log
+	trap clean EXIT
+	deploy/secrets.sh
+}
+
+clean() {
+	status=$?
+	trap - EXIT INT TERM
+	if [ $status != 0 ] && [ -s "$log" ]; then tail -n 30 "$log"; fi
+	if [ $status != 0 ]; then
+		compose ps -a --format '{{.Name}} {{.Status}}' || true
+		compose logs --no-color --tail 5 || true
+		[ -z "${KEEP:-}" ] || { say "left running: $COMPOSE, secrets in $SECRETS_DIR"; exit $status; }
+	fi
+	compose --profile '*' down -v --remove-orphans >/dev/null 2>&1 || true
+	for s in $SERVICES pavane; do docker image rm "${IMAGE_PREFIX:-pavane}/$s:$TAG" >/dev/null 2>&1 || true; done
+	rm -rf "$SECRETS_DIR"
+	say "$([ $status = 0 ] && echo ok || echo "exit status $status")"
+	exit $status
+}
+
+compose() { $COMPOSE "$@"; }
+quietly() { "$@" >"$log" 2>&1; }
+ids() { compose ps -q "$@"; }
+
+bring_up() {
+	local begin=$SECONDS
+	quietly compose up --wait || fail "up --wait: exit status $?"
+	say "$1: up after $((SECONDS - begin)) s"
+	[ $((SECONDS - begin)) -le "$UP_LIMIT" ] || fail "more than $UP_LIMIT s"
+}
+
+check_images() {
+	local size
+	for s in $SERVICES pavane; do
+		image=${IMAGE_PREFIX:-pavane}/$s:$TAG
+		size=$(docker image inspect -f '{{.Size}}' "$image")
+		[ "$size" -le $IMAGE_LIMIT ] || fail "$image has $size bytes"
+		! docker run --rm --entrypoint /bin/sh "$image" -c true 2>/dev/null || fail "$image has a shell"
+	done
+	[[ $(docker run --rm "${IMAGE_PREFIX:-pavane}/pavane:$TAG" --version) == *$VERSION* ]] || fail "pavane --version does not say $VERSION"
+	compose logs --no-color order-svc | grep -c "\"build\":\"$VERSION\"" >/dev/null || fail "order-svc does not say that it is $VERSION"
+	say "images: each within 30 MB, without a shell, stamped $VERSION"
+}
+
+# What each container of ours may do, as Docker says.
+check_rights() {
+	local want='65532:65532 true [ALL] [no-new-privileges:true]' got
+	for s in $SERVICES provider; do
+		got=$(docker inspect -f '{{.Config.User}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}}' $(ids $s))
+		[ "$got" = "$want" ] || fail "$s: $got, want $want"
+		got=$(awk '/^(Uid|CapEff|NoNewPrivs):/ {printf "%s%s ", $1, $2}' "/proc/$(docker inspect -f '{{.State.Pid}}' $(ids $s))/status" 2>/dev/null || true)
+		[ -z "$got" ] || [ "$got" = "Uid:65532 CapEff:0000000000000000 NoNewPrivs:1 " ] || fail "$s: the process has $got"
+	done
+	for c in $(ids); do
+		got=$(docker inspect -f '{{range .HostConfig.PortBindings}}{{range .}}{{.HostIp}} {{end}}{{end}}' "$c")
+		[ -z "${got//127.0.0.1 /}" ] || fail "$(docker inspect -f '{{.Name}}' "$c") is published on $got"
+		got=$(docker inspect -f '{{.HostConfig.Memory}} {{.RestartCount}} {{.State.OOMKilled}}' "$c")
+		[[ $got =~ ^[1-9][0-9]*\ 0\ false$ ]] || fail "$(docker inspect -f '{{.Name}}' "$c"): memory limit, restarts, out of memory: $got"
+	done
+	say "rights: no root, no capability, nothing to write to, published on the loopback only"
+}
+
+# No secret in a log, nor in what Docker knows of the containers.
+check_secrets() {
+	local seen f
+	seen=$(compose logs --no-color; docker inspect $(ids))
+	for f in "$SECRETS_DIR"/*; do
+		[ -f "$f" ] && [[ $f != *.log && $f != *state && $f != *_url ]] || continue # they hold the passwords of the others
+		secret=$(cat "$f")
+		! grep -qF -- "$secret" <<<"$seen" || fail "the secret in ${f##*/} shows in a log or in docker inspect"
+	done
+	say "secrets: none in a log or in docker inspect"
+}
+
+check_memory() {
+	local used
+	used=$(docker stats --no-stream --format '{{.MemUsage}}' $(ids) | awk '{v = $1 + 0; if ($1 ~ /GiB/) v *= 1024; if ($1 ~ /KiB/) v /= 1024; sum += v} END {printf "%d", sum}')
+	say "memory: $used MiB in all, at most $MEMORY_LIMIT"
+	[ "$used" -gt 0 ] && [ "$used" -le $MEMORY_LIMIT ] || fail "$used MiB"
+}
+
+# A process killed as the kernel would: the restart policy brings it back.
+check_restart() {
+	local c pid
+	c=$(ids order-svc)
+	pid=$(docker inspect -f '{{.State.Pid}}' "$c")
+	kill -9 "$pid" 2>/dev/null || { say "kill -9 of a container's process: not allowed here"; return; }
+	until [ "$(docker inspect -f '{{.State.Health.Status}} {{.RestartCount}}' "$c")" = "healthy 1" ]; do
+		[ $SECONDS -lt $((began + 30)) ] || fail "order-svc is not healthy 30 s after kill -9"
+		sleep 0.2
+	done
+	say "kill -9 of order-svc: healthy again by itself"
+}
+
+clean_audit() { # COMMAND…
+	local out
+	out=$("$@" 2>&1) || { echo "$out"; fail "audit"; }
+	grep -q 'audit: clean: [1-9]' <<<"$out" || { echo "$out"; fail "audit"; }
+	grep 'audit: clean' <<<"$out"
+}
+
+main() {
+	prepare
+	say "build"
+	quietly compose build
+	say "built"
+	quietly compose --profile '*' config
+	bring_up "new volumes"
+	check_images
+	check_rights
+
+	say "the page"
+	curl -sSf "http://127.0.0.1:$GATEWAY_PORT/" | grep -ci '<!doctype html' >/dev/null || fail "no page"
+	deploy/pavane smoke || fail "a path of the saga"
+	check_memory
+
+	began=$SECONDS
+	check_restart
+	for fault in "kill payment-svc" "kill gateway-svc" "broker-kill" "postgres-kill" "partition inventory-svc"; do
+		say "$fault, under orders"
+		deploy/pavane break $fault --for 4s --orders 5 || fail "$fault"
+	done
+	quietly compose up --wait --no-recreate
+	say "audit, from inside and from this machine"
+	clean_audit deploy/pavane audit --settle 60s
+	PAVANE_DIR=$SECRETS_DIR/host clean_audit "${PAVANE_BIN:-bin}/pavane" audit --settle 60s
+	check_memory
+	check_secrets
+
+	quietly compose down
+	bring_up "the same volumes"
+	clean_audit deploy/pavane audit
+}
+
+main
