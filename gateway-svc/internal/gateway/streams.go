@@ -60,17 +60,21 @@ func (g *Gateway) registerStreams(s *httpapi.Server) {
 		OperationID: "stream-order-events", Method: http.MethodGet, Path: "/v1/orders/{id}/events", Summary: "Stream the events of an order",
 		Description: "Server-sent events: first those that have happened, then the others as they land in the log. " +
 			"When all is done, an event named end closes the stream.",
-		Parameters: []*huma.Param{{Name: "id", In: "path", Required: true, Schema: &huma.Schema{Type: "string"}}},
-	})
+		Parameters: []*huma.Param{{Name: "id", In: "path", Required: true, Schema: &huma.Schema{Type: "string", Pattern: orderID.String()}}},
+	}, http.StatusNotFound, http.StatusUnprocessableEntity)
 }
 
 // describeStream adds a route that huma does not serve to the OpenAPI document.
-func describeStream(api huma.API, op *huma.Operation) {
+func describeStream(api huma.API, op *huma.Operation, refusals ...int) {
+	schemas := api.OpenAPI().Components.Schemas
 	op.Parameters = append(op.Parameters, &huma.Param{Name: "Last-Event-ID", In: "header", Schema: &huma.Schema{Type: "string"}})
 	op.Responses = map[string]*huma.Response{"200": {
 		Description: "a stream of events; the data of each is this object",
-		Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[streamed](), true, "Event")}},
+		Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: schemas.Schema(reflect.TypeFor[streamed](), true, "Event")}},
 	}}
+	for _, status := range append(refusals, http.StatusServiceUnavailable) {
+		op.Responses[strconv.Itoa(status)] = httpapi.ProblemResponse(schemas, status)
+	}
 	api.OpenAPI().AddOperation(op)
 }
 
