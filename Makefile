@@ -4,7 +4,7 @@ SERVICES := order-svc payment-svc inventory-svc notification-svc gateway-svc
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo smoke smoke-kafka test test-race prove search controls crash crash-full answers outage cluster chaos chaos-long page-test \
-	bench bench-quick bench-saga lint generate verify clean
+	bench bench-quick bench-saga lint generate verify clean gosec secrets fuzz schemathesis iac-lint sbom
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,6 +87,31 @@ bench-quick: build ## the same, briefly, in about a minute
 
 bench-saga: build ## measure from POST to confirmed at 50 orders/s; BENCH="--real-kafka --rate 100 --json" for flags
 	bin/pavane bench saga $(BENCH)
+
+# Tools written in Python live in environments of their own, under .venv. Their
+# versions, and those of all they need, are in tools/.
+VENV = .venv/$(1)/ready
+
+.venv/%/ready: tools/%.txt
+	rm -rf .venv/$*
+	python3 -m venv .venv/$*
+	.venv/$*/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	touch $@
+
+schemathesis: build $(call VENV,schemathesis) ## hold REQUESTS=20000 generated requests to a demo's gateway against its OpenAPI document
+	$(BIN) PAVANE_SCHEMATHESIS=$(CURDIR)/.venv/schemathesis/bin/schemathesis PAVANE_REQUESTS=$(or $(REQUESTS),20000) PAVANE_SEED=$(or $(SEED),6) \
+		$(PROOF) -timeout 40m ./proof/api
+
+FUZZ_FOR := 10s
+
+fuzz: ## give each decoder generated input for FUZZ_FOR; FUZZ=FuzzDecode for one; what it finds stays in testdata/fuzz
+	@grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \
+		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
+			case "$$name" in *$(FUZZ)*) ;; *) continue;; esac; \
+			echo "$$name in $${file%/*}"; \
+			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZ_FOR) -parallel 2 "$${file%/*}" </dev/null || exit 1; \
+		done; \
+	done
 
 TOOL := go tool -modfile=tools/go.mod
 
