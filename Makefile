@@ -102,6 +102,33 @@ schemathesis: build $(call VENV,schemathesis) ## hold REQUESTS=20000 generated r
 	$(BIN) PAVANE_SCHEMATHESIS=$(CURDIR)/.venv/schemathesis/bin/schemathesis PAVANE_REQUESTS=$(or $(REQUESTS),20000) PAVANE_SEED=$(or $(SEED),6) \
 		$(PROOF) -timeout 40m ./proof/api
 
+# What a test plants must be found by the very tools that look at the project.
+TOOLS := go test -count=1 -v ./proof/tools -run
+
+.venv/gitleaks: tools/gitleaks.mod
+	mkdir -p .venv
+	go build -modfile=$< -o $@ github.com/zricethezav/gitleaks/v8
+
+secrets: .venv/gitleaks ## look for secrets in the working tree and in the whole history
+	$< dir --no-banner --redact --verbose .
+	$< git --no-banner --redact --verbose .
+	PAVANE_TOOLS=secrets PAVANE_GITLEAKS=$(CURDIR)/$< $(TOOLS) TestSecrets
+
+IAC = .venv/checkov/bin
+
+iac-lint: $(call VENV,checkov) ## check Dockerfile, Kubernetes files and workflows
+	@for file in $(wildcard deploy/Dockerfile deploy/*/Dockerfile); do $(IAC)/hadolint --config tools/hadolint.yaml $$file || exit 1; done
+	$(IAC)/checkov --config-file tools/checkov.yaml --directory .
+	PAVANE_TOOLS=iac-lint PAVANE_IAC=$(CURDIR)/$(IAC) $(TOOLS) TestIaC
+
+sbom: build ## write what each binary is made of into sbom/, as CycloneDX
+	@mkdir -p sbom .venv
+	go build -modfile=tools/cyclonedx.mod -o .venv/cyclonedx-gomod github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
+	@for binary in pavane $(SERVICES); do \
+		.venv/cyclonedx-gomod bin -json -licenses -version "v0.0.0-$$(git rev-parse --short=12 HEAD)" -output sbom/$$binary.cdx.json bin/$$binary 2>/dev/null || exit 1; \
+	done
+	PAVANE_TOOLS=sbom $(TOOLS) TestSBOM
+
 FUZZ_FOR := 10s
 
 fuzz: ## give each decoder generated input for FUZZ_FOR; FUZZ=FuzzDecode for one; what it finds stays in testdata/fuzz
