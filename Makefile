@@ -4,7 +4,7 @@ SERVICES := order-svc payment-svc inventory-svc notification-svc gateway-svc
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo smoke smoke-kafka test test-race prove search controls crash crash-full answers outage cluster chaos chaos-long page-test compose-test \
-	bench bench-quick bench-saga lint generate verify clean
+	bench bench-quick bench-saga lint generate verify clean gosec secrets fuzz schemathesis iac-lint sbom
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,6 +90,58 @@ bench-quick: build ## the same, briefly, in about a minute
 
 bench-saga: build ## measure from POST to confirmed at 50 orders/s; BENCH="--real-kafka --rate 100 --json" for flags
 	bin/pavane bench saga $(BENCH)
+
+# Tools written in Python live in environments of their own, under .venv. Their
+# versions, and those of all they need, are in tools/.
+VENV = .venv/$(1)/ready
+
+.venv/%/ready: tools/%.txt
+	rm -rf .venv/$*
+	python3 -m venv .venv/$*
+	.venv/$*/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	touch $@
+
+schemathesis: build $(call VENV,schemathesis) ## hold REQUESTS=20000 generated requests to a demo's gateway against its OpenAPI document
+	$(BIN) PAVANE_SCHEMATHESIS=$(CURDIR)/.venv/schemathesis/bin/schemathesis PAVANE_REQUESTS=$(or $(REQUESTS),20000) PAVANE_SEED=$(or $(SEED),6) \
+		$(PROOF) -timeout 40m ./proof/api
+
+# What a test plants must be found by the very tools that look at the project.
+TOOLS := go test -count=1 -v ./proof/tools -run
+
+.venv/gitleaks: tools/gitleaks.mod
+	mkdir -p .venv
+	go build -modfile=$< -o $@ github.com/zricethezav/gitleaks/v8
+
+secrets: .venv/gitleaks ## look for secrets in the working tree and in the whole history
+	$< dir --no-banner --redact --verbose .
+	$< git --no-banner --redact --verbose .
+	PAVANE_TOOLS=secrets PAVANE_GITLEAKS=$(CURDIR)/$< $(TOOLS) TestSecrets
+
+IAC = .venv/checkov/bin
+
+iac-lint: $(call VENV,checkov) ## check Dockerfile, Kubernetes files and workflows
+	@for file in $(wildcard deploy/Dockerfile deploy/*/Dockerfile); do $(IAC)/hadolint --config tools/hadolint.yaml $$file || exit 1; done
+	$(IAC)/checkov --config-file tools/checkov.yaml --directory .
+	PAVANE_TOOLS=iac-lint PAVANE_IAC=$(CURDIR)/$(IAC) $(TOOLS) TestIaC
+
+sbom: build ## write what each binary is made of into sbom/, as CycloneDX
+	@mkdir -p sbom .venv
+	go build -modfile=tools/cyclonedx.mod -o .venv/cyclonedx-gomod github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
+	@for binary in pavane $(SERVICES); do \
+		.venv/cyclonedx-gomod bin -json -licenses -version "v0.0.0-$$(git rev-parse --short=12 HEAD)" -output sbom/$$binary.cdx.json bin/$$binary 2>/dev/null || exit 1; \
+	done
+	PAVANE_TOOLS=sbom $(TOOLS) TestSBOM
+
+FUZZ_FOR := 10s
+
+fuzz: ## give each decoder generated input for FUZZ_FOR; FUZZ=FuzzDecode for one; what it finds stays in testdata/fuzz
+	@grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \
+		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
+			case "$$name" in *$(FUZZ)*) ;; *) continue;; esac; \
+			echo "$$name in $${file%/*}"; \
+			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZ_FOR) -parallel 2 "$${file%/*}" </dev/null || exit 1; \
+		done; \
+	done
 
 TOOL := go tool -modfile=tools/go.mod
 

@@ -6,10 +6,12 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"net/url"
 	"regexp"
 	"runtime/debug"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -103,6 +105,10 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength > s.config.MaxBodyBytes {
 		WriteProblem(w, r, http.StatusRequestEntityTooLarge,
 			fmt.Sprintf("the body has %d bytes, the limit is %d", r.ContentLength, s.config.MaxBodyBytes))
+		return
+	}
+	if query, err := url.QueryUnescape(r.URL.RawQuery); err != nil || !utf8.ValidString(query) || !utf8.ValidString(r.URL.Path) {
+		WriteProblem(w, r, http.StatusBadRequest, "the path or the query is not percent-encoded UTF-8")
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, s.config.MaxBodyBytes)

@@ -112,6 +112,7 @@ func (s *Server) humaConfig() huma.Config {
 	c := huma.DefaultConfig(s.config.Title, s.config.Version)
 	c.DocsPath, c.SchemasPath, c.OpenAPIPath = "", "", ""
 	c.CreateHooks = nil
+	c.OnAddOperation = append(c.OnAddOperation, describe)
 	c.Transformers = []huma.Transformer{s.finishProblem}
 	return c
 }

@@ -137,7 +137,8 @@ func (g *Gateway) registerOrders(s *httpapi.Server) {
 		Description: "With `Prefer: wait=N` the answer waits up to N seconds (1 to 30) for the decision: 201 when the order is " +
 			"confirmed, 409 with the reason when it is cancelled. Undecided by then, or without Prefer, it is 202: look at " +
 			"Location after Retry-After. With an Idempotency-Key the request may be sent again at any time and answers for the same order.",
-		Errors: []int{400, 409, 413, 415, 422, 502, 503},
+		Errors:    []int{422, 502, 503},
+		Responses: placeResponses(s.API().OpenAPI().Components.Schemas),
 	}), g.place)
 	httpapi.Register(s, g.customers(huma.Operation{
 		OperationID: "cancel-order", Method: http.MethodPost, Path: "/v1/orders/{id}/cancel", MaxBodyBytes: maxBody,
@@ -149,7 +150,8 @@ func (g *Gateway) registerOrders(s *httpapi.Server) {
 		OperationID: "get-order", Method: http.MethodGet, Path: "/v1/orders/{id}", Summary: "Show an order",
 		Description: "Its ETag is the order's version. `view=full` asks payment, inventory and notification too and names " +
 			"under `missing` those that did not answer.",
-		Errors: []int{404, 422, 502, 503},
+		Errors:    []int{404, 422, 502, 503},
+		Responses: map[string]*huma.Response{"304": {Description: "the client has this version"}},
 	}), g.show)
 	httpapi.Register(s, g.customers(huma.Operation{
 		OperationID: "list-orders", Method: http.MethodGet, Path: "/v1/orders", Summary: "List orders, the newest first",

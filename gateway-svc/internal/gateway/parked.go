@@ -55,7 +55,7 @@ type parkedOutput struct {
 
 type parkedRecordsInput struct {
 	Service string `path:"service" enum:"order-svc,payment-svc,inventory-svc,notification-svc"`
-	Key     string `query:"key" maxLength:"10000" doc:"the key; what is no event may have an empty one"`
+	Key     string `query:"key" pattern:"^[^\\x00]*$" patternDescription:"text without NUL" maxLength:"10000" doc:"the key; what is no event may have an empty one"`
 }
 
 type parkedRecordsOutput struct {
@@ -71,14 +71,14 @@ type redriveInput struct {
 
 type redriveBody struct {
 	Service string  `json:"service,omitempty" enum:"order-svc,payment-svc,inventory-svc,notification-svc" doc:"only there; absent: everywhere"`
-	Cause   string  `json:"cause,omitempty" doc:"only keys that wait for this; absent: for anything"`
-	Source  string  `json:"source,omitempty" doc:"only keys of this publisher; absent: of any"`
-	Key     *string `json:"key,omitempty" maxLength:"10000" doc:"only this key; absent: all"`
-	Why     string  `json:"why" minLength:"1" maxLength:"1000" doc:"the reason, for the audit trail"`
+	Cause   string  `json:"cause,omitempty" pattern:"^[^\\x00]*$" patternDescription:"text without NUL" doc:"only keys that wait for this; absent: for anything"`
+	Source  string  `json:"source,omitempty" pattern:"^[^\\x00]*$" patternDescription:"text without NUL" doc:"only keys of this publisher; absent: of any"`
+	Key     *string `json:"key,omitempty" pattern:"^[^\\x00]*$" patternDescription:"text without NUL" maxLength:"10000" doc:"only this key; absent: all"`
+	Why     string  `json:"why" pattern:"^[^\\x00]*$" patternDescription:"text without NUL" minLength:"1" maxLength:"1000" doc:"the reason, for the audit trail"`
 }
 
-// moved is what a service says of keys that it was asked to move.
-type moved struct {
+// Moved is what a service says of keys that it was asked to move.
+type Moved struct {
 	Keys    int `json:"keys" doc:"that were let go, each whole"`
 	Records int `json:"records" doc:"of these"`
 	Left    int `json:"left" doc:"keys that it cannot help: they wait for what is missing, or go on by themselves"`
@@ -87,7 +87,7 @@ type moved struct {
 
 type redriveOutput struct {
 	Body struct {
-		moved
+		Moved
 		Missing []Missing `json:"missing" nullable:"false" doc:"the services that did not answer; asking again is harmless"`
 	}
 }
@@ -98,8 +98,12 @@ func (g *Gateway) registerParked(s *httpapi.Server) {
 		Description: "A record that cannot be handled waits with what follows it on its key. Joins what every service holds.",
 	}), g.parked)
 	httpapi.Register(s, g.readers(huma.Operation{
-		OperationID: "show-parked", Method: http.MethodGet, Path: "/v1/parked/{service}", Summary: "Show the records of a parked key",
+		OperationID: "show-parked", Method: http.MethodGet, Path: "/v1/parked/{service}/records", Summary: "Show the records of a parked key",
 		Errors: []int{422, 502, 503},
+		Responses: map[string]*huma.Response{"431": {
+			Description: "the key makes the request longer than any is read",
+			Content:     map[string]*huma.MediaType{"text/plain": {}},
+		}},
 	}), g.parkedRecords)
 	httpapi.Register(s, g.operators(huma.Operation{
 		OperationID: "redrive-parked", Method: http.MethodPost, Path: "/v1/parked/redrive", MaxBodyBytes: maxBody,
@@ -194,8 +198,8 @@ func (g *Gateway) redrive(ctx context.Context, in *redriveInput) (*redriveOutput
 			service: service, method: http.MethodPost, path: "/v1/parked/redrive", body: body, repeatable: true, try: redriveTime,
 			header: http.Header{"Content-Type": {"application/json"}, httpapi.OperatorHeader: {g.config.OperatorToken}},
 		}, func(body []byte) error {
-			m, err := parse[moved](service, body)
-			o := &out.Body.moved
+			m, err := parse[Moved](service, body)
+			o := &out.Body.Moved
 			o.Keys, o.Records, o.Left, o.Rest = o.Keys+m.value.Keys, o.Records+m.value.Records, o.Left+m.value.Left, o.Rest+m.value.Rest
 			return err
 		})

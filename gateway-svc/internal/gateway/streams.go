@@ -63,23 +63,21 @@ func (g *Gateway) registerStreams(s *httpapi.Server) {
 		OperationID: "stream-order-events", Method: http.MethodGet, Path: "/v1/orders/{id}/events", Summary: "Stream the events of an order",
 		Description: "Server-sent events: first those that have happened, then the others as they land in the log. " +
 			"When all is done, an event named end closes the stream.",
-		Parameters: []*huma.Param{{Name: "id", In: "path", Required: true, Schema: &huma.Schema{Type: "string"}}},
-		Errors:     []int{404, 422, 502, 503},
+		Parameters: []*huma.Param{{Name: "id", In: "path", Required: true, Schema: &huma.Schema{Type: "string", Pattern: orderID.String()}}},
+		Errors:     []int{404, 422, 503},
 	}))
 }
 
 // describeStream adds a route that huma does not serve to the OpenAPI document.
 func (g *Gateway) describeStream(api huma.API, op huma.Operation) {
+	schemas := api.OpenAPI().Components.Schemas
 	op.Parameters = append(op.Parameters, &huma.Param{Name: "Last-Event-ID", In: "header", Schema: &huma.Schema{Type: "string"}})
 	op.Responses = map[string]*huma.Response{"200": {
 		Description: "a stream of events; the data of each is this object",
-		Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[streamed](), true, "Event")}},
+		Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: schemas.Schema(reflect.TypeFor[streamed](), true, "Event")}},
 	}}
-	problem := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[huma.ErrorModel](), true, "")
-	for _, code := range op.Errors {
-		op.Responses[strconv.Itoa(code)] = &huma.Response{
-			Description: http.StatusText(code), Content: map[string]*huma.MediaType{"application/problem+json": {Schema: problem}},
-		}
+	for _, status := range op.Errors {
+		op.Responses[strconv.Itoa(status)] = httpapi.ProblemResponse(schemas, status)
 	}
 	api.OpenAPI().AddOperation(&op)
 }
