@@ -197,8 +197,11 @@ func TestAccess_AnothersOrder_IsNotThereInAnyView(t *testing.T) {
 	})
 	mine, other, reader := i.bearer(t, "cust-01"), i.bearer(t, "cust-02"), i.bearer(t, "cust-02", identity.ScopeRead)
 	for _, c := range []struct{ method, path string }{
-		{http.MethodGet, "/v1/orders/o-1"}, {http.MethodGet, "/v1/orders/o-1?view=full"}, {http.MethodGet, "/v1/orders/o-1/story"},
-		{http.MethodPost, "/v1/orders/o-1/cancel"}, {http.MethodGet, "/v1/orders/o-1/events"},
+		{http.MethodGet, "/v1/orders/o-1"},
+		{http.MethodGet, "/v1/orders/o-1?view=full"},
+		{http.MethodGet, "/v1/orders/o-1/story"},
+		{http.MethodPost, "/v1/orders/o-1/cancel"},
+		{http.MethodGet, "/v1/orders/o-1/events"},
 	} {
 		before := payments.count()
 		if a := ask(t, c.method, url+c.path, "", other...); a.status != http.StatusNotFound || strings.Contains(a.text, "captured") {
@@ -311,7 +314,9 @@ func TestUpstream_Redirects_AreNotFollowed(t *testing.T) {
 	t.Parallel()
 	target := startService(t).on("/", http.StatusOK, `{"order_id": "o-1", "state": "placed", "version": 1}`)
 	svc := startService(t)
-	svc.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, target.URL, http.StatusTemporaryRedirect) })
+	svc.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, target.URL, http.StatusTemporaryRedirect)
+	})
 	url := startGateway(t, gateway.Config{Registry: at{"order-svc": {svc.addr()}, "payment-svc": {svc.addr()}}.registry(t)})
 	for _, path := range []string{"/v1/orders/o-1", "/v1/gauges", "/v1/conservation", "/v1/orders/o-1/story"} {
 		ask(t, http.MethodGet, url+path, "")
