@@ -131,8 +131,14 @@ func TestForServices_Scopes_OpenWhatIsForThem(t *testing.T) {
 		scope string
 		want  int
 	}{
-		{"/v1/operate", "", 403}, {"/v1/operate", identity.ScopeRead, 403}, {"/v1/operate", identity.ScopeEveryone, 403}, {"/v1/operate", identity.ScopeOperate, 200},
-		{"/v1/all", "", 403}, {"/v1/all", identity.ScopeRead, 200}, {"/v1/all", identity.ScopeEveryone, 200}, {"/v1/all", identity.ScopeOperate, 200},
+		{"/v1/operate", "", 403},
+		{"/v1/operate", identity.ScopeRead, 403},
+		{"/v1/operate", identity.ScopeEveryone, 403},
+		{"/v1/operate", identity.ScopeOperate, 200},
+		{"/v1/all", "", 403},
+		{"/v1/all", identity.ScopeRead, 200},
+		{"/v1/all", identity.ScopeEveryone, 200},
+		{"/v1/all", identity.ScopeOperate, 200},
 	} {
 		status, _, _ := fetch(t, url+c.path, call(t, "b-svc", identity.Principal{Subject: "x", Scopes: []string{c.scope}}))
 		if status != c.want {

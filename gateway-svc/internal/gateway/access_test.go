@@ -197,8 +197,11 @@ func TestAccess_AnothersOrder_IsNotThereInAnyView(t *testing.T) {
 	})
 	mine, other, reader := i.bearer(t, "cust-01"), i.bearer(t, "cust-02"), i.bearer(t, "cust-02", identity.ScopeRead)
 	for _, c := range []struct{ method, path string }{
-		{http.MethodGet, "/v1/orders/o-1"}, {http.MethodGet, "/v1/orders/o-1?view=full"}, {http.MethodGet, "/v1/orders/o-1/story"},
-		{http.MethodPost, "/v1/orders/o-1/cancel"}, {http.MethodGet, "/v1/orders/o-1/events"},
+		{http.MethodGet, "/v1/orders/o-1"},
+		{http.MethodGet, "/v1/orders/o-1?view=full"},
+		{http.MethodGet, "/v1/orders/o-1/story"},
+		{http.MethodPost, "/v1/orders/o-1/cancel"},
+		{http.MethodGet, "/v1/orders/o-1/events"},
 	} {
 		before := payments.count()
 		if a := ask(t, c.method, url+c.path, "", other...); a.status != http.StatusNotFound || strings.Contains(a.text, "captured") {
