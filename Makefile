@@ -3,7 +3,7 @@
 SERVICES := order-svc payment-svc inventory-svc notification-svc gateway-svc
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo smoke smoke-kafka test test-race prove search controls crash crash-full answers outage cluster chaos chaos-long page-test \
+.PHONY: help build demo smoke smoke-kafka test test-race prove search controls crash crash-full answers outage cluster chaos chaos-long page-test rules alerts \
 	bench bench-quick bench-saga lint generate verify clean
 
 help: ## list the targets
@@ -78,6 +78,16 @@ chaos-long: build ## the same for hours: rounds of ten minutes on fresh stacks, 
 
 page-test: build ## use the page of a demo in a real Chromium; PAVANE_SHOTS=dir keeps screenshots
 	$(BIN) $(PROOF) -timeout 6m ./proof/page
+
+# Prometheus and promtool of the PATH, or of the folder PAVANE_PROMETHEUS.
+PROMTOOL := $(if $(PAVANE_PROMETHEUS),$(PAVANE_PROMETHEUS)/)promtool
+
+rules: ## check the alert rules and Prometheus' configuration, and run the rules' unit tests; needs promtool
+	$(PROMTOOL) check config deploy/observability/prometheus.yml
+	$(PROMTOOL) test rules deploy/observability/rules/tests.yml
+
+alerts: build ## have each alert fire and clear in a demo that a real Prometheus reads; needs prometheus; about 4 minutes
+	$(BIN) PAVANE_ALERTS=1 $(STACK) -- $(PROOF) -timeout 15m -run TestAlerts ./e2e
 
 bench: build ## measure relay, outbox and inbox beside the textbook and the machine's limits, 5 minutes; BENCH="--only drain --json" for flags
 	go run ./bench $(BENCH)
