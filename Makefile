@@ -82,6 +82,16 @@ page-test: build ## use the page of a demo in a real Chromium; PAVANE_SHOTS=dir 
 compose-test: build ## bring the stack of compose.yaml up, try it and take it down, 5 minutes; STANDINS=dir with images that cannot be pulled
 	PAVANE_BIN=$(CURDIR)/bin deploy/compose-test.sh
 
+# Prometheus and promtool of the PATH, or of the folder PAVANE_PROMETHEUS.
+PROMTOOL := $(if $(PAVANE_PROMETHEUS),$(PAVANE_PROMETHEUS)/)promtool
+
+rules: ## check the alert rules and Prometheus' configuration, and run the rules' unit tests; needs promtool
+	$(PROMTOOL) check config deploy/observability/prometheus.yml
+	$(PROMTOOL) test rules deploy/observability/rules/tests.yml
+
+alerts: build ## have each alert fire and clear in a demo that a real Prometheus reads; needs prometheus; about 4 minutes
+	$(BIN) PAVANE_ALERTS=1 $(STACK) -- $(PROOF) -timeout 15m -run TestAlerts ./e2e
+
 bench: build ## measure relay, outbox and inbox beside the textbook and the machine's limits, 5 minutes; BENCH="--only drain --json" for flags
 	go run ./bench $(BENCH)
 

@@ -69,6 +69,7 @@ func TestTraces_OneOrder_OneTraceFromThePOSTToTheLastReaction(t *testing.T) {
 			checkTrace(t, c.Of(trace), id)
 		})
 	}
+	t.Run("metrics", func(t *testing.T) { testMetricNames(t, u.with(t)) })
 }
 
 // traceOf is the trace that the answer names.
