@@ -194,7 +194,7 @@ func (c *Consumer) judge(ctx context.Context, p inbox.Parked, err error) *verdic
 // delay grows with the attempts, from 1 on; half of it is chance.
 func (c *Consumer) delay(attempt int) time.Duration {
 	d := min(c.cfg.RetryDelay<<min(attempt-1, 16), maxRetryDelay)
-	return d/2 + rand.N(d/2+1)
+	return d/2 + rand.N(d/2+1) // #nosec G404 -- a pause is no secret
 }
 
 // transient tells whether the same unit may succeed later, whatever it holds.

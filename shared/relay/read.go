@@ -249,7 +249,7 @@ func (f *filler) complete() (err error) {
 	}
 	stored := event.Stored{
 		ID: f.eventID, Kind: f.kind, Key: f.key, Sequence: f.sequence,
-		Time: time.UnixMicro(int64(binary.BigEndian.Uint64(f.made)) + year2000), Extra: f.extra,
+		Time: time.UnixMicro(int64(binary.BigEndian.Uint64(f.made)) + year2000), Extra: f.extra, // #nosec G115 -- the bits of a signed number
 	}
 	f.headers, err = stored.AppendHeaders(f.headers[:0])
 	return err

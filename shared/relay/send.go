@@ -282,7 +282,7 @@ func (b *backoff) first() bool { return b.n%10 == 0 }
 func (b *backoff) wait(ctx context.Context) error {
 	pause := min(5*time.Millisecond<<min(b.n, 10), maxPause)
 	b.n++
-	return sleep(ctx, pause/2+rand.N(pause/2))
+	return sleep(ctx, pause/2+rand.N(pause/2)) // #nosec G404 -- a pause is no secret
 }
 
 // nextIdle doubles the pause between looks at an idle outbox up to limit.
