@@ -311,6 +311,51 @@ func TestRelay_AnotherRelayGoesOnWhileTheLogIsCompared_GoesOnToo(t *testing.T) {
 	b.requireExact()
 }
 
+// deaf may write, and read nothing.
+type deaf struct{ *broker.Client }
+
+func (deaf) Batches(context.Context, broker.Position, int) ([]broker.Written, int64, error) {
+	return nil, 0, broker.ErrForbidden
+}
+
+func TestRelay_MayNotReadItsTopic_SaysSoAndSendsNothing(t *testing.T) {
+	b := setup(t)
+	b.write("key", 1)
+	must(t, b.relay(nil).Flush(t.Context()))
+	b.write("key", 1)
+	err := b.relay(deaf{b.client}).Flush(t.Context())
+	if !errors.Is(err, broker.ErrForbidden) || errors.Is(err, relay.ErrRefuse) || !strings.Contains(err.Error(), "must be allowed to read") {
+		t.Errorf("Flush = %v, want an error that time can heal and that says what is missing", err)
+	}
+	if n := len(b.log()); n != 1 {
+		t.Errorf("the log holds %d records, want 1", n)
+	}
+}
+
+// Chunks from before an adoption are put back as they were.
+func TestAdopt_BrokerComesBackEmpty_LogIsHealedAcrossIt(t *testing.T) {
+	t.Parallel()
+	const topic = "lost"
+	server := emptyBroker(t, topic, 0)
+	b := setupOn(t, server.Addr(), topic)
+	publish := func() {
+		b.write("a", 3)
+		b.write("b", 2)
+		must(t, b.relay(nil).Flush(t.Context()))
+	}
+	publish()
+	producer, err := b.client.InitProducer(t.Context())
+	must(t, err)
+	must(t, relay.Adopt(t.Context(), b.db, producer))
+	publish()
+	publish()
+	server.Close()
+	emptyBroker(t, topic, portOf(t, server.Addr()))
+	b.write("a", 1)
+	b.start(b.relay(nil))
+	b.again()
+}
+
 func TestAdopt_JournalWithoutAChunk_SaysThatNothingIsToBeDone(t *testing.T) {
 	b := setup(t)
 	if err := relay.Adopt(t.Context(), b.db, broker.Producer{ID: 1}); err == nil || !strings.Contains(err.Error(), "nothing to adopt") {
