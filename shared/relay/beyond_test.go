@@ -331,34 +331,3 @@ func TestRelay_MayNotReadItsTopic_SaysSoAndSendsNothing(t *testing.T) {
 		t.Errorf("the log holds %d records, want 1", n)
 	}
 }
-
-// Chunks from before an adoption are put back as they were.
-func TestAdopt_BrokerComesBackEmpty_LogIsHealedAcrossIt(t *testing.T) {
-	t.Parallel()
-	const topic = "lost"
-	server := emptyBroker(t, topic, 0)
-	b := setupOn(t, server.Addr(), topic)
-	publish := func() {
-		b.write("a", 3)
-		b.write("b", 2)
-		must(t, b.relay(nil).Flush(t.Context()))
-	}
-	publish()
-	producer, err := b.client.InitProducer(t.Context())
-	must(t, err)
-	must(t, relay.Adopt(t.Context(), b.db, producer))
-	publish()
-	publish()
-	server.Close()
-	emptyBroker(t, topic, portOf(t, server.Addr()))
-	b.write("a", 1)
-	b.start(b.relay(nil))
-	b.again()
-}
-
-func TestAdopt_JournalWithoutAChunk_SaysThatNothingIsToBeDone(t *testing.T) {
-	b := setup(t)
-	if err := relay.Adopt(t.Context(), b.db, broker.Producer{ID: 1}); err == nil || !strings.Contains(err.Error(), "nothing to adopt") {
-		t.Errorf("Adopt of an empty journal = %v", err)
-	}
-}
