@@ -65,13 +65,16 @@ func adoptCommand() *cobra.Command {
 	var t target
 	c := &cobra.Command{
 		Use:   "adopt SERVICE",
-		Short: "Go on from where a service's database is, though Kafka is ahead of it",
+		Short: "Go on from where a service's database is, though it was restored",
 		Long: `After a database was restored to an earlier time, or a standby took over without
 the last commits, the service's relay refuses: Kafka holds events that the
-database does not know. Stop the service, compare with pavane audit, and settle
-what differs. This command then has the relay go on under a new producer id, so
-that Kafka takes no new event for a copy. What is in the log stays there; a chunk
-that was on its way comes once more, which an inbox drops.`,
+database does not know. It refuses a database from another cluster, too. Stop the
+service, compare with pavane audit, and settle what differs.
+
+This command then has the relay go on under a new producer id, so that Kafka takes
+no new event for a copy. What is in the log stays there. A chunk that was on its
+way comes once more; from another cluster, all that the outbox retains. An inbox
+drops what it meets twice.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := t.resolve(false, true, true); err != nil {

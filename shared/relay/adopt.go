@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/jmoiron/sqlx"
+
 	"pavane/shared/broker"
 	"pavane/shared/postgres"
 )
 
-// succeedSQL puts a chunk without rows behind a head that is in the log, from
-// which the outbox goes on where it is, under another producer.
-const succeedSQL = `with put as (
+const (
+	// succeedSQL puts a chunk without rows behind a head that is in the log, from
+	// which the outbox goes on where it is, under another producer.
+	succeedSQL = `with put as (
   insert into relay_journal (chunk, prev, prev_id, prev_xid, target, target_id, target_xid, after_id, upto_id, row_count,
     last_of_set, producer_id, producer_epoch, first_sequences, counts, stamp_ms, ends)
   select j.chunk + 1, j.prev, j.prev_id, j.prev_xid, j.target, j.target_id, j.target_xid, j.upto_id, j.upto_id, 0,
@@ -20,16 +23,38 @@ const succeedSQL = `with put as (
   on conflict (chunk) do nothing returning chunk)
 insert into relay_ack (chunk, acked_at, offsets) select p.chunk, clock_timestamp(), '{}' from put p`
 
+	// Of a database that was restored into another cluster. Its rows bear numbers
+	// of transactions that this one may have yet to give out; the first normal one
+	// is before all of them.
+	writtenBeforeSQL = `update outbox set xid = '3'`
+	identifySQL      = `insert into relay_identity (system_identifier) values ($1)
+on conflict (one) do update set system_identifier = excluded.system_identifier, adopted_at = clock_timestamp()`
+	// The journal goes on, for parked keys speak of its chunks, with a chunk
+	// behind which all rows follow.
+	beginSQL = `with put as (
+  insert into relay_journal (chunk, prev, prev_id, prev_xid, target, target_id, target_xid, after_id, upto_id, row_count,
+    last_of_set, producer_id, producer_epoch, first_sequences, counts, stamp_ms, ends)
+  values ($1 + 1, $2, 0, '0', $2, 0, '0', 0, 0, 0, true, $3, $4, '{}', '{}', 0, '{}') returning chunk)
+insert into relay_ack (chunk, acked_at, offsets)
+select c.chunk, clock_timestamp(), '{}' from (select p.chunk from put p union all select $1) c on conflict do nothing`
+)
+
 // Adopt has the relays of an outbox go on under a new producer id, from where
 // the database is, after one refused because Kafka is ahead of it. It is for an
 // operator who has settled what differs: what the log has and the database does
-// not stays in the log. A chunk that was on its way comes once more.
+// not stays in the log. A chunk that was on its way comes once more. In a
+// database that was restored into another cluster positions mean nothing, and
+// all retained rows come once more.
 //
-// A journal without a chunk needs no new producer, and is an error.
+// A journal without a chunk, in its own cluster, needs no new producer, and is an
+// error.
 func Adopt(ctx context.Context, db *postgres.DB, p broker.Producer) error {
 	for ctx.Err() == nil {
 		head, err := loadHead(ctx, db)
 		if err != nil {
+			return err
+		}
+		if foreign, err := adoptCluster(ctx, db, head, p); foreign || err != nil {
 			return err
 		}
 		if head.number == 0 {
@@ -61,4 +86,36 @@ func (c *chunk) succeed(ctx context.Context, db *postgres.DB, p broker.Producer)
 	}
 	n, err := res.RowsAffected()
 	return n > 0, err
+}
+
+// adoptCluster makes this cluster the one that the journal speaks of, where it is
+// another one.
+func adoptCluster(ctx context.Context, db *postgres.DB, head *chunk, p broker.Producer) (foreign bool, err error) {
+	system, backwards, err := identity(ctx, db, head)
+	if err != nil {
+		return false, err
+	}
+	err = db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		var known string
+		err := tx.GetContext(ctx, &known, `select coalesce(max(i.system_identifier), '') from relay_identity i`)
+		foreign = known != "" && known != system || backwards
+		if err != nil || !foreign {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, writtenBeforeSQL); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, identifySQL, system); err != nil {
+			return err
+		}
+		if head.number == 0 {
+			return nil
+		}
+		_, err = tx.ExecContext(ctx, beginSQL, head.number, origin().snapshot, p.ID, p.Epoch)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("relay: adopt another cluster's database: %w", err)
+	}
+	return foreign, nil
 }

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -94,6 +95,9 @@ func (r *Relay) beyond(ctx context.Context, head *chunk) (found []beyond, err er
 			// another one there.
 			at := broker.Position{Topic: topic, Partition: int32(partition), Offset: max(ends[place(topic, int32(partition))]-1, log.First)}
 			more, err := r.beyondIn(ctx, head, at, log.End)
+			if errors.Is(err, broker.ErrForbidden) {
+				err = fmt.Errorf("a relay must be allowed to read the topics that it writes: %w", err)
+			}
 			if err != nil {
 				return nil, fmt.Errorf("relay: is Kafka ahead of the database: %w", err)
 			}

@@ -311,9 +311,23 @@ func TestRelay_AnotherRelayGoesOnWhileTheLogIsCompared_GoesOnToo(t *testing.T) {
 	b.requireExact()
 }
 
-func TestAdopt_JournalWithoutAChunk_SaysThatNothingIsToBeDone(t *testing.T) {
+// deaf may write, and read nothing.
+type deaf struct{ *broker.Client }
+
+func (deaf) Batches(context.Context, broker.Position, int) ([]broker.Written, int64, error) {
+	return nil, 0, broker.ErrForbidden
+}
+
+func TestRelay_MayNotReadItsTopic_SaysSoAndSendsNothing(t *testing.T) {
 	b := setup(t)
-	if err := relay.Adopt(t.Context(), b.db, broker.Producer{ID: 1}); err == nil || !strings.Contains(err.Error(), "nothing to adopt") {
-		t.Errorf("Adopt of an empty journal = %v", err)
+	b.write("key", 1)
+	must(t, b.relay(nil).Flush(t.Context()))
+	b.write("key", 1)
+	err := b.relay(deaf{b.client}).Flush(t.Context())
+	if !errors.Is(err, broker.ErrForbidden) || errors.Is(err, relay.ErrRefuse) || !strings.Contains(err.Error(), "must be allowed to read") {
+		t.Errorf("Flush = %v, want an error that time can heal and that says what is missing", err)
+	}
+	if n := len(b.log()); n != 1 {
+		t.Errorf("the log holds %d records, want 1", n)
 	}
 }

@@ -27,13 +27,11 @@ func (r *Relay) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var (
-		system, adopted string
-		backwards       bool
-	)
-	if err := r.cfg.DB.SQL().QueryRowContext(ctx, identitySQL, head.target.snapshot).Scan(&system, &backwards); err != nil {
-		return fmt.Errorf("relay: identity of the database: %w", err)
+	system, backwards, err := identity(ctx, r.cfg.DB, head)
+	if err != nil {
+		return err
 	}
+	var adopted string
 	err = r.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
 		if err := tx.QueryRowContext(ctx, adoptSQL, system).Scan(&adopted); err != nil {
 			return err
@@ -48,11 +46,20 @@ func (r *Relay) check(ctx context.Context) error {
 	}
 	if adopted != system || backwards {
 		return fmt.Errorf("%w: the journal was written in database cluster %s, this is %s (transaction ids run backwards: %t); "+
-			"after a restore compare log and outbox with pavane audit, then delete the rows of relay_identity, relay_journal and relay_ack", ErrRefuse, adopted, system, backwards)
+			"after a restore stop the service, compare log and databases with pavane audit, settle what differs, then run pavane outbox adopt SERVICE", ErrRefuse, adopted, system, backwards)
 	}
 	r.incarnation, err = incarnation(ctx, r.cfg.DB)
 	r.compared = false
 	return err
+}
+
+// identity names the cluster, and tells whether it has counted transactions less
+// far than the journal says.
+func identity(ctx context.Context, db *postgres.DB, head *chunk) (system string, backwards bool, err error) {
+	if err := db.SQL().QueryRowContext(ctx, identitySQL, head.target.snapshot).Scan(&system, &backwards); err != nil {
+		return "", false, fmt.Errorf("relay: identity of the database: %w", err)
+	}
+	return system, backwards, nil
 }
 
 // incarnation names the present life of the server, which ends with a crash or
