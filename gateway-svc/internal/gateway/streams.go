@@ -72,9 +72,14 @@ func (g *Gateway) registerStreams(s *httpapi.Server) {
 func (g *Gateway) describeStream(api huma.API, op huma.Operation) {
 	schemas := api.OpenAPI().Components.Schemas
 	op.Parameters = append(op.Parameters, &huma.Param{Name: "Last-Event-ID", In: "header", Schema: &huma.Schema{Type: "string"}})
+	none := 0
+	data := &huma.Schema{AnyOf: []*huma.Schema{
+		schemas.Schema(reflect.TypeFor[streamed](), true, "Event"), schemas.Schema(reflect.TypeFor[unreadable](), true, "Unreadable"),
+		{Type: huma.TypeObject, MaxProperties: &none},
+	}}
 	op.Responses = map[string]*huma.Response{"200": {
-		Description: "a stream of events; the data of each is this object",
-		Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: schemas.Schema(reflect.TypeFor[streamed](), true, "Event")}},
+		Description: "a stream of events; the data of each is an event, of one named unreadable the place of a record that is none, of one named end nothing",
+		Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: data}},
 	}}
 	for _, status := range op.Errors {
 		op.Responses[strconv.Itoa(status)] = httpapi.ProblemResponse(schemas, status)

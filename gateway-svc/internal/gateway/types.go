@@ -35,9 +35,27 @@ func (d doc[T]) MarshalJSON() ([]byte, error) {
 	return d.raw, nil
 }
 
-// Schema is that of the known fields.
+// Schema is that of the known fields, open to others.
 func (doc[T]) Schema(r huma.Registry) *huma.Schema {
-	return r.Schema(reflect.TypeFor[T](), true, "")
+	s := r.Schema(reflect.TypeFor[T](), true, "")
+	open(r, s)
+	return s
+}
+
+// open lets a schema and all below it have further fields.
+func open(r huma.Registry, s *huma.Schema) {
+	switch {
+	case s == nil:
+	case s.Ref != "":
+		open(r, r.SchemaFromRef(s.Ref))
+	case s.Type == huma.TypeArray:
+		open(r, s.Items)
+	case s.Type == huma.TypeObject:
+		s.AdditionalProperties = true
+		for _, field := range s.Properties {
+			open(r, field)
+		}
+	}
 }
 
 // Order is an order as order-svc shows it.
@@ -106,6 +124,6 @@ func (b orderBody) MarshalJSON() ([]byte, error) { return json.Marshal(b.any) }
 // Schema offers both views.
 func (orderBody) Schema(r huma.Registry) *huma.Schema {
 	return &huma.Schema{OneOf: []*huma.Schema{
-		r.Schema(reflect.TypeFor[Order](), true, ""), r.Schema(reflect.TypeFor[FullOrder](), true, ""),
+		doc[Order]{}.Schema(r), r.Schema(reflect.TypeFor[FullOrder](), true, ""),
 	}}
 }
