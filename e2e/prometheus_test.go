@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -166,14 +167,44 @@ func (p *prometheus) read() bool {
 	return json.NewDecoder(res.Body).Decode(&answer) == nil && len(answer.Data.Result) == 1 && answer.Data.Result[0].Value[1] == fmt.Sprint(len(services()))
 }
 
-// fire waits until all of these have fired.
-func (p *prometheus) fire(seen map[string]bool, names ...string) {
+// understands demands that Prometheus can work out each expression of the
+// dashboard.
+func (p *prometheus) understands(dashboard string) {
 	p.t.Helper()
+	b, err := os.ReadFile(dashboard)
+	must(p.t, err)
+	var board struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	must(p.t, json.Unmarshal(b, &board))
+	if len(board.Panels) == 0 {
+		p.t.Fatalf("%s has no panels", dashboard)
+	}
+	for _, panel := range board.Panels {
+		for _, target := range panel.Targets {
+			expr := strings.ReplaceAll(target.Expr, "$__rate_interval", "15s")
+			res, err := http.Get(p.url + "/api/v1/query?query=" + url.QueryEscape(expr))
+			must(p.t, err)
+			res.Body.Close()
+			if res.StatusCode != http.StatusOK {
+				p.t.Errorf("panel %q: Prometheus answers %s to %s", panel.Title, res.Status, expr)
+			}
+		}
+	}
+}
+
+// fire waits until all of these have fired since it was called.
+func (p *prometheus) fire(names ...string) {
+	p.t.Helper()
+	fired := map[string]bool{}
 	p.until("fire", names, func(firing []string) bool {
 		for _, name := range firing {
-			seen[name] = true
+			fired[name] = true
 		}
-		return !slices.ContainsFunc(names, func(n string) bool { return !seen[n] })
+		return !slices.ContainsFunc(names, func(n string) bool { return !fired[n] })
 	})
 }
 
