@@ -3,7 +3,7 @@
 SERVICES := order-svc payment-svc inventory-svc notification-svc gateway-svc
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo smoke smoke-kafka test test-race prove search controls crash crash-full answers outage cluster chaos chaos-long page-test compose-test \
+.PHONY: help build demo smoke smoke-kafka test test-race prove search controls crash crash-full answers outage cluster chaos chaos-long page-test compose-test compose-test-secure \
 	bench bench-quick bench-saga lint generate verify clean
 
 help: ## list the targets
@@ -81,6 +81,9 @@ page-test: build ## use the page of a demo in a real Chromium; PAVANE_SHOTS=dir 
 
 compose-test: build ## bring the stack of compose.yaml up, try it and take it down, 5 minutes; STANDINS=dir with images that cannot be pulled
 	PAVANE_BIN=$(CURDIR)/bin deploy/compose-test.sh
+
+compose-test-secure: build ## the same with TLS, users and rights
+	PAVANE_BIN=$(CURDIR)/bin SECURE=1 UP_LIMIT=150 deploy/compose-test.sh
 
 bench: build ## measure relay, outbox and inbox beside the textbook and the machine's limits, 5 minutes; BENCH="--only drain --json" for flags
 	go run ./bench $(BENCH)
