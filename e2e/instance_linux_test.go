@@ -35,9 +35,9 @@ func (g gateway) members(t testing.TB, service string) (found []member) {
 }
 
 // second starts another instance of a service from the binaries in bin, with the environment of the one
-// that runs, but for the port on which that one gossips, and returns it as soon as
+// that runs, but for the port on which that one gossips and for env, and returns it as soon as
 // the gateway knows it.
-func (u *up) second(service, bin string) (*exec.Cmd, member) {
+func (u *up) second(service, bin string, env ...string) (*exec.Cmd, member) {
 	u.t.Helper()
 	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", u.State().Services[service].Pid))
 	must(u.t, err)
@@ -50,7 +50,7 @@ func (u *up) second(service, bin string) (*exec.Cmd, member) {
 		known[m.ID] = true
 	}
 	cmd := exec.Command(filepath.Join(bin, service))
-	cmd.Env = append(strings.Split(strings.TrimRight(string(environ), "\x00"), "\x00"), "PAVANE_REGISTRY_BIND=127.0.0.1:0")
+	cmd.Env = append(strings.Split(strings.TrimRight(string(environ), "\x00"), "\x00"), append(env, "PAVANE_REGISTRY_BIND=127.0.0.1:0")...)
 	cmd.Stdout, cmd.Stderr = log, log
 	must(u.t, cmd.Start())
 	u.t.Cleanup(func() {

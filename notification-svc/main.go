@@ -50,7 +50,7 @@ func startSender(svc *service.Service, cfg notification.SMTPConfig) (wake func()
 	if err != nil {
 		return nil, err
 	}
-	sender := notification.NewSender(svc.DB(), carrier, svc.Logger())
+	sender := notification.NewSender(svc.DB(), carrier, svc.Logger(), svc.Tracer(), svc.Metrics())
 	svc.Go("mail", sender.Run)
 	return sender.Wake, nil
 }

@@ -32,6 +32,7 @@ func run(ctx context.Context) error {
 	if cfg.Seed == "demo" {
 		svc.Setup("seed", orders.Seed)
 	}
+	svc.Metrics().MustRegister(orders.Overdue())
 	api.Register(svc.HTTP(), orders)
 	svc.React(saga(orders)...)
 	svc.Go("deadlines", orders.Run)

@@ -61,7 +61,7 @@ func (w *walker) ask(ctx context.Context, request string, k int) error {
 	case id == "":
 		return nil // nobody knows an id to ask for
 	case request == search.Cancel:
-		if _, err := w.s.Cancel(ctx, id); fault.ClassOf(err) != fault.ClassConflict {
+		if _, err := w.s.Cancel(ctx, id, order.Anybody); fault.ClassOf(err) != fault.ClassConflict {
 			return err
 		}
 		return nil
@@ -100,7 +100,7 @@ func (w *walker) state(ctx context.Context, id string) (string, error) {
 	if id == "" {
 		return "none", nil
 	}
-	o, err := w.s.Get(ctx, id)
+	o, err := w.s.Get(ctx, id, order.Anybody)
 	e := o.Effects
 	return search.OrderState(string(o.State), string(o.Reason), e.Captured, e.Voided, e.Shipped, e.Released), err
 }

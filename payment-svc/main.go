@@ -43,7 +43,7 @@ func run(ctx context.Context) error {
 func startCharger(s *service.Service, domain *payment.Service, cfg provider.Config) (wake func()) {
 	c := payment.NewCharger(payment.ChargerConfig{
 		DB: s.DB(), Service: domain, Outbox: s.Outbox(), Provider: provider.New(cfg), Alone: s.Alone,
-		Timeout: cfg.Timeout, Logger: s.Logger(), Metrics: s.Metrics(),
+		Timeout: cfg.Timeout, Logger: s.Logger(), Metrics: s.Metrics(), Tracer: s.Tracer(),
 	})
 	s.Go("charger", c.Run)
 	s.Go("reconciliation", c.Reconcile(cfg.Reconcile))

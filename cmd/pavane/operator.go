@@ -3,12 +3,15 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"pavane/cmd/pavane/internal/stack"
+	"pavane/shared/broker"
 	"pavane/shared/postgres"
 	"pavane/shared/relay"
 )
@@ -54,8 +57,60 @@ func outboxCommand() *cobra.Command {
 		},
 	}
 	t.flags(status)
-	c.AddCommand(status, replayCommand())
+	c.AddCommand(status, replayCommand(), adoptCommand())
 	return c
+}
+
+func adoptCommand() *cobra.Command {
+	var t target
+	c := &cobra.Command{
+		Use:   "adopt SERVICE",
+		Short: "Go on from where a service's database is, though Kafka is ahead of it",
+		Long: `After a database was restored to an earlier time, or a standby took over without
+the last commits, the service's relay refuses: Kafka holds events that the
+database does not know. Stop the service, compare with pavane audit, and settle
+what differs. This command then has the relay go on under a new producer id, so
+that Kafka takes no new event for a copy. What is in the log stays there; a chunk
+that was on its way comes once more, which an inbox drops.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := t.resolve(false, true, true); err != nil {
+				return err
+			}
+			p, err := adopt(c.Context(), t, args[0])
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s: the relay goes on under producer %d\n", args[0], p.ID)
+			return nil
+		},
+	}
+	t.flags(c)
+	return c
+}
+
+func adopt(ctx context.Context, t target, service string) (p broker.Producer, err error) {
+	var names []string
+	for _, svc := range stack.Databases() {
+		names = append(names, svc.Service)
+	}
+	if !slices.Contains(names, service) {
+		return p, fmt.Errorf("service %q: choose one of %s", service, strings.Join(names, ", "))
+	}
+	client, err := broker.Dial(broker.Config{Brokers: t.kafka, ClientID: "pavane-tool"})
+	if err != nil {
+		return p, err
+	}
+	defer client.Close()
+	if p, err = client.InitProducer(ctx); err != nil {
+		return p, err
+	}
+	return p, perDatabase(ctx, t.postgres, func(ctx context.Context, of string, db *postgres.DB) error {
+		if of != service {
+			return nil
+		}
+		return relay.Adopt(ctx, db, p)
+	})
 }
 
 const headSQL = `select j.chunk, j.row_count, j.planned_at, a.chunk is not null

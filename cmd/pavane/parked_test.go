@@ -24,6 +24,8 @@ func TestOperator_BadInput_IsOneLineThatSaysWhatToDo(t *testing.T) {
 		"outbox replay":                                               "--to is missing",
 		"outbox replay --to t --since yesterday":                      `--since "yesterday": want a time like`,
 		"outbox replay --to t --until 2026-13-01T00:00:00Z":           "--until",
+		"outbox adopt":                                                "accepts 1 arg",
+		"outbox adopt nope --postgres postgres://x --kafka x:1":       `service "nope": choose one of order-svc`,
 		"parked list --dir " + t.TempDir():                            "",
 		"parked redrive --key k --why x --dir " + t.TempDir():         "",
 		"outbox replay --to t --dir " + t.TempDir():                   "",

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -12,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pavane/cmd/pavane/internal/stack"
+	"pavane/shared/event"
 	"pavane/shared/postgres"
 	"pavane/shared/story"
 )
@@ -63,27 +63,19 @@ type told struct {
 	story.Written
 }
 
-// inOrder merges what the services wrote: by time, and what is written at the
-// same moment after its cause.
+func (e told) position() event.Position {
+	return event.Position{Service: e.service, Sequence: e.Sequence, ID: e.ID, CausationID: e.CausationID, CreatedAt: e.CreatedAt}
+}
+
+// inOrder joins what the services wrote.
 func inOrder(stories map[string]story.Story) []told {
 	var all []told
-	causes := map[string]string{}
 	for name, s := range stories {
 		for _, w := range s.Written {
 			all = append(all, told{name, w})
-			causes[w.ID] = w.CausationID
 		}
 	}
-	depth := func(id string) (n int) {
-		for at := causes[id]; at != "" && n < len(causes); at = causes[at] {
-			n++
-		}
-		return n
-	}
-	slices.SortFunc(all, func(a, b told) int {
-		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), depth(a.ID)-depth(b.ID), int(a.Sequence-b.Sequence))
-	})
-	return all
+	return event.InOrder(all, told.position)
 }
 
 // tell writes the story as text.

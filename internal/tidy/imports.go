@@ -24,36 +24,39 @@ shared/retry           :
 shared/lifecycle       :
 shared/config          :
 shared/telemetry       :
+shared/tracing         :
 shared/contract        : shared/event
 shared/postgres        : shared/fault
 shared/migrate         :
 shared/broker          : shared/event
-shared/httpapi         : shared/fault
+shared/identity        :
+shared/httpapi         : shared/fault shared/identity shared/tracing
 shared/registry        : shared/fault
-shared/outbox          : shared/event shared/postgres
+shared/outbox          : shared/event shared/postgres shared/tracing
 shared/inbox           : shared/event shared/fault shared/postgres
-shared/relay           : shared/broker shared/event shared/failpoint shared/postgres
+shared/relay           : shared/broker shared/event shared/failpoint shared/postgres shared/tracing
 shared/parked          : shared/event shared/fault shared/httpapi shared/inbox shared/postgres shared/relay
-shared/react           : shared/broker shared/event shared/failpoint shared/fault shared/inbox shared/outbox shared/postgres
+shared/react           : shared/broker shared/event shared/failpoint shared/fault shared/inbox shared/outbox shared/postgres shared/tracing
 shared/replay          : shared/broker shared/event shared/fault shared/postgres shared/relay
 shared/story           : shared/broker shared/event shared/inbox shared/postgres
-shared/service         : migrations shared/broker shared/config shared/event shared/failpoint shared/fault shared/httpapi shared/inbox shared/lifecycle shared/migrate shared/outbox shared/parked shared/postgres shared/react shared/registry shared/relay shared/story shared/telemetry
+shared/service         : migrations shared/broker shared/config shared/event shared/failpoint shared/fault shared/httpapi shared/identity shared/inbox shared/lifecycle shared/migrate shared/outbox shared/parked shared/postgres shared/react shared/registry shared/relay shared/story shared/telemetry shared/tracing
 
 shared/pgtest          : internal/devstack migrations shared/migrate shared/postgres
 shared/brokertest      : internal/await internal/devstack shared/broker shared/event
 shared/sagatest        : shared/broker shared/event shared/inbox shared/outbox shared/postgres shared/react
 
 payment-svc/internal/provider :
-payment-svc/internal/payment  : own/internal/provider shared/contract shared/event shared/failpoint shared/fault shared/postgres shared/retry
-gateway-svc/internal/* : own/internal/* shared/broker shared/contract shared/event shared/failpoint shared/fault shared/httpapi shared/registry
-*-svc/internal/api     : own/internal/* shared/contract shared/event shared/fault shared/httpapi shared/postgres
-*-svc/internal/*       : shared/contract shared/event shared/failpoint shared/fault shared/postgres shared/retry
+payment-svc/internal/payment  : own/internal/provider shared/contract shared/event shared/failpoint shared/fault shared/postgres shared/retry shared/tracing
+gateway-svc/internal/* : own/internal/* shared/broker shared/contract shared/event shared/failpoint shared/fault shared/httpapi shared/identity shared/registry shared/tracing
+*-svc/internal/api     : own/internal/* shared/contract shared/event shared/fault shared/httpapi shared/identity shared/postgres
+*-svc/internal/*       : shared/contract shared/event shared/failpoint shared/fault shared/postgres shared/retry shared/tracing
 gateway-svc            : own/internal/* docs shared/config shared/contract shared/service
 *-svc                  : own/internal/* migrations shared/config shared/contract shared/fault shared/react shared/service
 
 internal/devstack      :
 internal/teststack     : internal/devstack
 internal/await         :
+internal/otlp          :
 internal/demo          : internal/await
 internal/faultproxy    :
 internal/proc          :
@@ -83,8 +86,14 @@ github.com/twmb/franz-go                   : shared/brokertest internal/devstack
 github.com/fergusstrange/embedded-postgres : internal/devstack
 github.com/pressly/goose                   : shared/migrate
 github.com/hashicorp/memberlist            : shared/registry
+github.com/golang-jwt/jwt                 : shared/identity gateway-svc/internal/access _test
+github.com/MicahParks/jwkset               : gateway-svc/internal/access
 github.com/wneessen/go-mail                : notification-svc/internal/notification _test
 github.com/spf13/cobra                     : cmd/pavane
+go.opentelemetry.io/otel/sdk               : shared/telemetry _test
+go.opentelemetry.io/otel/exporters         : shared/telemetry
+go.opentelemetry.io/otel                   : shared/telemetry shared/tracing _test
+go.opentelemetry.io/proto                  : internal/otlp
 go.uber.org/goleak                         : _test
 pgregory.net/rapid                         : _test
 github.com/chromedp                        : _test

@@ -50,22 +50,20 @@ type batchReader struct {
 // last one may be cut off by the size limit of the fetch.
 func (r *batchReader) read(at Position, data []byte) (next int64, err error) {
 	next = at.Offset
-	for len(data) >= atRecords-prefix {
-		size := int64(int32(binary.BigEndian.Uint32(data[atLength-prefix:]))) + 12
-		if size < atRecords-prefix {
-			return next, fmt.Errorf("batch at %s: size %d: %w", at, size, errShort)
+	for {
+		b, rest, err := cutBatch(data)
+		if err != nil {
+			return next, fmt.Errorf("at %s: %w", at, err)
 		}
-		if size > int64(len(data)) {
-			break
+		if b == nil {
+			return next, nil
 		}
-		end, err := r.batch(at, data[:size:size])
+		end, err := r.batch(at, b)
 		if err != nil {
 			return next, fmt.Errorf("batch at %s: %w", Position{at.Topic, at.Partition, next}, err)
 		}
-		next = max(next, end)
-		data = data[size:]
+		next, data = max(next, end), rest
 	}
-	return next, nil
 }
 
 // batch reads one batch and returns the offset after it. After an error it has

@@ -18,6 +18,8 @@ import (
 const (
 	anyBroker   = -1
 	maxResponse = 1 << 30 // bytes; a larger size means that the stream is out of step
+
+	usualResponse = 4 << 20 // bytes; memory for so much is taken at once
 )
 
 // request is one Kafka request that this package writes and reads itself. It
@@ -179,8 +181,20 @@ func (r *request) read(rd io.Reader) ([]byte, error) {
 	if got := int32(binary.BigEndian.Uint32(head[4:])); got != r.correlation {
 		return nil, fmt.Errorf("answer to request %d instead of %d", got, r.correlation)
 	}
-	body := make([]byte, size-4)
-	_, err := io.ReadFull(rd, body)
+	return readBody(rd, int(size-4))
+}
+
+// readBody reads n bytes. Memory for more than a usual answer is taken as it
+// comes: a size is only what the other side claims.
+func readBody(rd io.Reader, n int) ([]byte, error) {
+	body := make([]byte, min(n, usualResponse))
+	have, err := io.ReadFull(rd, body)
+	for err == nil && have < n {
+		body = append(body, make([]byte, min(n-have, have))...)
+		var more int
+		more, err = io.ReadFull(rd, body[have:])
+		have += more
+	}
 	return body, err
 }
 

@@ -42,6 +42,7 @@ func Run(t *testing.T, addr string) {
 		{"Fetch_Cancelled_ReturnsAtOnce", (*bench).cancelled},
 		{"Fetch_PastTheEnd_IsErrOffsetRange", (*bench).pastEnd},
 		{"Fetch_SmallLimit_ReachesEveryPartition", (*bench).fair},
+		{"Batches_OfSeveralProducers_TellWhoWroteThem", (*bench).batches},
 		{"Topics_EnsureTwice_ChangesNothing", (*bench).ensure},
 		{"Topics_WrongCountOrPolicy_IsFound", (*bench).wrongTopics},
 		{"Cluster_HasAnID", (*bench).clusterID},

@@ -104,6 +104,9 @@ func Decode(key []byte, headers []Header, value []byte) (Envelope, error) {
 		if e.Time, err = time.Parse(time.RFC3339Nano, a.time); err != nil {
 			return Envelope{}, fmt.Errorf("ce_time %q: %w", a.time, err)
 		}
+		if year := e.Time.UTC().Year(); year < 1 || year > 9999 { // could not be written again
+			return Envelope{}, fmt.Errorf("ce_time %q: want a year from 1 to 9999", a.time)
+		}
 	}
 	if _, _, err = SplitKind(e.Kind); err != nil {
 		return Envelope{}, err

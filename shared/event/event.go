@@ -80,7 +80,7 @@ func SplitKind(kind string) (name string, major int, err error) {
 		return "", 0, fmt.Errorf("event kind %q: want name.vN, such as order.placed.v1", kind)
 	}
 	major, err = strconv.Atoi(kind[i+2:])
-	if err != nil || major < 1 {
+	if err != nil || major < 1 || strconv.Itoa(major) != kind[i+2:] { // v01 and v+1 would be other names of v1
 		return "", 0, fmt.Errorf("event kind %q: version %q is not a positive number", kind, kind[i+2:])
 	}
 	return kind[:i], major, nil

@@ -101,6 +101,22 @@ func scan(b []byte, n int64) (complete, correlated bool, err error) {
 	return complete, correlated, nil
 }
 
+// TraceParent returns the traceparent in the header section of a record or of a
+// row; nil when there is none, or the section is malformed.
+func TraceParent(section []byte) []byte {
+	n, b, err := varint(section)
+	for ; n > 0 && err == nil; n-- {
+		var key, value []byte
+		if key, b, err = counted(b); err == nil {
+			value, b, err = counted(b)
+		}
+		if err == nil && string(key) == traceHeader {
+			return value
+		}
+	}
+	return nil
+}
+
 // Headers returns the headers of the event's record.
 func (s *Stored) Headers() ([]Header, error) {
 	section, err := s.AppendHeaders(nil)

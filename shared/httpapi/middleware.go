@@ -6,37 +6,29 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"net/url"
 	"regexp"
 	"runtime/debug"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"pavane/shared/tracing"
 )
 
-var (
-	// requestIDForm is what is taken over from a caller: it goes into logs and
-	// headers as it is.
-	requestIDForm = regexp.MustCompile(`^[A-Za-z0-9._:/+=-]{1,128}$`)
-
-	// traceParentForm is version 00 of W3C Trace Context: version, trace id,
-	// parent id, flags.
-	traceParentForm = regexp.MustCompile(`^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$`)
-)
-
-const (
-	zeroTrace = "00000000000000000000000000000000"
-	zeroSpan  = "0000000000000000"
-)
+// requestIDForm is what is taken over from a caller: it goes into logs and
+// headers as it is.
+var requestIDForm = regexp.MustCompile(`^[A-Za-z0-9._:/+=-]{1,128}$`)
 
 type contextKey struct{}
 
 // request is what the package remembers of the request that is being served.
 type request struct {
-	id          string
-	traceParent string
-	server      *Server
-	writer      http.ResponseWriter
+	id     string
+	server *Server
+	writer http.ResponseWriter
 }
 
 func requestFrom(ctx context.Context) request {
@@ -50,7 +42,7 @@ func RequestID(ctx context.Context) string { return requestFrom(ctx).id }
 
 // TraceParent is the W3C traceparent of the request that ctx belongs to: the
 // caller's trace with a span of its own, or a new trace. Empty outside a request.
-func TraceParent(ctx context.Context) string { return requestFrom(ctx).traceParent }
+func TraceParent(ctx context.Context) string { return tracing.TraceParent(ctx) }
 
 // Stream prepares an answer without an end, such as server-sent events: it lifts
 // the time limit for writing and returns a context that ends when the client
@@ -87,12 +79,23 @@ func (s *Server) middleware() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begin := time.Now()
 		a := &answer{ResponseWriter: w}
-		q := request{id: requestID(r), traceParent: traceParent(r), server: s, writer: a}
+		q := request{id: requestID(r), server: s, writer: a}
+		ctx, span := s.tracerFor(r).Serve(r)
 		a.Header().Set("X-Request-Id", q.id)
-		a.Header().Set("Traceparent", q.traceParent)
-		r = r.WithContext(context.WithValue(r.Context(), contextKey{}, q))
-		defer func() { s.observe(a, r, begin) }()
+		a.Header().Set(tracing.Header, tracing.TraceParent(ctx))
+		r = r.WithContext(context.WithValue(ctx, contextKey{}, q))
+		defer func() {
+			s.observe(a, r, begin)
+			span.Served(r.Pattern, a.code())
+		}()
 		defer s.recover(a, r)
+		for _, guard := range s.guards {
+			let := guard(a, r)
+			if let == nil {
+				return
+			}
+			r = let
+		}
 		s.route(a, r)
 	})
 }
@@ -102,6 +105,10 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength > s.config.MaxBodyBytes {
 		WriteProblem(w, r, http.StatusRequestEntityTooLarge,
 			fmt.Sprintf("the body has %d bytes, the limit is %d", r.ContentLength, s.config.MaxBodyBytes))
+		return
+	}
+	if query, err := url.QueryUnescape(r.URL.RawQuery); err != nil || !utf8.ValidString(query) || !utf8.ValidString(r.URL.Path) {
+		WriteProblem(w, r, http.StatusBadRequest, "the path or the query is not percent-encoded UTF-8")
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, s.config.MaxBodyBytes)
@@ -169,14 +176,13 @@ func requestID(r *http.Request) string {
 	return randomHex(16)
 }
 
-// traceParent keeps the caller's trace and flags and takes a new span id, as W3C
-// Trace Context 3.2 wants of each hop.
-func traceParent(r *http.Request) string {
-	m := traceParentForm.FindStringSubmatch(r.Header.Get("Traceparent"))
-	if m == nil || m[1] == zeroTrace || m[2] == zeroSpan {
-		return "00-" + randomHex(16) + "-" + randomHex(8) + "-01"
+// tracerFor makes no spans of what asks again and again and tells of no saga.
+func (s *Server) tracerFor(r *http.Request) *tracing.Tracer {
+	switch r.URL.Path {
+	case "/livez", "/readyz", "/metrics":
+		return nil
 	}
-	return "00-" + m[1] + "-" + randomHex(8) + "-" + m[3]
+	return s.config.Tracer
 }
 
 func randomHex(n int) string {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"pavane/shared/identity"
 )
 
 // OperatorHeader is where an operator shows the token. A page of another site
@@ -30,13 +32,30 @@ func Operator(r *http.Request, token string) error {
 	return nil
 }
 
-// ForOperators is the middleware of operations that are for operators alone;
-// anybody else gets a 403.
+// ForOperators is the middleware of operations that are for operators alone: a
+// principal with the scope for it, or who shows the token. Anybody else gets a
+// 403.
 func (s *Server) ForOperators(token string) huma.Middlewares {
 	return huma.Middlewares{func(hc huma.Context, next func(huma.Context)) {
 		r, _ := humago.Unwrap(hc)
+		if p, _ := identity.From(hc.Context()); p.Has(identity.ScopeOperate) {
+			next(hc)
+			return
+		}
 		if err := Operator(r, token); err != nil {
 			huma.WriteErr(s.api, hc, http.StatusForbidden, err.Error()) //nolint:errcheck // the client is gone
+			return
+		}
+		next(hc)
+	}}
+}
+
+// For is the middleware of operations that are for some principals alone; the
+// others get a 403 with the refusal.
+func (s *Server) For(allowed func(identity.Principal) bool, refusal string) huma.Middlewares {
+	return huma.Middlewares{func(hc huma.Context, next func(huma.Context)) {
+		if p, _ := identity.From(hc.Context()); !allowed(p) {
+			huma.WriteErr(s.api, hc, http.StatusForbidden, refusal) //nolint:errcheck // the client is gone
 			return
 		}
 		next(hc)

@@ -38,6 +38,7 @@ func Register[I, O any](s *Server, op huma.Operation, h func(context.Context, *I
 	if op.MaxBodyBytes == 0 {
 		op.MaxBodyBytes = s.config.MaxBodyBytes
 	}
+	op.Middlewares = append(op.Middlewares, s.refuseEmpty)
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
 		bodyRead(ctx)
 		out, err := h(ctx, in)

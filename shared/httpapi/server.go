@@ -23,6 +23,8 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"pavane/shared/tracing"
 )
 
 // The limits of every connection. Streams lift the one for writing ([Stream]).
@@ -43,6 +45,7 @@ type Config struct {
 
 	Logger   *slog.Logger         // required
 	Registry *prometheus.Registry // served at /metrics; nil: no metrics
+	Tracer   *tracing.Tracer      // of the requests; nil: no spans
 
 	// Checks are asked by /readyz. /livez asks nobody.
 	Checks []Check
@@ -65,6 +68,7 @@ type Server struct {
 	mux      *http.ServeMux
 	handler  http.Handler
 	http     *http.Server
+	guards   []Guard
 	requests *prometheus.HistogramVec // nil without a registry
 	listener atomic.Pointer[net.Listener]
 	draining atomic.Bool
@@ -108,6 +112,7 @@ func (s *Server) humaConfig() huma.Config {
 	c := huma.DefaultConfig(s.config.Title, s.config.Version)
 	c.DocsPath, c.SchemasPath, c.OpenAPIPath = "", "", ""
 	c.CreateHooks = nil
+	c.OnAddOperation = append(c.OnAddOperation, describe)
 	c.Transformers = []huma.Transformer{s.finishProblem}
 	return c
 }

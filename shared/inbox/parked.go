@@ -3,6 +3,7 @@ package inbox
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -40,7 +41,8 @@ order by sequence, record_offset limit 1`
   retry_at = case when $4 = 'retry' then clock_timestamp() + make_interval(secs => $7) end
 where topic = $1 and partition = $2 and record_offset = $3`
 
-	countSQL = `select (select count(*) from (select distinct p.source, p.key from parked p where p.cause not in ('retry', 'follows')) k),
+	countSQL = `select coalesce((select json_object_agg(k.cause, k.keys) from (
+    select p.cause, count(distinct (p.source, p.key)) as keys from parked p where p.cause not in ('retry', 'follows') group by p.cause) k), '{}'),
   (select extract(epoch from min(p.retry_at) - clock_timestamp())::float8 from parked p where p.cause = 'retry')`
 )
 
@@ -100,13 +102,19 @@ func Hold(ctx context.Context, tx *sqlx.Tx, p Parked) error {
 	return nil
 }
 
-// Count returns how many keys wait for an operator or a missing record, and how
+// Count returns how many keys wait for an operator or a missing record, by cause, and how
 // long it is until the next attempt at a record whose handler failed; idle when
 // there is none.
-func Count(ctx context.Context, tx *sqlx.Tx, idle time.Duration) (keys int, next time.Duration, err error) {
-	var seconds sql.Null[float64]
-	if err := tx.QueryRowContext(ctx, countSQL).Scan(&keys, &seconds); err != nil {
-		return 0, 0, fmt.Errorf("inbox: count parked keys: %w", err)
+func Count(ctx context.Context, tx *sqlx.Tx, idle time.Duration) (keys map[Cause]int, next time.Duration, err error) {
+	var (
+		causes  []byte
+		seconds sql.Null[float64]
+	)
+	if err = tx.QueryRowContext(ctx, countSQL).Scan(&causes, &seconds); err == nil {
+		err = json.Unmarshal(causes, &keys)
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("inbox: count parked keys: %w", err)
 	}
 	if !seconds.Valid {
 		return keys, idle, nil

@@ -171,7 +171,7 @@ func Park(ctx context.Context, tx *sqlx.Tx, records []Parked) error {
 		topics, partitions, offsets = append(topics, r.Topic), append(partitions, r.Partition), append(offsets, r.Offset)
 		kinds, reasons, causes = append(kinds, text(r.Kind)), append(reasons, text(r.Reason)), append(causes, string(r.Cause))
 		headers, payloads = append(headers, notNil(r.Headers)), append(payloads, notNil(r.Payload))
-		attempts, delays = append(attempts, int32(r.Attempts)), append(delays, r.RetryIn.Seconds())
+		attempts, delays = append(attempts, int32(r.Attempts)), append(delays, r.RetryIn.Seconds()) // #nosec G115 -- tries are counted, and minutes lie between them
 	}
 	_, err := tx.ExecContext(ctx, parkSQL, postgres.Array(sources), postgres.Array(keys), postgres.Array(sequences),
 		postgres.Array(topics), postgres.Array(partitions), postgres.Array(offsets), postgres.Array(kinds), postgres.Array(headers),

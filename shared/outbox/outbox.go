@@ -8,9 +8,11 @@ import (
 	"fmt"
 
 	"github.com/jmoiron/sqlx"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"pavane/shared/event"
 	"pavane/shared/postgres"
+	"pavane/shared/tracing"
 )
 
 // DefaultMaxBytes is the default limit for the data of one event. It stays
@@ -20,9 +22,11 @@ const DefaultMaxBytes = 900 << 10
 
 // Config says whose events these are. Source and Topics are required.
 type Config struct {
-	Source   string       // CloudEvents source, "/order-svc"
-	Topics   event.Topics // where each kind goes
-	MaxBytes int          // limit for one event's data; 0 means DefaultMaxBytes
+	Source   string                // CloudEvents source, "/order-svc"
+	Topics   event.Topics          // where each kind goes
+	MaxBytes int                   // limit for one event's data; 0 means DefaultMaxBytes
+	Tracer   *tracing.Tracer       // of the appends; nil: no spans
+	Metrics  prometheus.Registerer // nil: none
 }
 
 // Outbox appends the events of one service.
@@ -30,6 +34,7 @@ type Outbox struct {
 	cfg       Config
 	one, many string // the inserts; each also rings for a relay that sleeps
 	wake      chan struct{}
+	appended  *prometheus.CounterVec // nil without metrics
 }
 
 const (
@@ -51,7 +56,14 @@ func New(cfg Config) (*Outbox, error) {
 		cfg.MaxBytes = DefaultMaxBytes
 	}
 	ring := postgres.Ring("outbox")
-	return &Outbox{cfg: cfg, one: insertOneSQL + ring, many: insertManySQL + ring, wake: make(chan struct{}, 1)}, nil
+	o := &Outbox{cfg: cfg, one: insertOneSQL + ring, many: insertManySQL + ring, wake: make(chan struct{}, 1)}
+	if cfg.Metrics != nil {
+		o.appended = prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pavane_outbox_appended_total", Help: "Events committed by this instance, by kind.",
+		}, []string{"kind"})
+		cfg.Metrics.MustRegister(o.appended)
+	}
+	return o, nil
 }
 
 // Wake delivers after each committed append of this process; the relay listens
@@ -59,16 +71,18 @@ func New(cfg Config) (*Outbox, error) {
 func (o *Outbox) Wake() <-chan struct{} { return o.wake }
 
 // Append adds events to the outbox in tx, in the order given. The caller holds
-// the lock of each key's row and took the sequences from its version.
-func (o *Outbox) Append(ctx context.Context, tx *sqlx.Tx, events ...event.Numbered) error {
+// the lock of each key's row and took the sequences from its version. An event
+// goes on with the trace of its cause, else with that of ctx.
+func (o *Outbox) Append(ctx context.Context, tx *sqlx.Tx, events ...event.Numbered) (err error) {
 	if len(events) == 0 {
 		return nil
 	}
+	var spans tracing.Spans
+	defer func() { spans.End(err) }()
 	rows := make([]row, len(events))
 	last := make(map[string]int64, 1)
 	for i, e := range events {
-		var err error
-		if rows[i], err = o.row(e); err != nil {
+		if rows[i], err = o.row(ctx, e, &spans); err != nil {
 			return err
 		}
 		key := e.Event.Key()
@@ -77,14 +91,20 @@ func (o *Outbox) Append(ctx context.Context, tx *sqlx.Tx, events ...event.Number
 		}
 		last[key] = e.Sequence
 	}
-	postgres.OnCommit(ctx, o.signal)
+	postgres.OnCommit(ctx, func() { o.committed(rows) })
 	if len(rows) == 1 {
 		return o.insertOne(ctx, tx, rows[0])
 	}
 	return o.insertMany(ctx, tx, rows)
 }
 
-func (o *Outbox) signal() {
+// committed counts the events and wakes the relay.
+func (o *Outbox) committed(rows []row) {
+	if o.appended != nil {
+		for i := range rows {
+			o.appended.WithLabelValues(rows[i].kind).Inc()
+		}
+	}
 	select {
 	case o.wake <- struct{}{}:
 	default: // a signal waits already
@@ -100,7 +120,7 @@ type row struct {
 	headers, payload     []byte
 }
 
-func (o *Outbox) row(n event.Numbered) (row, error) {
+func (o *Outbox) row(ctx context.Context, n event.Numbered, spans *tracing.Spans) (row, error) {
 	kind, key := n.Event.Kind(), n.Event.Key()
 	topic, err := o.cfg.Topics.Of(kind)
 	if err != nil {
@@ -124,6 +144,15 @@ func (o *Outbox) row(n event.Numbered) (row, error) {
 		if cause.CorrelationID != "" {
 			e.CorrelationID = cause.CorrelationID
 		}
+	} else {
+		e.TraceParent = tracing.TraceParent(ctx)
+	}
+	if o.cfg.Tracer != nil {
+		span := o.cfg.Tracer.Create(ctx, e.TraceParent, tracing.Message{
+			ID: e.ID, Kind: kind, Key: key, Topic: topic, Sequence: n.Sequence, Saga: e.CorrelationID,
+		})
+		spans.Add(span)
+		e.TraceParent = span.TraceParent()
 	}
 	return row{
 		topic: topic, key: key, id: e.ID, kind: kind, sequence: n.Sequence,

@@ -58,7 +58,7 @@ type listResponse struct {
 }
 
 type showRequest struct {
-	Key   string `query:"key" maxLength:"10000" doc:"the key; what is no event may have an empty one"`
+	Key   string `query:"key" pattern:"^[^\\x00]*$" patternDescription:"text without NUL" maxLength:"10000" doc:"the key; what is no event may have an empty one"`
 	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"records of it"`
 }
 
@@ -71,11 +71,11 @@ type showResponse struct {
 
 type redriveRequest struct {
 	Body struct {
-		Cause  string  `json:"cause,omitempty" doc:"only keys that wait for this; empty: for anything"`
-		Source string  `json:"source,omitempty" doc:"only keys of this publisher; empty: of any"`
-		Key    *string `json:"key,omitempty" maxLength:"10000" doc:"only this key; absent: all"`
-		Who    string  `json:"who" minLength:"1" maxLength:"200" doc:"whose decision it is, for the audit trail"`
-		Why    string  `json:"why" minLength:"1" maxLength:"1000" doc:"the reason, for the audit trail"`
+		Cause  string  `json:"cause,omitempty" pattern:"^[^\\x00]*$" patternDescription:"text without NUL" doc:"only keys that wait for this; empty: for anything"`
+		Source string  `json:"source,omitempty" pattern:"^[^\\x00]*$" patternDescription:"text without NUL" doc:"only keys of this publisher; empty: of any"`
+		Key    *string `json:"key,omitempty" pattern:"^[^\\x00]*$" patternDescription:"text without NUL" maxLength:"10000" doc:"only this key; absent: all"`
+		Who    string  `json:"who" pattern:"^[^\\x00]*$" patternDescription:"text without NUL" minLength:"1" maxLength:"200" doc:"whose decision it is, for the audit trail"`
+		Why    string  `json:"why" pattern:"^[^\\x00]*$" patternDescription:"text without NUL" minLength:"1" maxLength:"1000" doc:"the reason, for the audit trail"`
 	}
 }
 

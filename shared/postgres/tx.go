@@ -90,7 +90,7 @@ func (d *DB) transact(ctx context.Context, opts *sql.TxOptions, f func(context.C
 		if err == nil || attempt == maxAttempts || !conflicted(err) {
 			return err
 		}
-		pause := time.Duration(rand.Int64N(int64(time.Millisecond) << attempt))
+		pause := time.Duration(rand.Int64N(int64(time.Millisecond) << attempt)) // #nosec G404 -- a pause is no secret
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():

@@ -15,6 +15,7 @@ import (
 	"pavane/shared/fault"
 	"pavane/shared/inbox"
 	"pavane/shared/postgres"
+	"pavane/shared/tracing"
 )
 
 const maxRetryDelay = 2 * time.Second
@@ -22,6 +23,9 @@ const maxRetryDelay = 2 * time.Second
 // errMovedBack ends a generation whose offsets somebody set back in the
 // database: reading must start again from there.
 var errMovedBack = errors.New("the stored offset was set back; reading starts again from it")
+
+// errAgain ends the spans of a transaction that is run again.
+var errAgain = errors.New("another transaction was in the way; it is run again")
 
 // apply brings a unit into the database. When a record in it fails, the unit
 // is split until that record stands alone; the record is parked and the others
@@ -43,7 +47,7 @@ func (g *generation) apply(ctx context.Context, u unit) error {
 		return g.apply(ctx, second)
 	}
 	it := u.items[0]
-	it.verdict = g.c.judge(ctx, it.parked("", ""), err)
+	it.verdict = g.c.judge(tracing.WithParent(ctx, it.env.TraceParent), it.parked("", ""), err)
 	return g.commit(ctx, unit{items: []item{it}, ends: u.ends})
 }
 
@@ -94,8 +98,10 @@ func (g *generation) insist(ctx context.Context, f func() error) error {
 type points struct{ before, after string }
 
 // transact is one transaction of this consumer. It begins with [generation.lock].
-func (g *generation) transact(ctx context.Context, around points, f func(ctx context.Context, tx *sqlx.Tx) error) error {
-	err := g.c.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+func (g *generation) transact(ctx context.Context, around points, f func(ctx context.Context, tx *sqlx.Tx) error) (err error) {
+	defer func() { g.spans.End(err) }()
+	err = g.c.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		g.spans.End(errAgain) // of an attempt that another transaction was in the way of
 		if err := f(ctx, tx); err != nil {
 			return err
 		}
@@ -136,7 +142,7 @@ func (g *generation) run(ctx context.Context, tx *sqlx.Tx, u unit) (*pass, error
 		return nil, err
 	}
 	slices.SortStableFunc(items, byKey)
-	p := g.c.newPass(tx)
+	p := g.newPass(tx)
 	if err := p.load(ctx, items); err != nil {
 		return nil, unavailable(err)
 	}
@@ -188,7 +194,7 @@ func (c *Consumer) judge(ctx context.Context, p inbox.Parked, err error) *verdic
 // delay grows with the attempts, from 1 on; half of it is chance.
 func (c *Consumer) delay(attempt int) time.Duration {
 	d := min(c.cfg.RetryDelay<<min(attempt-1, 16), maxRetryDelay)
-	return d/2 + rand.N(d/2+1)
+	return d/2 + rand.N(d/2+1) // #nosec G404 -- a pause is no secret
 }
 
 // transient tells whether the same unit may succeed later, whatever it holds.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,6 +19,7 @@ import (
 	"pavane/shared/fault"
 	"pavane/shared/outbox"
 	"pavane/shared/postgres"
+	"pavane/shared/tracing"
 )
 
 // Source is where records come from; *broker.Client is one.
@@ -55,6 +57,7 @@ type ConsumerConfig struct {
 
 	Logger  *slog.Logger          // nil: no log
 	Metrics prometheus.Registerer // nil: none
+	Tracer  *tracing.Tracer       // of the reactions; nil: no spans
 
 	Session     time.Duration // without a sign of life from this member, until Kafka gives its partitions to another; 0: 6 s
 	BatchSize   int           // records in one transaction, at most; 0: 500, or 2,000 when all reactions are of OnBatch
@@ -115,6 +118,8 @@ type Consumer struct {
 	byName  map[string]bool // names of kinds without their version
 	metrics *meters
 
+	atHand atomic.Int64 // Unix time in ms of the oldest record that is being applied; 0: none
+
 	mu     sync.Mutex
 	status status
 }
@@ -133,7 +138,8 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	c := &Consumer{cfg: cfg, byKind: map[string]Reaction{}, byName: map[string]bool{}, metrics: newMeters(cfg.Metrics)}
+	c := &Consumer{cfg: cfg, byKind: map[string]Reaction{}, byName: map[string]bool{}}
+	c.metrics = newMeters(cfg.Metrics, c.lagSeconds)
 	for _, r := range cfg.Reactions {
 		if r.Kind == "" {
 			continue
@@ -193,6 +199,16 @@ func (c *Consumer) Ready(context.Context) error {
 		return fault.Unavailable("consumer has not joined group %s yet", c.cfg.Service)
 	}
 	return nil
+}
+
+// lagSeconds is how long ago the oldest record at hand was sent; 0 while none
+// is at hand.
+func (c *Consumer) lagSeconds() float64 {
+	since := c.atHand.Load()
+	if since == 0 {
+		return 0
+	}
+	return max(time.Since(time.UnixMilli(since)).Seconds(), 0)
 }
 
 func (c *Consumer) report(change func(s *status)) {

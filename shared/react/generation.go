@@ -16,6 +16,7 @@ import (
 
 	"pavane/shared/broker"
 	"pavane/shared/inbox"
+	"pavane/shared/tracing"
 )
 
 const (
@@ -44,8 +45,9 @@ type generation struct {
 	owned []inbox.Offset // where reading begins
 	tell  func(map[string]map[int]int64) error
 
-	settleAt time.Time    // of the goroutine that applies
-	busy     atomic.Int64 // Unix time in ns of the last progress while records are at hand; 0: idle
+	settleAt time.Time     // of the goroutine that applies
+	spans    tracing.Spans // of the transaction that it runs
+	busy     atomic.Int64  // Unix time in ns of the last progress while records are at hand; 0: idle
 
 	mu      sync.Mutex
 	next    map[partition]int64 // as stored
@@ -111,6 +113,7 @@ func (g *generation) work(ctx context.Context) error {
 	g.c.report(func(s *status) { s.joined, s.halted, s.ended = true, map[string]error{}, nil })
 	g.c.metrics.halted.Set(0)
 	defer g.c.metrics.lag.Reset()
+	defer g.c.atHand.Store(0)
 	fetched := make(chan batch) // unbuffered: the next fetch waits here while one batch is applied
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return g.fetch(ctx, fetched) })
@@ -254,6 +257,7 @@ func (g *generation) applyAll(ctx context.Context, in <-chan batch) error {
 		case b := <-in:
 			timer.Stop()
 			g.progress(true)
+			g.c.atHand.Store(oldest(b.Records))
 			for _, u := range g.c.cut(b.Fetched, b.at) {
 				if err := g.apply(ctx, u); err != nil {
 					return err
@@ -261,9 +265,20 @@ func (g *generation) applyAll(ctx context.Context, in <-chan batch) error {
 			}
 			close(b.applied)
 			g.progress(false)
+			g.c.atHand.Store(0)
 			g.lag(b)
 		}
 	}
+}
+
+// oldest is the least time of records, in ms since 1970; 0 for none.
+func oldest(records []broker.Record) (least int64) {
+	for _, r := range records {
+		if at := r.Time.UnixMilli(); least == 0 || at < least {
+			least = at
+		}
+	}
+	return least
 }
 
 func (g *generation) progress(busy bool) {

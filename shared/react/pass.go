@@ -12,6 +12,7 @@ import (
 	"pavane/shared/event"
 	"pavane/shared/fault"
 	"pavane/shared/inbox"
+	"pavane/shared/tracing"
 )
 
 // pass is one run of a transaction: what it has learnt and what it will write.
@@ -25,6 +26,7 @@ type pass struct {
 	parked []inbox.Parked
 	due    runs
 	events []event.Numbered // what the handlers tell
+	spans  *tracing.Spans   // of the reactions, until the transaction ends
 	// replaying is set while a parked record is applied: it is the lowest of
 	// its key, so nothing that is parked holds it back.
 	replaying bool
@@ -33,8 +35,8 @@ type pass struct {
 	settle                    bool // parked records may have become due
 }
 
-func (c *Consumer) newPass(tx *sqlx.Tx) *pass {
-	return &pass{c: c, tx: tx, states: map[inbox.ID]*inbox.State{}, last: map[inbox.ID]int64{}, due: runs{last: map[string]int{}}}
+func (g *generation) newPass(tx *sqlx.Tx) *pass {
+	return &pass{c: g.c, tx: tx, spans: &g.spans, states: map[inbox.ID]*inbox.State{}, last: map[inbox.ID]int64{}, due: runs{last: map[string]int{}}}
 }
 
 // load asks the inbox for the states of all keys at once.
@@ -66,7 +68,7 @@ func (p *pass) handle(ctx context.Context, items []*item) error {
 		return err
 	}
 	for _, it := range items {
-		p.take(it)
+		p.take(ctx, it)
 	}
 	for _, r := range p.due.list {
 		if err := p.call(ctx, r); err != nil {
@@ -77,7 +79,7 @@ func (p *pass) handle(ctx context.Context, items []*item) error {
 }
 
 // take decides on one record: drop, apply or park it.
-func (p *pass) take(it *item) {
+func (p *pass) take(ctx context.Context, it *item) {
 	if it.bad != nil {
 		p.parked = append(p.parked, it.parked(it.cause, brief(it.bad)))
 		return
@@ -88,7 +90,7 @@ func (p *pass) take(it *item) {
 	case at == inbox.Duplicate:
 		p.duplicates++
 	case at == inbox.Next && !blocked:
-		p.apply(it, st)
+		p.apply(ctx, it, st)
 	case st.Head == 0:
 		p.gaps++
 		p.park(it, st, it.parked(inbox.Missing, fmt.Sprintf("number %d came, number %d of this key is missing", it.env.Sequence, st.Last+1)))
@@ -108,7 +110,7 @@ func (p *pass) park(it *item, st *inbox.State, row inbox.Parked) {
 }
 
 // apply moves the key of a record on that is due, and has its handler called.
-func (p *pass) apply(it *item, st *inbox.State) {
+func (p *pass) apply(ctx context.Context, it *item, st *inbox.State) {
 	if v := it.verdict; v != nil {
 		row := it.parked(v.Cause, v.Reason)
 		row.Attempts, row.RetryIn = v.Attempts, v.RetryIn
@@ -117,9 +119,9 @@ func (p *pass) apply(it *item, st *inbox.State) {
 	}
 	switch r, ok := p.c.byKind[it.env.Kind]; {
 	case ok && r.many:
-		p.due.add(r.Kind, it.env)
+		p.due.add(r.Kind, p.traced(ctx, it))
 	case ok:
-		p.due.add("", it.env)
+		p.due.add("", p.traced(ctx, it))
 	default:
 		// Decode has checked the kind's form.
 		if name, major, _ := event.SplitKind(it.env.Kind); p.c.byName[name] {
@@ -131,6 +133,20 @@ func (p *pass) apply(it *item, st *inbox.State) {
 	st.Last = it.env.Sequence
 	p.last[it.id()] = st.Last
 	p.settle = p.settle || st.Head != 0
+}
+
+// traced returns the event of a record that is due. Where there are traces it
+// begins the span of its reaction, and what the reaction tells goes on from it.
+func (p *pass) traced(ctx context.Context, it *item) event.Envelope {
+	env := it.env
+	if t := p.c.cfg.Tracer; t != nil {
+		span := t.Process(ctx, env.TraceParent,
+			tracing.Message{ID: env.ID, Kind: env.Kind, Key: env.Key, Topic: it.rec.Topic, Sequence: env.Sequence, Saga: env.CorrelationID},
+			tracing.Place{Group: p.c.cfg.Service, Partition: it.rec.Partition, Offset: it.rec.Offset})
+		p.spans.Add(span)
+		env.TraceParent = span.TraceParent()
+	}
+	return env
 }
 
 // call runs the handlers of a run and keeps what they tell.

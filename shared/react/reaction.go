@@ -13,6 +13,7 @@ import (
 
 	"pavane/shared/event"
 	"pavane/shared/fault"
+	"pavane/shared/tracing"
 )
 
 // Handler changes the service's own database in tx and returns the events that
@@ -53,7 +54,7 @@ func On[E event.Event](h Handler[E], emits ...event.Event) Reaction {
 			if err != nil {
 				return nil, err
 			}
-			if told[i], err = h(event.WithCause(ctx, &batch[i]), tx, e); err != nil {
+			if told[i], err = h(event.WithCause(tracing.WithParent(ctx, batch[i].TraceParent), &batch[i]), tx, e); err != nil {
 				return nil, err
 			}
 		}

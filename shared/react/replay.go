@@ -23,7 +23,7 @@ const (
 func (g *generation) settle(ctx context.Context) (found int, err error) {
 	var (
 		due  []inbox.Parked
-		keys int
+		keys map[inbox.Cause]int
 		next time.Duration
 	)
 	err = g.insist(ctx, func() error {
@@ -50,7 +50,7 @@ func (g *generation) settle(ctx context.Context) (found int, err error) {
 			}
 		}
 	}
-	g.c.metrics.parked.Set(float64(keys))
+	g.c.metrics.parkedBy(keys)
 	if len(due) > 0 {
 		next = 0 // there may be more
 	} else {
@@ -111,7 +111,7 @@ func (g *generation) replay(ctx context.Context, tx *sqlx.Tx, w inbox.Parked) (*
 	}
 	it := g.c.itemOf(head)
 	items := []*item{&it}
-	p := g.c.newPass(tx)
+	p := g.newPass(tx)
 	p.replaying = head.Sequence > 0 // an undecodable one has no place in its key yet
 	if err := inbox.Drop(ctx, tx, head); err != nil {
 		return nil, head, unavailable(err)

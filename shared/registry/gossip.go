@@ -2,9 +2,8 @@ package registry
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -48,8 +47,12 @@ type GossipConfig struct {
 	Bind      string   // host:port for gossip, TCP and UDP; port 0 takes a free one; empty: 127.0.0.1:0
 	Advertise string   // host:port that others reach Bind at; empty: as bound
 	Join      []string // host:port of some members; names may stand for many addresses; may hold this process
-	Key       []byte   // of 16, 24 or 32 bytes; all members need the same. Empty: no encryption
+	Keys      [][]byte // each of 16, 24 or 32 bytes; the first encrypts, all decrypt. Empty: no encryption
 	Allowed   []string // services a member may name itself; empty: any
+
+	SigningKey  ed25519.PrivateKey             // proves that this process may take the name; empty: no proof
+	ServiceKeys map[string][]ed25519.PublicKey // whose proof is believed for a name; empty: no proof is asked for
+	Networks    []netip.Prefix                 // where the IP of a member's HTTP address must lie; empty: anywhere
 
 	Logger   *slog.Logger // required
 	OnChange func(Change) // called for each change, one at a time; it must not block. May be nil
@@ -68,19 +71,9 @@ type Gossip struct {
 	mu    sync.Mutex
 	peers map[string]string
 	own   string
-}
 
-// ParseKey reads an encryption key: 16, 24 or 32 bytes as hex or standard base64.
-func ParseKey(text string) ([]byte, error) {
-	for _, decode := range []func(string) ([]byte, error){hex.DecodeString, base64.StdEncoding.DecodeString} {
-		if key, err := decode(text); err == nil && validKey(key) {
-			return key, nil
-		}
-	}
-	return nil, errors.New("registry: the gossip key (not shown) is not 16, 24 or 32 bytes as hex or base64: make one with openssl rand -hex 32")
+	refused refusals
 }
-
-func validKey(key []byte) bool { return len(key) == 16 || len(key) == 24 || len(key) == 32 }
 
 // NewGossip checks the configuration. Nothing is sent before Start.
 func NewGossip(c GossipConfig) (*Gossip, error) {
@@ -90,9 +83,12 @@ func NewGossip(c GossipConfig) (*Gossip, error) {
 	if c.Bind == "" {
 		c.Bind = "127.0.0.1:0"
 	}
+	c.HTTPAddr = c.ownAddr()
 	g := &Gossip{config: c, started: time.Now(), table: newTable(), peers: map[string]string{}}
-	if len(c.Key) > 0 && !validKey(c.Key) {
-		return nil, fmt.Errorf("registry: a gossip key of %d bytes (not shown) cannot be used: give 16, 24 or 32", len(c.Key))
+	for _, key := range c.Keys {
+		if !validKey(key) {
+			return nil, fmt.Errorf("registry: a gossip key of %d bytes (not shown) cannot be used: give 16, 24 or 32", len(key))
+		}
 	}
 	// The first reader of what this process says of itself is this process.
 	meta, err := g.encodeMeta()
@@ -103,6 +99,18 @@ func NewGossip(c GossipConfig) (*Gossip, error) {
 		return nil, fmt.Errorf("registry: this process cannot register: %w", err)
 	}
 	return g, nil
+}
+
+// ownAddr is the HTTP address as others can use it: a host that means "all of my
+// addresses" gives way to that of the gossip, where it says which one that is.
+func (c GossipConfig) ownAddr() string {
+	for _, gossip := range []string{c.Advertise, c.Bind} {
+		host, _, err := splitAddr(gossip)
+		if ip := net.ParseIP(host); err == nil && !ip.IsUnspecified() {
+			return reachable(c.HTTPAddr, ip)
+		}
+	}
+	return c.HTTPAddr
 }
 
 // Start binds the gossip port and registers this process.
@@ -248,12 +256,19 @@ func (g *Gossip) memberlistConfig() (*memberlist.Config, error) {
 	c := memberlist.DefaultLANConfig()
 	c.Name = g.node()
 	c.Label = label
-	c.SecretKey = g.config.Key
+	if len(g.config.Keys) > 0 {
+		ring, err := memberlist.NewKeyring(g.config.Keys, g.config.Keys[0])
+		if err != nil {
+			return nil, fmt.Errorf("registry: the gossip keys: %w", err)
+		}
+		c.Keyring = ring
+	}
 	c.Delegate, c.Events, c.Alive = meta{g}, events{g}, alive{g}
 	c.LogOutput = logWriter{g.config.Logger}
 	c.RequireNodeNames = false // seeds are known by address only
 	c.ProbeInterval, c.ProbeTimeout = probeInterval, probeTimeout
 	c.TCPTimeout = streamTimeout
+	c.EnableCompression = false // what is said is short, and nobody's bytes need unpacking
 	c.GossipInterval = gossipInterval
 	c.SuspicionMult, c.SuspicionMaxTimeoutMult = 3, 2
 	c.PushPullInterval = 3 * time.Second // small clusters: cheap, and it heals what gossip missed

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -21,11 +23,16 @@ type metadata struct {
 	Addr    string `json:"addr"`
 	Version string `json:"version,omitempty"`
 	Started int64  `json:"started,omitempty"` // Unix milliseconds
+	Proof   []byte `json:"proof,omitempty"`   // that the member may take its name, see claim
 }
 
 func (g *Gossip) encodeMeta() ([]byte, error) {
 	c := g.config
-	b, err := json.Marshal(metadata{Addr: c.HTTPAddr, Version: c.Version, Started: g.started.UnixMilli()})
+	m := metadata{Addr: c.HTTPAddr, Version: c.Version, Started: g.started.UnixMilli()}
+	if len(c.SigningKey) > 0 {
+		m.Proof = ed25519.Sign(c.SigningKey, m.claim(c.Service, c.ID))
+	}
+	b, err := json.Marshal(m)
 	if err != nil {
 		return nil, fmt.Errorf("write metadata: %w", err)
 	}
@@ -57,8 +64,14 @@ func (g *Gossip) instanceOf(node string, ip net.IP, meta []byte) (Instance, erro
 	if m.Version != "" && !versionForm.MatchString(m.Version) {
 		return Instance{}, fmt.Errorf("version %q is not of letters, digits and . _ + -, 64 at most", m.Version)
 	}
+	if err := g.checkProof(service, id, m); err != nil {
+		return Instance{}, err
+	}
 	addr := reachable(m.Addr, ip)
 	if err := checkAddr(addr); err != nil {
+		return Instance{}, err
+	}
+	if err := checkNetwork(g.config.Networks, addr); err != nil {
 		return Instance{}, err
 	}
 	i := Instance{Service: service, ID: id, Addr: addr, Version: m.Version}
@@ -71,14 +84,19 @@ func (g *Gossip) instanceOf(node string, ip net.IP, meta []byte) (Instance, erro
 // reachable puts the member's gossip address in place of a host that means "all
 // of my addresses".
 func reachable(addr string, ip net.IP) string {
-	host, port, err := net.SplitHostPort(addr)
+	if !isUnspecified(addr) {
+		return addr
+	}
+	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return addr // checkAddr says what is wrong
 	}
-	if host == "" || net.ParseIP(host).IsUnspecified() {
-		return net.JoinHostPort(ip.String(), port)
-	}
-	return addr
+	return net.JoinHostPort(ip.String(), port)
+}
+
+func isUnspecified(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	return err == nil && (host == "" || net.ParseIP(host).IsUnspecified())
 }
 
 // alive decides whom to believe.
@@ -87,7 +105,33 @@ type alive struct{ g *Gossip }
 // NotifyAlive refuses a member with an error.
 func (a alive) NotifyAlive(n *memberlist.Node) error {
 	_, err := a.g.instanceOf(n.Name, n.Addr, n.Meta)
+	if err != nil && a.g.refused.isNew(n.Name) {
+		a.g.config.Logger.Warn("a member of the registry is ignored", "node", n.Name, "gossip", n.Address(), "error", err)
+	}
 	return err
+}
+
+// maxRefusals bounds what is remembered of members that were refused.
+const maxRefusals = 256
+
+// refusals remembers who was refused, so that each is warned of once. Beyond
+// maxRefusals names nobody is warned of any more: names are for anybody to make up.
+type refusals struct {
+	mu    sync.Mutex
+	names map[string]bool
+}
+
+func (r *refusals) isNew(name string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.names[name] || len(r.names) >= maxRefusals {
+		return false
+	}
+	if r.names == nil {
+		r.names = map[string]bool{}
+	}
+	r.names[name] = true
+	return true
 }
 
 // events keeps the table. memberlist calls it one at a time, under its own lock.

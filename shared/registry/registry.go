@@ -1,6 +1,7 @@
 // Package registry owns where the instances of a service are right now. Drivers
-// answer that from gossip between the processes ([Gossip]) or from a fixed list
-// ([Static]); [Picker] chooses one instance for one request.
+// answer that from gossip between the processes ([Gossip]), from the DNS of a
+// Kubernetes cluster ([Kubernetes]) or from a fixed list ([Static]); [Picker]
+// chooses one instance for one request.
 //
 // What a registry says is a hint: an instance it names may be gone, so callers
 // still need timeouts and may retry what is safe to retry.
@@ -63,6 +64,25 @@ func checkAddr(addr string) error {
 	return nil
 }
 
+// checkNetwork refuses an IP outside of the networks; none allow any. A name is
+// for its dialler to check, who alone knows what it resolves to then.
+func checkNetwork(networks []netip.Prefix, addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("address %q is not host:port", addr)
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil || len(networks) == 0 {
+		return nil
+	}
+	for _, n := range networks {
+		if n.Contains(ip.Unmap().WithZone("")) {
+			return nil
+		}
+	}
+	return fmt.Errorf("address %q is outside of the allowed networks %v", addr, networks)
+}
+
 func checkService(name string) error {
 	if !serviceForm.MatchString(name) {
 		return fmt.Errorf("service name %q is not of lower-case letters, digits and dashes, 63 at most", name)
@@ -102,6 +122,13 @@ func (t *table) remove(service, id string) (Instance, bool) {
 		delete(t.instances, service)
 	}
 	return i, had
+}
+
+// has says whether any instance of a service is known.
+func (t *table) has(service string) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.instances[service]) > 0
 }
 
 func (t *table) lookup(service string) []Instance {

@@ -48,9 +48,10 @@ func (r *Relay) check(ctx context.Context) error {
 	}
 	if adopted != system || backwards {
 		return fmt.Errorf("%w: the journal was written in database cluster %s, this is %s (transaction ids run backwards: %t); "+
-			"after a restore compare log and outbox with pavane audit, then delete the rows of relay_identity and relay_journal", ErrRefuse, adopted, system, backwards)
+			"after a restore compare log and outbox with pavane audit, then delete the rows of relay_identity, relay_journal and relay_ack", ErrRefuse, adopted, system, backwards)
 	}
 	r.incarnation, err = incarnation(ctx, r.cfg.DB)
+	r.compared = false
 	return err
 }
 

@@ -34,7 +34,7 @@ type chunk struct {
 	acked    bool
 	progress map[string]progress // per "topic/partition" that goes in pieces
 
-	incarnation string // of the server that showed the rows; only of a chunk that is to be planned
+	incarnation string // of the server that showed the rows, or the chunk
 
 	age  time.Duration // since it was planned, by the database's clock
 	mine bool          // this relay planned it or sends it
@@ -57,7 +57,8 @@ func origin() position { return position{snapshot: "3:3:", id: 0, xid: "0"} }
 const (
 	headSQL = `select j.chunk, j.prev::text, j.prev_id, j.prev_xid::text, j.target::text, j.target_id, j.target_xid::text, j.after_id, j.upto_id,
   j.row_count, j.last_of_set, j.producer_id, j.producer_epoch, j.first_sequences, j.counts, j.progress, j.ends, coalesce(a.offsets, '{}'),
-  j.stamp_ms, a.chunk is not null, (extract(epoch from clock_timestamp() - j.planned_at) * 1e6)::bigint
+  j.stamp_ms, a.chunk is not null, (extract(epoch from clock_timestamp() - j.planned_at) * 1e6)::bigint,
+  coalesce((select i.id::text from relay_incarnation i), '')
 from relay_journal j left join relay_ack a on a.chunk = j.chunk `
 	// notAcked holds for a chunk that is not acknowledged. A change of such a chunk
 	// beside its acknowledgement needs no lock: it also demands the progress that
@@ -68,23 +69,27 @@ from relay_journal j left join relay_ack a on a.chunk = j.chunk `
 	// planSQL and ackSQL are single statements and not transactions of several:
 	// a relay that is stopped in mid-transaction would hold its lock on the
 	// chunk's number against all others. Both are safe to run twice. A plan made of
-	// what an earlier incarnation of the server showed is none.
+	// what an earlier incarnation of the server showed is none; nor does what was in
+	// the log before say anything, for the database may have been set back since.
 	planSQL = `with acked as (
   insert into relay_ack (chunk, acked_at, offsets)
-  select $16::bigint, clock_timestamp() - $19 * interval '1 microsecond', $17::jsonb where $17::jsonb is not null on conflict do nothing)
+  select $16::bigint, clock_timestamp() - $19 * interval '1 microsecond', $17::jsonb where $17::jsonb is not null
+    and exists (select from relay_incarnation i where i.id = $21) on conflict do nothing)
 insert into relay_journal (chunk, prev, prev_id, prev_xid, target, target_id, target_xid, after_id, upto_id, row_count,
   last_of_set, producer_id, producer_epoch, first_sequences, counts, stamp_ms, ends)
 select $1, $2, $3, $4, $5, $6, coalesce($7::xid8, pg_current_xact_id()), $8, $9, $10, $11, $12, $13, $14, $15, $18, $20
 where exists (select from relay_incarnation i where i.id = $21)
 on conflict (chunk) do nothing returning target_xid::text`
-	ackSQL = `insert into relay_ack (chunk, acked_at, offsets) values ($1, clock_timestamp() - $3 * interval '1 microsecond', $2) on conflict do nothing`
-	// renewSQL moves an open chunk to a new producer epoch; whoever reads the
+	ackSQL = `insert into relay_ack (chunk, acked_at, offsets)
+select $1, clock_timestamp() - $3 * interval '1 microsecond', $2
+where exists (select from relay_incarnation i where i.id = $4) on conflict do nothing`
+	// renewSQL moves an open chunk to another producer or epoch; whoever reads the
 	// chunk afterwards sends it that way. It does nothing when another relay has
 	// brought a piece in or parked a key: then the broker did not forget, it had
 	// only heard of so much more than this relay knew. The lost partition's log may
 	// end anywhere by now.
 	renewSQL = `update relay_journal set producer_id = $3, producer_epoch = $4, first_sequences = $5, progress = $8, ends = ends - $9::text
-where chunk = $1 and ` + notAcked + ` and producer_epoch = $2 and progress = $6::jsonb and counts = $7::jsonb`
+where chunk = $1 and ` + notAcked + ` and producer_id = $10 and producer_epoch = $2 and progress = $6::jsonb and counts = $7::jsonb`
 )
 
 // loadHead reads the newest chunk; without one it is the chunk numbered 0.
@@ -100,7 +105,7 @@ func loadChunk(ctx context.Context, db *postgres.DB, which string, args ...any) 
 	)
 	err := db.SQL().QueryRowContext(ctx, headSQL+which, args...).Scan(&c.number, &c.prev.snapshot, &c.prev.id, &c.prev.xid,
 		&c.target.snapshot, &c.target.id, &c.target.xid, &c.after, &c.upto, &c.rows, &c.last,
-		&c.producer.ID, &c.producer.Epoch, &first, &counts, &pieces, &ends, &offsets, &c.stamp, &c.acked, &micros)
+		&c.producer.ID, &c.producer.Epoch, &first, &counts, &pieces, &ends, &offsets, &c.stamp, &c.acked, &micros, &c.incarnation)
 	if errors.Is(err, sql.ErrNoRows) {
 		return &chunk{target: origin(), last: true, acked: true}, nil
 	}
@@ -175,11 +180,9 @@ func (c *chunk) insert(ctx context.Context, db *postgres.DB, before *chunk, offs
 	if err != nil {
 		return false, err
 	}
-	ends := []byte(`{}`)
-	if c.ends != nil {
-		if ends, err = json.Marshal(c.ends); err != nil {
-			return false, err
-		}
+	ends, err := jsonOf(c.ends)
+	if err != nil {
+		return false, err
 	}
 	var acked []byte
 	if offsets != nil {
@@ -202,11 +205,12 @@ func (c *chunk) insert(ctx context.Context, db *postgres.DB, before *chunk, offs
 	return true, nil
 }
 
-// ack notes that the chunk has been in the log since age ago.
-func (c *chunk) ack(ctx context.Context, db *postgres.DB, offsets map[string]int64, age time.Duration) error {
+// ack notes that the chunk has been in the log since age ago, if the server is
+// still in the incarnation in which that was seen.
+func (c *chunk) ack(ctx context.Context, db *postgres.DB, incarnation string, offsets map[string]int64, age time.Duration) error {
 	b, err := json.Marshal(offsets)
 	if err == nil {
-		_, err = db.SQL().ExecContext(ctx, ackSQL, c.number, b, age.Microseconds())
+		_, err = db.SQL().ExecContext(ctx, ackSQL, c.number, b, age.Microseconds(), incarnation)
 	}
 	if err != nil {
 		return fmt.Errorf("relay journal: acknowledge chunk %d: %w", c.number, err)
@@ -214,13 +218,14 @@ func (c *chunk) ack(ctx context.Context, db *postgres.DB, offsets map[string]int
 	return nil
 }
 
-// renew gives an open chunk the next epoch of its producer and answers false
-// when another relay changed the chunk first. The partition lost is counted from
-// 0 with this chunk, and another one with its first record that is not in the
-// log yet; so what is known to be in the log stays there once, whoever goes on.
-func (c *chunk) renew(ctx context.Context, db *postgres.DB, lost string, done map[string]int64) (bool, error) {
+// renew gives an open chunk another producer, or the next epoch of its own, and
+// answers false when another relay changed the chunk first. The partition lost
+// ("": none) is counted from 0 with this chunk, and another one with its first
+// record that is not in the log yet; so what is known to be in the log stays
+// there once, whoever goes on.
+func (c *chunk) renew(ctx context.Context, db *postgres.DB, p broker.Producer, lost string, done map[string]int64) (bool, error) {
 	renewed := *c
-	renewed.producer.Epoch++
+	renewed.producer = p
 	renewed.first, renewed.progress = make(map[string]int32, len(c.first)), maps.Clone(c.progress)
 	delete(renewed.progress, lost)
 	renewed.ends = maps.Clone(c.ends)
@@ -238,16 +243,13 @@ func (c *chunk) renew(ctx context.Context, db *postgres.DB, lost string, done ma
 	}
 	args := []any{c.number, c.producer.Epoch, renewed.producer.ID, renewed.producer.Epoch}
 	for _, v := range []any{renewed.first, c.progress, c.counts, renewed.progress} {
-		b, err := json.Marshal(v)
+		b, err := jsonOf(v)
 		if err != nil {
 			return false, err
 		}
-		if string(b) == "null" {
-			b = []byte(`{}`)
-		}
-		args = append(args, string(b))
+		args = append(args, b)
 	}
-	args = append(args, lost)
+	args = append(args, lost, c.producer.ID)
 	res, err := db.SQL().ExecContext(ctx, renewSQL, args...)
 	if err != nil {
 		return false, fmt.Errorf("relay journal: new epoch for chunk %d: %w", c.number, err)
@@ -257,6 +259,15 @@ func (c *chunk) renew(ctx context.Context, db *postgres.DB, lost string, done ma
 	}
 	*c = renewed
 	return true, nil
+}
+
+// jsonOf writes a map, a nil one as {}.
+func jsonOf(v any) (string, error) {
+	b, err := json.Marshal(v)
+	if string(b) == "null" {
+		b = []byte(`{}`)
+	}
+	return string(b), err
 }
 
 // checkCounts takes over how many records the journal fixed, and compares with

@@ -12,6 +12,7 @@ import (
 	"pavane/shared/broker"
 	"pavane/shared/event"
 	"pavane/shared/postgres"
+	"pavane/shared/tracing"
 )
 
 // rowSet is what one look at the outbox found: rows in the order of their ids,
@@ -128,10 +129,13 @@ type reader struct {
 	maxBytes   int
 	free       []*broker.Batch
 	inUse      []*broker.Batch
+
+	tracer *tracing.Tracer
+	traces map[*broker.Batch]*tracing.Sending // the recorded events of each batch; nil without a tracer
 }
 
 func newReader(cfg Config) *reader {
-	return &reader{db: cfg.DB, partitions: cfg.Partitions, maxBytes: cfg.ChunkBytes}
+	return &reader{db: cfg.DB, partitions: cfg.Partitions, maxBytes: cfg.ChunkBytes, tracer: cfg.Tracer}
 }
 
 // after reads what comes after the head: the rest of its set, else a new set.
@@ -168,6 +172,7 @@ func (r *reader) planned(ctx context.Context, c *chunk, only string) (*rowSet, e
 func (r *reader) read(ctx context.Context, s *rowSet, query string, limit int, more ...any) error {
 	if s.only == "" {
 		r.free, r.inUse = append(r.free, r.inUse...), nil
+		clear(r.traces)
 	}
 	args := append([]any{s.prev.snapshot, s.prev.id, s.prev.xid, s.after, limit}, more...)
 	rows, err := r.db.SQL().QueryContext(ctx, query, args...)
@@ -229,6 +234,9 @@ func (f *filler) scan(rows *sql.Rows) error {
 		return nil
 	}
 	b.Add(f.found.stamp, f.key, f.payload, f.headers)
+	if f.tracer != nil {
+		f.traces[b].Add(event.TraceParent(f.extra))
+	}
 	f.found.upto = f.id
 	f.found.rows++
 	return nil
@@ -241,7 +249,7 @@ func (f *filler) complete() (err error) {
 	}
 	stored := event.Stored{
 		ID: f.eventID, Kind: f.kind, Key: f.key, Sequence: f.sequence,
-		Time: time.UnixMicro(int64(binary.BigEndian.Uint64(f.made)) + year2000), Extra: f.extra,
+		Time: time.UnixMicro(int64(binary.BigEndian.Uint64(f.made)) + year2000), Extra: f.extra, // #nosec G115 -- the bits of a signed number
 	}
 	f.headers, err = stored.AppendHeaders(f.headers[:0])
 	return err
@@ -307,9 +315,33 @@ func (f *filler) batch() *broker.Batch {
 		b := f.take()
 		b.Reset(string(f.topic), p)
 		byPartition[p] = b
+		f.follow(b, string(f.topic), p)
 		f.found.batches = append(f.found.batches, b)
 	}
 	return byPartition[p]
+}
+
+// follow begins to gather the traces of a batch, where there are any.
+func (r *reader) follow(b *broker.Batch, topic string, partition int32) {
+	if r.tracer == nil {
+		return
+	}
+	if r.traces == nil {
+		r.traces = map[*broker.Batch]*tracing.Sending{}
+	}
+	r.traces[b] = r.tracer.NewSending(topic, partition)
+}
+
+// sending starts the spans in which batches of the last read go to Kafka, and
+// returns what ends them.
+func (r *reader) sending(ctx context.Context, batches []*broker.Batch) (end func(error)) {
+	var all []*tracing.Sending
+	if r.tracer != nil {
+		for _, b := range batches {
+			all = append(all, r.traces[b])
+		}
+	}
+	return r.tracer.Send(ctx, all...)
 }
 
 func (r *reader) take() *broker.Batch {

@@ -18,6 +18,7 @@ import (
 	"pavane/shared/broker"
 	"pavane/shared/failpoint"
 	"pavane/shared/postgres"
+	"pavane/shared/tracing"
 )
 
 // Publisher is what the relay needs of Kafka; [broker.Client] is one.
@@ -28,6 +29,8 @@ type Publisher interface {
 	Produce(ctx context.Context, batches []*broker.Batch) []broker.Result
 	// Offsets tells where the logs of topics begin and end.
 	Offsets(ctx context.Context, topics ...string) (map[string][]broker.Range, error)
+	// Batches reads who wrote the batches from a position on.
+	Batches(ctx context.Context, at broker.Position, maxBytes int) (batches []broker.Written, next int64, err error)
 }
 
 // Pool returns how to open the pool of a relay on the database at url: four
@@ -79,6 +82,7 @@ type Config struct {
 
 	Logger  *slog.Logger
 	Metrics prometheus.Registerer // nil means none
+	Tracer  *tracing.Tracer       // of what is sent; nil means no spans
 }
 
 func (c *Config) setDefaults() error {
@@ -114,6 +118,9 @@ type Relay struct {
 	// What this relay knows of the journal's head. nil means: look again.
 	head        *chunk
 	incarnation string // of the server, when the database was last checked
+	compared    bool   // the log with the journal, in that incarnation
+	doubted     int64  // number of the head that was open then; 0: none
+	newest      int64  // number of the newest head known
 	// unacked are the offsets of a chunk that is in the log while the journal
 	// does not say so yet; they go there with the next plan.
 	unacked map[string]int64
@@ -226,7 +233,15 @@ func (r *Relay) cycle(ctx context.Context) (int, error) {
 		if err != nil {
 			return 0, err
 		}
+		known := r.newest
+		r.newest = head.number
+		if head.number < known || head.number > 0 && (head.incarnation == "" || head.incarnation != r.incarnation) {
+			return 0, r.check(ctx) // before an open head is sent: it may be one of the past
+		}
 		r.head, r.unacked = head, nil
+	}
+	if err := r.compareOnce(ctx); err != nil {
+		return 0, err
 	}
 	if !r.head.acked && r.unacked == nil {
 		return r.resend(ctx)
@@ -289,7 +304,7 @@ func (r *Relay) publishNext(ctx context.Context) (int, error) {
 		r.head = nil // another relay was faster, or the server crashed
 		return 0, sleep(ctx, time.Millisecond)
 	}
-	r.head, r.unacked = plan, nil
+	r.head, r.unacked, r.newest = plan, nil, plan.number
 	if err := failpoint.Hit(ctx, "relay.after_plan"); err != nil {
 		return 0, err
 	}
@@ -324,7 +339,9 @@ func (r *Relay) publish(ctx context.Context, batches []*broker.Batch) (int, erro
 		return 0, err
 	}
 	r.readAhead(ctx)
+	sent := r.reader.sending(ctx, batches)
 	offsets, err := r.send(ctx, batches)
+	sent(err)
 	if errors.Is(err, errOvertaken) {
 		r.head = nil
 		return 0, nil
@@ -351,7 +368,7 @@ func (r *Relay) ackNow(ctx context.Context) error {
 	if err := failpoint.Hit(ctx, "relay.before_mark"); err != nil {
 		return err
 	}
-	if err := r.head.ack(ctx, r.cfg.DB, r.unacked, time.Since(r.sent)); err != nil {
+	if err := r.head.ack(ctx, r.cfg.DB, r.incarnation, r.unacked, time.Since(r.sent)); err != nil {
 		return err
 	}
 	r.head.acked, r.unacked = true, nil

@@ -250,7 +250,9 @@ func (r *Relay) newEpoch(ctx context.Context, tp string, done map[string]int64) 
 	if err := failpoint.Hit(ctx, "relay.before_epoch"); err != nil {
 		return err
 	}
-	renewed, err := r.head.renew(ctx, r.cfg.DB, tp, done)
+	next := r.head.producer
+	next.Epoch++
+	renewed, err := r.head.renew(ctx, r.cfg.DB, next, tp, done)
 	if err != nil {
 		return err
 	}
@@ -280,7 +282,7 @@ func (b *backoff) first() bool { return b.n%10 == 0 }
 func (b *backoff) wait(ctx context.Context) error {
 	pause := min(5*time.Millisecond<<min(b.n, 10), maxPause)
 	b.n++
-	return sleep(ctx, pause/2+rand.N(pause/2))
+	return sleep(ctx, pause/2+rand.N(pause/2)) // #nosec G404 -- a pause is no secret
 }
 
 // nextIdle doubles the pause between looks at an idle outbox up to limit.

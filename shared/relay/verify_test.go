@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"context"
+	"math"
 	"net"
 	"strconv"
 	"sync/atomic"
@@ -134,6 +135,11 @@ func (c *crossing) Offsets(ctx context.Context, topics ...string) (map[string][]
 		}
 	}
 	return ranges, err
+}
+
+// Batches knows of none: its log has an end, but nothing in it.
+func (c *crossing) Batches(context.Context, broker.Position, int) ([]broker.Written, int64, error) {
+	return nil, math.MaxInt64, nil
 }
 
 func TestHeal_AnotherRelayPutsBackAtOnce_BeginsNoNewEpoch(t *testing.T) {

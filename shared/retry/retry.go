@@ -24,7 +24,7 @@ func Pause(failures int, first, most time.Duration) time.Duration {
 		pause *= 2
 	}
 	pause = min(pause, most)
-	return pause/2 + rand.N(pause/2+1)
+	return pause/2 + rand.N(pause/2+1) // #nosec G404 -- a pause is no secret
 }
 
 // Text makes what somebody else said fit for a text column and a log.

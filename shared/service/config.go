@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"time"
 
 	"pavane/shared/broker"
 	"pavane/shared/failpoint"
+	"pavane/shared/identity"
 	"pavane/shared/telemetry"
 )
 
@@ -45,6 +47,8 @@ type Config struct {
 
 	OperatorToken string `secret:"true" desc:"what an operator must show in the header X-Pavane-Operator to redrive parked keys over HTTP; the gateway passes it on, so all services have the same; at least 16 characters; empty: nobody can"`
 
+	ServiceKey string `secret:"true" desc:"signs the calls of one service to another, so all have the same; at least 32 bytes; several, separated by commas: the first signs and all are taken, to change it; empty: calls are not signed, and anybody who reaches a service may call it"`
+
 	Registry RegistryConfig
 	Log      telemetry.LogConfig
 
@@ -55,15 +59,21 @@ type Config struct {
 	Failpoints string `desc:"for tests: what goes wrong at which point, such as relay.after_ack=kill@2; @dir: as the file in dir says that is named after the service"`
 }
 
-// RegistryConfig says how this instance finds the others. With Static set it
-// gossips with nobody.
+// RegistryConfig says how this instance finds the others: by gossip, unless
+// Kubernetes or Static is set.
 type RegistryConfig struct {
 	Bind      string   `default:"127.0.0.1:0" desc:"host:port for gossip, TCP and UDP; port 0 takes a free one"`
 	Advertise string   `desc:"host:port under which others reach the gossip port; empty: as bound"`
 	Join      []string `desc:"host:port of some members to join through; empty: be the first"`
-	Key       string   `secret:"true" desc:"key of 16, 24 or 32 bytes as hex or base64 that encrypts gossip; empty: none, for loopback only"`
+	Key       string   `secret:"true" desc:"keys of 16, 24 or 32 bytes as hex or base64, separated by commas: the first encrypts gossip, all decrypt it; empty: none, for loopback only"`
 	Allowed   []string `desc:"service names that members may take; empty: any"`
-	Static    string   `desc:"fixed addresses in place of gossip: order-svc=host:port,host:port;payment-svc=host:port"`
+
+	SigningKey  string         `secret:"true" desc:"Ed25519 private key in PEM that proves to the other members that this instance may take its service's name; empty: no proof"`
+	ServiceKeys string         `desc:"public keys that must prove a service's name, or a member is ignored: order-svc=KEY,KEY;payment-svc=KEY; empty: any member is believed"`
+	Networks    []netip.Prefix `desc:"networks such as 10.0.0.0/8 in which the address of an instance must lie, or it is ignored; empty: any"`
+
+	Kubernetes string `desc:"domain and port of headless Services to ask the DNS for in place of gossip: shop.svc.cluster.local:8080"`
+	Static     string `desc:"fixed addresses in place of gossip: order-svc=host:port,host:port;payment-svc=host:port"`
 }
 
 // Validate refuses values that could only fail later.
@@ -83,8 +93,14 @@ func (c Config) Validate() error {
 	if c.Session < minSession {
 		errs = append(errs, fmt.Errorf("%s_SESSION=%s: choose at least %s, or a short pause of the process costs it its partitions", Prefix, c.Session, minSession))
 	}
+	if c.Registry.Static != "" && c.Registry.Kubernetes != "" {
+		errs = append(errs, fmt.Errorf("%s_REGISTRY_STATIC and %s_REGISTRY_KUBERNETES are both set: choose one", Prefix, Prefix))
+	}
 	if c.OperatorToken != "" && len(c.OperatorToken) < minToken {
 		errs = append(errs, fmt.Errorf("%s_OPERATOR_TOKEN has %d characters: take at least %d random ones, such as of openssl rand -hex 16", Prefix, len(c.OperatorToken), minToken))
+	}
+	if _, err := identity.ParseKeys(c.ServiceKey); err != nil {
+		errs = append(errs, fmt.Errorf("%s_SERVICE_KEY: %w", Prefix, err))
 	}
 	if _, _, err := net.SplitHostPort(c.HTTPAddr); err != nil {
 		errs = append(errs, fmt.Errorf("%s_HTTP_ADDR=%q: want host:port, such as 127.0.0.1:8080: %w", Prefix, c.HTTPAddr, err))

@@ -13,7 +13,7 @@ func TestConfig_ValueThatCouldOnlyFailLater_IsNamedWithTheRemedy(t *testing.T) {
 	sound := func() service.Config {
 		return service.Config{
 			Brokers: []string{"127.0.0.1:9092"}, Partitions: 6, ReplicationFactor: 1, HTTPAddr: "127.0.0.1:0", Session: 6 * time.Second,
-			OperatorToken: "sixteen-characters",
+			OperatorToken: "sixteen-characters", ServiceKey: "thirty-two-bytes-and-some-more-of-them",
 		}
 	}
 	if err := sound().Validate(); err != nil {
@@ -25,6 +25,7 @@ func TestConfig_ValueThatCouldOnlyFailLater_IsNamedWithTheRemedy(t *testing.T) {
 		"PAVANE_MAX_BACKLOG=-1":                   func(c *service.Config) { c.MaxBacklog = -1 },
 		"PAVANE_SESSION=1ms":                      func(c *service.Config) { c.Session = time.Millisecond },
 		"PAVANE_OPERATOR_TOKEN has 5 characters":  func(c *service.Config) { c.OperatorToken = "short" },
+		"PAVANE_SERVICE_KEY: the service key has": func(c *service.Config) { c.ServiceKey = "short" },
 		`PAVANE_HTTP_ADDR="8080": want host:port`: func(c *service.Config) { c.HTTPAddr = "8080" },
 		"PAVANE_FAILPOINTS: ":                     func(c *service.Config) { c.Failpoints = "nonsense" },
 	} {

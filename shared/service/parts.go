@@ -98,7 +98,7 @@ func (s *Service) relayPart() (lifecycle.Part, error) {
 	}
 	r, err := relay.New(relay.Config{
 		DB: s.relayDB, Publisher: s.broker, Wake: s.outbox.Wake(), Bell: s.bell, Partitions: s.cfg.Partitions,
-		Logger: s.logger, Metrics: s.metrics,
+		Logger: s.logger, Metrics: s.metrics, Tracer: s.tracer,
 	})
 	if err != nil {
 		return lifecycle.Part{}, err
@@ -120,7 +120,7 @@ func (s *Service) relayPart() (lifecycle.Part, error) {
 func (s *Service) consumerPart() (lifecycle.Part, error) {
 	c, err := react.NewConsumer(react.ConsumerConfig{
 		Service: s.group(), DB: s.db, Outbox: s.outbox, Source: s.broker, Topics: s.readTopics(),
-		Partitions: s.cfg.Partitions, Reactions: s.reactions, Sources: s.sources(), Kinds: s.spec.Topics, Serial: s.serial, Pace: s.spec.Pace, Session: s.cfg.Session, Logger: s.logger, Metrics: s.metrics,
+		Partitions: s.cfg.Partitions, Reactions: s.reactions, Sources: s.sources(), Kinds: s.spec.Topics, Serial: s.serial, Pace: s.spec.Pace, Session: s.cfg.Session, Logger: s.logger, Metrics: s.metrics, Tracer: s.tracer,
 	})
 	if err != nil {
 		return lifecycle.Part{}, err

@@ -24,6 +24,7 @@ import (
 	"pavane/shared/failpoint"
 	"pavane/shared/fault"
 	"pavane/shared/httpapi"
+	"pavane/shared/identity"
 	"pavane/shared/inbox"
 	"pavane/shared/lifecycle"
 	"pavane/shared/outbox"
@@ -34,6 +35,7 @@ import (
 	"pavane/shared/relay"
 	"pavane/shared/story"
 	"pavane/shared/telemetry"
+	"pavane/shared/tracing"
 )
 
 // Spec says which service this is.
@@ -46,6 +48,10 @@ type Spec struct {
 	// it: anybody.
 	Publishers map[string]string
 	Migrations fs.FS // its own tables; nil: it has no database
+
+	// Public says that its HTTP is for callers from outside, whom it checks itself.
+	// Otherwise it takes calls of the other services alone, if there is a key.
+	Public bool
 
 	// Pace is the least time between two transactions of the consumer while
 	// little comes; 0 means 10 ms. What nobody waits for is cheaper with more.
@@ -70,8 +76,11 @@ type Service struct {
 	admission *relay.Admission // nil without a database
 	broker    *broker.Client
 	http      *httpapi.Server
+	keys      *identity.Keys // nil: calls are not signed
 	members   *discovery
 	failpoint *failpoint.Set
+	traces    *telemetry.Traces // nil without a collector
+	tracer    *tracing.Tracer   // nil without a collector
 
 	reactions []react.Reaction
 	serial    bool
@@ -99,11 +108,20 @@ func Open(ctx context.Context, cfg Config, spec Spec) (*Service, error) {
 	}
 	if s.ask.mode == modeDescribe {
 		s.logger = slog.New(slog.DiscardHandler)
+	} else if err := s.openTraces(ctx); err != nil {
+		return nil, fmt.Errorf("%s: %w", spec.Name, err)
 	}
 	s.http = httpapi.New(httpapi.Config{
 		Title: spec.Name, Version: spec.Version, Addr: cfg.HTTPAddr, Drain: cfg.Drain,
-		Logger: s.logger, Registry: s.metrics, Checks: s.checks(),
+		Logger: s.logger, Registry: s.metrics, Tracer: s.tracer, Checks: s.checks(),
 	})
+	var err error
+	if s.keys, err = identity.ParseKeys(cfg.ServiceKey); err != nil {
+		return nil, fmt.Errorf("%s: %w", spec.Name, err)
+	}
+	if !spec.Public {
+		s.http.ForServices(spec.Name, s.keys)
+	}
 	if s.ask.mode == modeDescribe {
 		return s, nil
 	}
@@ -153,6 +171,18 @@ func (s *Service) logConfig(ctx context.Context) {
 	s.logger.InfoContext(ctx, "starting", "pid", os.Getpid(), "build", telemetry.Version())
 }
 
+// openTraces sends spans to a collector, where the environment names one.
+func (s *Service) openTraces(ctx context.Context) (err error) {
+	if s.traces, err = telemetry.OpenTraces(ctx, s.spec.Name, telemetry.Version(), s.logger, s.metrics); err == nil {
+		s.tracer = tracing.New(s.traces.Provider())
+	}
+	return err
+}
+
+// Tracer is where the service starts spans of its own; nil without a collector,
+// which is as good.
+func (s *Service) Tracer() *tracing.Tracer { return s.tracer }
+
 // DB is the service's own database. In a service without one it is nil.
 func (s *Service) DB() *postgres.DB { return s.db }
 
@@ -175,6 +205,9 @@ func (s *Service) Admit() error {
 
 // HTTP is where routes are bound, with httpapi.Register.
 func (s *Service) HTTP() *httpapi.Server { return s.http }
+
+// ServiceKeys signs calls to other services; nil: they are not signed.
+func (s *Service) ServiceKeys() *identity.Keys { return s.keys }
 
 // Logger is the process's logger.
 func (s *Service) Logger() *slog.Logger { return s.logger }
@@ -276,7 +309,15 @@ func (s *Service) close() {
 	if s.broker != nil {
 		s.broker.Close()
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), spanTime)
+	defer cancel()
+	if err := s.traces.Stop(ctx); err != nil {
+		s.logger.InfoContext(ctx, "the last spans are lost", "error", err)
+	}
 }
+
+// spanTime is how long the last spans may take to the collector at the stop.
+const spanTime = 2 * time.Second
 
 // checks are what /readyz asks. Kafka counts only until it was seen once: an
 // outage of it must not take the service out of the load balancer.

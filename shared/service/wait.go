@@ -97,7 +97,7 @@ func (s *Service) openDatabase(ctx context.Context) error {
 		return err
 	}
 	s.admission = relay.NewAdmission(relay.AdmissionConfig{DB: s.relayDB, Rows: s.cfg.MaxBacklog, Age: s.cfg.MaxBacklogAge, Metrics: s.metrics})
-	s.outbox, err = outbox.New(outbox.Config{Source: s.source(), Topics: s.spec.Topics})
+	s.outbox, err = outbox.New(outbox.Config{Source: s.source(), Topics: s.spec.Topics, Tracer: s.tracer, Metrics: s.metrics})
 	return err
 }
 

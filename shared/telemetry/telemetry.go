@@ -1,9 +1,10 @@
 // Package telemetry owns how a process speaks about itself: one structured
-// logger and one registry of metrics. Passwords and tokens do not get through
-// the logger, whoever hands them to it.
+// logger, one registry of metrics and, where a collector is named, its traces.
+// Passwords and tokens do not get through the logger, whoever hands them to it.
 package telemetry
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.opentelemetry.io/otel/trace"
 )
 
 const masked = "********"
@@ -38,7 +40,7 @@ func (c LogConfig) Validate() error {
 }
 
 // Logger returns a logger that writes to w, each line with the name of the
-// service. Values under names such as password, secret, token or authorization,
+// service, and with trace_id where the context has a trace. Values under names such as password, secret, token or authorization,
 // and passwords inside URLs, are masked.
 func Logger(w io.Writer, service string, c LogConfig) *slog.Logger {
 	options := &slog.HandlerOptions{Level: c.Level, ReplaceAttr: mask}
@@ -46,8 +48,25 @@ func Logger(w io.Writer, service string, c LogConfig) *slog.Logger {
 	if c.Format == "text" {
 		h = slog.NewTextHandler(w, options)
 	}
-	return slog.New(h).With("service", service)
+	return slog.New(traced{h}).With("service", service)
 }
+
+// traced puts the trace of the context on a line.
+type traced struct{ slog.Handler }
+
+// Handle writes a line.
+func (h traced) Handle(ctx context.Context, r slog.Record) error {
+	if sc := trace.SpanContextFromContext(ctx); sc.IsValid() {
+		r.AddAttrs(slog.String("trace_id", sc.TraceID().String()), slog.String("span_id", sc.SpanID().String()))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+// WithAttrs keeps the trace on the lines of a logger with more attributes.
+func (h traced) WithAttrs(attrs []slog.Attr) slog.Handler { return traced{h.Handler.WithAttrs(attrs)} }
+
+// WithGroup keeps the trace on the lines of a logger with a group.
+func (h traced) WithGroup(name string) slog.Handler { return traced{h.Handler.WithGroup(name)} }
 
 // Registry returns a fresh metrics registry with the collectors of the process
 // and of the Go runtime, and pavane_service_info, always 1, which carries the

@@ -1,12 +1,14 @@
 package gateway
 
 import (
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"strings"
 
 	"pavane/shared/httpapi"
+	"pavane/shared/identity"
 )
 
 // breakPath is where operators have things broken, in the demo.
@@ -19,8 +21,10 @@ func (g *Gateway) registerBreak(s *httpapi.Server) {
 	if g.config.BreakURL == "" || err != nil {
 		return
 	}
+	demo := &http.Transport{DialContext: (&net.Dialer{Timeout: dialTime}).DialContext} // this machine's, wherever the services may be
+	g.atClose = append(g.atClose, demo.CloseIdleConnections)
 	proxy := &httputil.ReverseProxy{
-		Transport: g.upstream.client.Transport,
+		Transport: demo,
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetURL(target)
 			p.Out.URL.Path, p.Out.URL.RawPath = strings.TrimPrefix(p.In.URL.Path, breakPath), ""
@@ -31,7 +35,8 @@ func (g *Gateway) registerBreak(s *httpapi.Server) {
 		},
 	}
 	s.Handle(breakPath+"/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := httpapi.Operator(r, g.config.OperatorToken); err != nil {
+		if p, _ := identity.From(r.Context()); !p.Has(identity.ScopeOperate) {
+			err := httpapi.Operator(r, g.config.OperatorToken)
 			httpapi.WriteProblem(w, r, http.StatusForbidden, err.Error())
 			return
 		}

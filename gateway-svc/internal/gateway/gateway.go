@@ -10,14 +10,17 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"pavane/gateway-svc/internal/access"
 	"pavane/gateway-svc/internal/page"
 	"pavane/shared/event"
 	"pavane/shared/httpapi"
+	"pavane/shared/identity"
 	"pavane/shared/registry"
 )
 
@@ -52,8 +55,15 @@ type Config struct {
 	AsyncAPI []byte
 	// Saga is the map of the saga that the page draws; nil: it draws none.
 	Saga []byte
-	// OperatorToken is what an operator must show; empty: nobody is one.
+	// OperatorToken is what an operator must show who has no scope for it; empty:
+	// nobody is one by a token of this kind.
 	OperatorToken string
+	// Access says who may call; nil: everybody.
+	Access *access.Access
+	// Keys signs the calls to the services; nil: they are not signed.
+	Keys *identity.Keys
+	// Networks are where services may be; empty: anywhere.
+	Networks []netip.Prefix
 	// BreakURL is where operators have things broken, in the demo; empty: there is
 	// no such route.
 	BreakURL string
@@ -67,8 +77,10 @@ type Config struct {
 // Gateway answers the requests.
 type Gateway struct {
 	config   Config
+	server   *httpapi.Server // set by Register
 	upstream *upstream
 	tail     *tail
+	atClose  []func()
 }
 
 // New returns a gateway. Close ends what it started.
@@ -79,12 +91,15 @@ func New(c Config) *Gateway {
 	if c.Buffer == 0 {
 		c.Buffer = 512
 	}
+	if c.Access == nil {
+		c.Access = openAccess(c)
+	}
 	topics := make([]string, 0, len(c.Topics))
 	for _, topic := range c.Topics {
 		topics = append(topics, topic)
 	}
 	slices.Sort(topics)
-	return &Gateway{config: c, upstream: newUpstream(c.Registry), tail: newTail(c.Log, topics, c.Buffer, c.Logger)}
+	return &Gateway{config: c, upstream: newUpstream(c), tail: newTail(c.Log, topics, c.Buffer, c.Logger)}
 }
 
 // Close ends the reading of the log and idle connections to the services. The
@@ -92,12 +107,15 @@ func New(c Config) *Gateway {
 func (g *Gateway) Close() {
 	g.tail.close()
 	g.upstream.client.CloseIdleConnections()
+	for _, f := range g.atClose {
+		f()
+	}
 }
 
-// Register binds all routes. What shall hold for each public request, such as
-// who may make it and how often, belongs in front of s as one chain of
-// middleware: the streams and the page are no huma operations.
+// Register binds all routes, behind the access: it holds for the streams as well,
+// which are no huma operations.
 func (g *Gateway) Register(s *httpapi.Server) {
+	g.registerAccess(s)
 	g.registerOrders(s)
 	g.registerViews(s)
 	g.registerParked(s)
@@ -113,55 +131,57 @@ func (g *Gateway) Register(s *httpapi.Server) {
 }
 
 func (g *Gateway) registerOrders(s *httpapi.Server) {
-	httpapi.Register(s, huma.Operation{
+	httpapi.Register(s, g.customers(huma.Operation{
 		OperationID: "place-order", Method: http.MethodPost, Path: "/v1/orders", DefaultStatus: http.StatusAccepted,
 		MaxBodyBytes: maxBody, Summary: "Place an order",
 		Description: "With `Prefer: wait=N` the answer waits up to N seconds (1 to 30) for the decision: 201 when the order is " +
 			"confirmed, 409 with the reason when it is cancelled. Undecided by then, or without Prefer, it is 202: look at " +
 			"Location after Retry-After. With an Idempotency-Key the request may be sent again at any time and answers for the same order.",
-		Errors: []int{400, 409, 413, 415, 422, 502, 503},
-	}, g.place)
-	httpapi.Register(s, huma.Operation{
+		Errors:    []int{422, 502, 503},
+		Responses: placeResponses(s.API().OpenAPI().Components.Schemas),
+	}), g.place)
+	httpapi.Register(s, g.customers(huma.Operation{
 		OperationID: "cancel-order", Method: http.MethodPost, Path: "/v1/orders/{id}/cancel", MaxBodyBytes: maxBody,
 		Summary:     "Cancel an order",
 		Description: "An order that is cancelled already is answered as it is. A confirmed one is a 409.",
 		Errors:      []int{404, 409, 502, 503},
-	}, g.cancel)
-	httpapi.Register(s, huma.Operation{
+	}), g.cancel)
+	httpapi.Register(s, g.customers(huma.Operation{
 		OperationID: "get-order", Method: http.MethodGet, Path: "/v1/orders/{id}", Summary: "Show an order",
 		Description: "Its ETag is the order's version. `view=full` asks payment, inventory and notification too and names " +
 			"under `missing` those that did not answer.",
-		Errors: []int{404, 422, 502, 503},
-	}, g.show)
-	httpapi.Register(s, huma.Operation{
+		Errors:    []int{404, 422, 502, 503},
+		Responses: map[string]*huma.Response{"304": {Description: "the client has this version"}},
+	}), g.show)
+	httpapi.Register(s, g.customers(huma.Operation{
 		OperationID: "list-orders", Method: http.MethodGet, Path: "/v1/orders", Summary: "List orders, the newest first",
 		Errors: []int{422, 502, 503},
-	}, g.list)
+	}), g.list)
 }
 
 func (g *Gateway) registerViews(s *httpapi.Server) {
-	httpapi.Register(s, huma.Operation{
+	httpapi.Register(s, g.customers(huma.Operation{
 		OperationID: "list-products", Method: http.MethodGet, Path: "/v1/products", Summary: "List products with price and stock",
 		Description: "While inventory does not answer, stock is null and `missing` says so.",
 		Errors:      []int{502, 503},
-	}, g.products)
-	httpapi.Register(s, huma.Operation{
+	}), g.products)
+	httpapi.Register(s, g.customers(huma.Operation{
 		OperationID: "get-order-story", Method: http.MethodGet, Path: "/v1/orders/{id}/story", Summary: "Tell what happened to an order",
 		Description: "Joins what every service holds: its events, what it has applied of the others', what it has parked. " +
 			"Events come after those that caused them.",
-		Errors: []int{404},
-	}, g.story)
-	httpapi.Register(s, huma.Operation{
+		Errors: []int{404, 502, 503},
+	}), g.story)
+	httpapi.Register(s, g.readers(huma.Operation{
 		OperationID: "list-members", Method: http.MethodGet, Path: "/v1/members", Summary: "List the instances that the registry knows",
-	}, g.members)
-	httpapi.Register(s, huma.Operation{
+	}), g.members)
+	httpapi.Register(s, g.readers(huma.Operation{
 		OperationID: "get-conservation", Method: http.MethodGet, Path: "/v1/conservation", Summary: "Show where all money and stock are",
 		Description: "Adds up the ledgers of payment and inventory. Whatever does not add up is a difference that names orders.",
-	}, g.conservation)
-	httpapi.Register(s, huma.Operation{
+	}), g.conservation)
+	httpapi.Register(s, g.readers(huma.Operation{
 		OperationID: "list-gauges", Method: http.MethodGet, Path: "/v1/gauges", Summary: "Show backlog, lag and counts of every instance",
 		Description: "Read out of their /metrics at this moment.",
-	}, g.gauges)
+	}), g.gauges)
 }
 
 // document serves bytes that do not change.
@@ -190,7 +210,7 @@ type member struct {
 func (g *Gateway) members(context.Context, *struct{}) (*membersOutput, error) {
 	out := &membersOutput{}
 	out.Body.Members = []member{}
-	for _, service := range append([]string{"gateway-svc"}, storytellers()...) {
+	for _, service := range append([]string{gatewaySvc}, storytellers()...) {
 		for _, i := range g.config.Registry.Lookup(service) {
 			out.Body.Members = append(out.Body.Members, member{Service: i.Service, ID: i.ID, Addr: i.Addr, Version: i.Version, Started: i.Started.UTC()})
 		}

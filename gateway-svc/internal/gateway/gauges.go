@@ -60,7 +60,7 @@ func (g *Gateway) gauges(ctx context.Context, _ *struct{}) (*gaugesOutput, error
 		}
 		for _, i := range instances {
 			wg.Go(func() {
-				one, err := g.gaugeOf(ctx, i.Addr)
+				one, err := g.gaugeOf(ctx, service, i.Addr)
 				one.Service, one.ID = service, i.ID
 				mu.Lock()
 				defer mu.Unlock()
@@ -78,8 +78,8 @@ func (g *Gateway) gauges(ctx context.Context, _ *struct{}) (*gaugesOutput, error
 	return out, nil
 }
 
-func (g *Gateway) gaugeOf(ctx context.Context, addr string) (gauge, error) {
-	res, err := g.upstream.once(ctx, call{path: "/metrics", try: gaugeTime}, addr)
+func (g *Gateway) gaugeOf(ctx context.Context, service, addr string) (gauge, error) {
+	res, err := g.upstream.once(ctx, call{service: service, path: "/metrics", try: gaugeTime}, addr)
 	if err == nil && res.status != http.StatusOK {
 		err = fmt.Errorf("%s answered %d to /metrics", addr, res.status)
 	}

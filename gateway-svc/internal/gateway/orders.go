@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -12,7 +13,9 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"pavane/shared/failpoint"
+	"pavane/shared/fault"
 	"pavane/shared/httpapi"
+	"pavane/shared/identity"
 )
 
 const (
@@ -25,7 +28,7 @@ type placeInput struct {
 	Prefer         []string `header:"Prefer" doc:"wait=N: answer when the order is decided or after N seconds, 1 to 30"`
 	RawBody        []byte
 	Body           struct {
-		CustomerID    string `json:"customer_id" minLength:"1" maxLength:"64" doc:"who orders"`
+		CustomerID    string `json:"customer_id,omitempty" minLength:"1" maxLength:"64" pattern:"^[a-z0-9][a-z0-9._-]*$" example:"cust-01" doc:"who orders; whoever shows a token orders for itself and may leave it out"`
 		Items         []line `json:"items" minItems:"1" maxItems:"100" nullable:"false" doc:"each SKU once"`
 		PaymentMethod string `json:"payment_method,omitempty" enum:"wallet,card" doc:"how to pay; left out: wallet"`
 		CardToken     string `json:"card_token,omitempty" maxLength:"64" doc:"what the payment provider calls the card, for card alone; never a card number"`
@@ -34,7 +37,7 @@ type placeInput struct {
 }
 
 type line struct {
-	SKU      string `json:"sku" minLength:"1" maxLength:"64" doc:"a product of the catalogue"`
+	SKU      string `json:"sku" minLength:"1" maxLength:"64" pattern:"^[a-z0-9][a-z0-9._-]*$" example:"tea-green" doc:"a product of the catalogue"`
 	Quantity int64  `json:"quantity" minimum:"1" maximum:"1000" doc:"how many pieces"`
 }
 
@@ -52,6 +55,9 @@ type placeOutput struct {
 // that the answer depends on is with order-svc: a gateway that dies while a
 // client waits is replaced by any other and the same Idempotency-Key.
 func (g *Gateway) place(ctx context.Context, in *placeInput) (*placeOutput, error) {
+	if p, _ := identity.From(ctx); in.Body.CustomerID == "" && p.Subject == "" {
+		return nil, fault.Invalid("customer_id is missing: say who orders")
+	}
 	header := http.Header{"Content-Type": {"application/json"}}
 	if in.IdempotencyKey != "" {
 		header.Set("Idempotency-Key", in.IdempotencyKey)
@@ -156,6 +162,24 @@ func cancelledProblem(o Order) *cancelled {
 	}
 }
 
+// placeResponses are the answers to a placed order that its kind of output does
+// not tell.
+func placeResponses(r huma.Registry) map[string]*huma.Response {
+	problem := &huma.Schema{AnyOf: []*huma.Schema{
+		r.Schema(reflect.TypeFor[cancelled](), true, "Cancelled"), r.Schema(reflect.TypeFor[huma.ErrorModel](), true, "Error"),
+	}}
+	return map[string]*huma.Response{
+		"201": {
+			Description: "the order is confirmed",
+			Content:     map[string]*huma.MediaType{"application/json": {Schema: doc[Order]{}.Schema(r)}},
+		},
+		"409": {
+			Description: "the order is cancelled, or it is in conflict with an earlier one",
+			Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: problem}},
+		},
+	}
+}
+
 type orderInput struct {
 	ID string `path:"id" maxLength:"100" pattern:"^[A-Za-z0-9][A-Za-z0-9_-]*$" patternDescription:"an order id" doc:"the order's id"`
 }
@@ -251,7 +275,7 @@ func matches(headers []string, tag string) bool {
 
 type listInput struct {
 	Limit int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"how many at most"`
-	After string `query:"after" maxLength:"100" doc:"the next of the page before"`
+	After string `query:"after" pattern:"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$" patternDescription:"an order id" doc:"the next of the page before"`
 	State string `query:"state" enum:"placed,confirmed,cancelled" doc:"only orders of this state"`
 }
 

@@ -13,14 +13,12 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"pavane/shared/httpapi"
+	"pavane/shared/identity"
 )
 
 const (
 	// redriveTime is how long a service may take: it stops by itself before.
 	redriveTime = 30 * time.Second
-	// atGateway is named in the audit trail: that somebody had the token is all
-	// that is known.
-	atGateway = "operator (gateway)"
 )
 
 // parkedKey is a key that waits in a service, told by the record that holds it
@@ -57,7 +55,7 @@ type parkedOutput struct {
 
 type parkedRecordsInput struct {
 	Service string `path:"service" enum:"order-svc,payment-svc,inventory-svc,notification-svc"`
-	Key     string `query:"key" maxLength:"10000" doc:"the key; what is no event may have an empty one"`
+	Key     string `query:"key" pattern:"^[^\\x00]*$" patternDescription:"text without NUL" maxLength:"10000" doc:"the key; what is no event may have an empty one"`
 }
 
 type parkedRecordsOutput struct {
@@ -73,14 +71,14 @@ type redriveInput struct {
 
 type redriveBody struct {
 	Service string  `json:"service,omitempty" enum:"order-svc,payment-svc,inventory-svc,notification-svc" doc:"only there; absent: everywhere"`
-	Cause   string  `json:"cause,omitempty" doc:"only keys that wait for this; absent: for anything"`
-	Source  string  `json:"source,omitempty" doc:"only keys of this publisher; absent: of any"`
-	Key     *string `json:"key,omitempty" maxLength:"10000" doc:"only this key; absent: all"`
-	Why     string  `json:"why" minLength:"1" maxLength:"1000" doc:"the reason, for the audit trail"`
+	Cause   string  `json:"cause,omitempty" pattern:"^[^\\x00]*$" patternDescription:"text without NUL" doc:"only keys that wait for this; absent: for anything"`
+	Source  string  `json:"source,omitempty" pattern:"^[^\\x00]*$" patternDescription:"text without NUL" doc:"only keys of this publisher; absent: of any"`
+	Key     *string `json:"key,omitempty" pattern:"^[^\\x00]*$" patternDescription:"text without NUL" maxLength:"10000" doc:"only this key; absent: all"`
+	Why     string  `json:"why" pattern:"^[^\\x00]*$" patternDescription:"text without NUL" minLength:"1" maxLength:"1000" doc:"the reason, for the audit trail"`
 }
 
-// moved is what a service says of keys that it was asked to move.
-type moved struct {
+// Moved is what a service says of keys that it was asked to move.
+type Moved struct {
 	Keys    int `json:"keys" doc:"that were let go, each whole"`
 	Records int `json:"records" doc:"of these"`
 	Left    int `json:"left" doc:"keys that it cannot help: they wait for what is missing, or go on by themselves"`
@@ -89,26 +87,30 @@ type moved struct {
 
 type redriveOutput struct {
 	Body struct {
-		moved
+		Moved
 		Missing []Missing `json:"missing" nullable:"false" doc:"the services that did not answer; asking again is harmless"`
 	}
 }
 
 func (g *Gateway) registerParked(s *httpapi.Server) {
-	httpapi.Register(s, huma.Operation{
+	httpapi.Register(s, g.readers(huma.Operation{
 		OperationID: "list-parked", Method: http.MethodGet, Path: "/v1/parked", Summary: "List the keys that wait for somebody, by cause",
 		Description: "A record that cannot be handled waits with what follows it on its key. Joins what every service holds.",
-	}, g.parked)
-	httpapi.Register(s, huma.Operation{
-		OperationID: "show-parked", Method: http.MethodGet, Path: "/v1/parked/{service}", Summary: "Show the records of a parked key",
+	}), g.parked)
+	httpapi.Register(s, g.readers(huma.Operation{
+		OperationID: "show-parked", Method: http.MethodGet, Path: "/v1/parked/{service}/records", Summary: "Show the records of a parked key",
 		Errors: []int{422, 502, 503},
-	}, g.parkedRecords)
-	httpapi.Register(s, huma.Operation{
+		Responses: map[string]*huma.Response{"431": {
+			Description: "the key makes the request longer than any is read",
+			Content:     map[string]*huma.MediaType{"text/plain": {}},
+		}},
+	}), g.parkedRecords)
+	httpapi.Register(s, g.operators(huma.Operation{
 		OperationID: "redrive-parked", Method: http.MethodPost, Path: "/v1/parked/redrive", MaxBodyBytes: maxBody,
-		Summary: "Try parked keys again, in their order", Middlewares: s.ForOperators(g.config.OperatorToken),
-		Description: "For operators, who show their token in " + httpapi.OperatorHeader + ". Each key is one transaction, and twice is harmless.",
+		Summary:     "Try parked keys again, in their order",
+		Description: "For operators: who has the scope " + identity.ScopeOperate + ", or shows the operator's token in " + httpapi.OperatorHeader + ". Each key is one transaction, and twice is harmless.",
 		Errors:      []int{403, 422, 502, 503},
-	}, g.redrive)
+	}), g.redrive)
 }
 
 func (g *Gateway) parked(ctx context.Context, _ *struct{}) (*parkedOutput, error) {
@@ -165,6 +167,15 @@ func (g *Gateway) parkedRecords(ctx context.Context, in *parkedRecordsInput) (*p
 	return out, nil
 }
 
+// operatorOf is who is named in the audit trail. Of who showed the operator's
+// token, that is all that is known.
+func operatorOf(ctx context.Context) string {
+	if p, _ := identity.From(ctx); p.Subject != "" {
+		return "operator " + p.Subject + " (gateway)"
+	}
+	return "operator (gateway)"
+}
+
 // redrive asks the services to let go what is chosen. What one of them cannot do
 // now does not keep the others from it.
 func (g *Gateway) redrive(ctx context.Context, in *redriveInput) (*redriveOutput, error) {
@@ -172,7 +183,7 @@ func (g *Gateway) redrive(ctx context.Context, in *redriveInput) (*redriveOutput
 		redriveBody
 		Service string `json:"service,omitempty"` // the service does not know itself by it
 		Who     string `json:"who"`
-	}{redriveBody: in.Body, Who: atGateway})
+	}{redriveBody: in.Body, Who: operatorOf(ctx)})
 	if err != nil {
 		return nil, err
 	}
@@ -187,8 +198,8 @@ func (g *Gateway) redrive(ctx context.Context, in *redriveInput) (*redriveOutput
 			service: service, method: http.MethodPost, path: "/v1/parked/redrive", body: body, repeatable: true, try: redriveTime,
 			header: http.Header{"Content-Type": {"application/json"}, httpapi.OperatorHeader: {g.config.OperatorToken}},
 		}, func(body []byte) error {
-			m, err := parse[moved](service, body)
-			o := &out.Body.moved
+			m, err := parse[Moved](service, body)
+			o := &out.Body.Moved
 			o.Keys, o.Records, o.Left, o.Rest = o.Keys+m.value.Keys, o.Records+m.value.Records, o.Left+m.value.Left, o.Rest+m.value.Rest
 			return err
 		})

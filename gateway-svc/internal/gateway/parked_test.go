@@ -35,11 +35,11 @@ func TestParkedRecords_AreThoseOfTheService(t *testing.T) {
 	t.Parallel()
 	payment := startService(t).on("GET /v1/parked/records", 200, `{"records":[{"sequence":1,"payload":"{}"}],"moves":[]}`)
 	url := startGateway(t, gateway.Config{Registry: at{"payment-svc": {payment.addr()}}.registry(t)})
-	got := ask(t, "GET", url+"/v1/parked/payment-svc?key=a%2Fb", "")
+	got := ask(t, "GET", url+"/v1/parked/payment-svc/records?key=a%2Fb", "")
 	if got.status != 200 || !strings.Contains(got.text, `"records":[{"sequence":1,"payload":"{}"}],"moves":[]`) || payment.hits[0].URL.Query().Get("key") != "a/b" {
 		t.Errorf("%d %s", got.status, got.text)
 	}
-	if got := ask(t, "GET", url+"/v1/parked/other-svc?key=a", ""); got.status != 422 {
+	if got := ask(t, "GET", url+"/v1/parked/other-svc/records?key=a", ""); got.status != 422 {
 		t.Errorf("a service that does not exist: %d", got.status)
 	}
 }

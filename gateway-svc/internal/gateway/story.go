@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"pavane/shared/event"
 	"pavane/shared/fault"
 )
 
@@ -70,6 +71,9 @@ type Story struct {
 type storyOutput struct{ Body Story }
 
 func (g *Gateway) story(ctx context.Context, in *orderInput) (*storyOutput, error) {
+	if err := g.mayRead(ctx, in.ID); err != nil {
+		return nil, err
+	}
 	s := g.tell(ctx, in.ID)
 	if len(s.Events) == 0 && len(s.Missing) == 0 {
 		return nil, fault.NotFound("no service knows an order %s", in.ID)
@@ -104,7 +108,7 @@ func (g *Gateway) tell(ctx context.Context, id string) Story {
 		})
 	}
 	s.Missing = ga.done()
-	s.Events = inOrder(events)
+	s.Events = event.InOrder(events, storyEvent.position)
 	slices.SortFunc(s.Applied, func(a, b storyApplied) int {
 		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Source, b.Source))
 	})
@@ -114,26 +118,6 @@ func (g *Gateway) tell(ctx context.Context, id string) Story {
 	return s
 }
 
-// inOrder puts each event after its cause and after those before it in its
-// service's sequence, and otherwise in the order of the clocks, which are those
-// of several databases.
-func inOrder(events []storyEvent) []storyEvent {
-	rest := slices.Clone(events)
-	slices.SortFunc(rest, func(a, b storyEvent) int {
-		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.Service, b.Service), cmp.Compare(a.Sequence, b.Sequence))
-	})
-	told := make([]storyEvent, 0, len(rest))
-	for len(rest) > 0 {
-		next := slices.IndexFunc(rest, func(e storyEvent) bool {
-			return !slices.ContainsFunc(rest, func(other storyEvent) bool { return precedes(other, e) })
-		})
-		next = max(next, 0) // a circle of causes cannot be; if it is, the clock decides
-		told = append(told, rest[next])
-		rest = slices.Delete(rest, next, next+1)
-	}
-	return told
-}
-
-func precedes(a, b storyEvent) bool {
-	return a.ID == b.CausationID && a.ID != b.ID || a.Service == b.Service && a.Sequence < b.Sequence
+func (e storyEvent) position() event.Position {
+	return event.Position{Service: e.Service, Sequence: e.Sequence, ID: e.ID, CausationID: e.CausationID, CreatedAt: e.CreatedAt}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -17,6 +18,7 @@ import (
 	"pavane/shared/broker"
 	"pavane/shared/event"
 	"pavane/shared/httpapi"
+	"pavane/shared/identity"
 )
 
 var orderID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$`)
@@ -51,32 +53,45 @@ type unreadable struct {
 func (g *Gateway) registerStreams(s *httpapi.Server) {
 	s.Handle("GET /v1/events", http.HandlerFunc(g.events))
 	s.Handle("GET /v1/orders/{id}/events", http.HandlerFunc(g.orderEvents))
-	describeStream(s.API(), &huma.Operation{
+	g.describeStream(s.API(), g.secured(huma.Operation{
 		OperationID: "stream-events", Method: http.MethodGet, Path: "/v1/events", Summary: "Stream all events as they land in the log",
 		Description: "Server-sent events. The event's name is its kind, its id a place in the log: a client that comes back with " +
 			"Last-Event-ID misses nothing the log still holds; one that cannot set headers may say ?last-event-id=. A client that reads too slowly is dropped and told so in a comment.",
-	})
-	describeStream(s.API(), &huma.Operation{
+		Errors: []int{503},
+	}, identity.ScopeRead))
+	g.describeStream(s.API(), g.secured(huma.Operation{
 		OperationID: "stream-order-events", Method: http.MethodGet, Path: "/v1/orders/{id}/events", Summary: "Stream the events of an order",
 		Description: "Server-sent events: first those that have happened, then the others as they land in the log. " +
 			"When all is done, an event named end closes the stream.",
-		Parameters: []*huma.Param{{Name: "id", In: "path", Required: true, Schema: &huma.Schema{Type: "string"}}},
-	})
+		Parameters: []*huma.Param{{Name: "id", In: "path", Required: true, Schema: &huma.Schema{Type: "string", Pattern: orderID.String()}}},
+		Errors:     []int{404, 422, 503},
+	}))
 }
 
 // describeStream adds a route that huma does not serve to the OpenAPI document.
-func describeStream(api huma.API, op *huma.Operation) {
+func (g *Gateway) describeStream(api huma.API, op huma.Operation) {
+	schemas := api.OpenAPI().Components.Schemas
 	op.Parameters = append(op.Parameters, &huma.Param{Name: "Last-Event-ID", In: "header", Schema: &huma.Schema{Type: "string"}})
 	op.Responses = map[string]*huma.Response{"200": {
 		Description: "a stream of events; the data of each is this object",
-		Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[streamed](), true, "Event")}},
+		Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: schemas.Schema(reflect.TypeFor[streamed](), true, "Event")}},
 	}}
-	api.OpenAPI().AddOperation(op)
+	for _, status := range op.Errors {
+		op.Responses[strconv.Itoa(status)] = httpapi.ProblemResponse(schemas, status)
+	}
+	api.OpenAPI().AddOperation(&op)
 }
 
 // events streams the log.
 func (g *Gateway) events(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := httpapi.Stream(w, r)
+	if p, _ := identity.From(r.Context()); !p.SeesAll() {
+		httpapi.WriteProblem(w, r, http.StatusForbidden, forReaders)
+		return
+	}
+	ctx, cancel, ok := g.streaming(w, r)
+	if !ok {
+		return
+	}
 	defer cancel()
 	from, note, err := g.resume(ctx, cmp.Or(r.Header.Get("Last-Event-ID"), r.URL.Query().Get("last-event-id")))
 	if err != nil {
@@ -92,6 +107,35 @@ func (g *Gateway) events(w http.ResponseWriter, r *http.Request) {
 		return // the client is gone
 	}
 	g.follow(ctx, s, from)
+}
+
+// streaming begins a stream, which ends no later than the caller's token. Without
+// ok it has answered.
+func (g *Gateway) streaming(w http.ResponseWriter, r *http.Request) (ctx context.Context, cancel context.CancelFunc, ok bool) {
+	leave, ok := g.config.Access.Stream(w, r)
+	if !ok {
+		return nil, nil, false
+	}
+	ctx, end := httpapi.Stream(w, r)
+	expire := func() {}
+	if p, _ := identity.From(ctx); !p.Expires.IsZero() {
+		ctx, expire = context.WithDeadline(ctx, p.Expires)
+	}
+	return ctx, func() {
+		expire()
+		end()
+		leave()
+	}, true
+}
+
+// refuse answers with a problem of [upstream.ask].
+func refuse(w http.ResponseWriter, r *http.Request, err error) {
+	status, detail := http.StatusInternalServerError, ""
+	var p *huma.ErrorModel
+	if errors.As(err, &p) {
+		status, detail = p.Status, p.Detail
+	}
+	httpapi.WriteProblem(w, r, status, detail)
 }
 
 // resume finds where a client that was here before left off; nil is the end of
@@ -244,8 +288,15 @@ func (g *Gateway) orderEvents(w http.ResponseWriter, r *http.Request) {
 		httpapi.WriteProblem(w, r, http.StatusUnprocessableEntity, "the path holds no order id")
 		return
 	}
-	ctx, cancel := httpapi.Stream(w, r)
+	ctx, cancel, ok := g.streaming(w, r)
+	if !ok {
+		return
+	}
 	defer cancel()
+	if err := g.mayRead(ctx, id); err != nil {
+		refuse(w, r, err)
+		return
+	}
 	// Listening begins before the story is asked for, so that nothing falls in
 	// between; what is in both is sent once.
 	l, _, err := g.tail.listen(ctx)

@@ -16,7 +16,9 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"pavane/shared/httpapi"
+	"pavane/shared/identity"
 	"pavane/shared/registry"
+	"pavane/shared/tracing"
 )
 
 const (
@@ -68,16 +70,17 @@ type upstream struct {
 	picker   *registry.Picker
 	breakers *breakers
 	client   *http.Client
+	keys     *identity.Keys // nil: calls are not signed
 }
 
-func newUpstream(r registry.Registry) *upstream {
+func newUpstream(c Config) *upstream {
 	transport := &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: dialTime}).DialContext,
+		DialContext:         (&net.Dialer{Timeout: dialTime, Control: within(c.Networks)}).DialContext,
 		MaxIdleConnsPerHost: 64,
 		IdleConnTimeout:     30 * time.Second, // less than the services' 60 s, so that they never close first
 	}
 	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	return &upstream{picker: registry.NewPicker(r), breakers: newBreakers(), client: client}
+	return &upstream{picker: registry.NewPicker(c.Registry), breakers: newBreakers(), client: client, keys: c.Keys}
 }
 
 // do sends the call to one instance after the other until one answers. A 502 or
@@ -189,8 +192,18 @@ func (u *upstream) once(ctx context.Context, c call, addr string) (reply, error)
 	}
 	if id := httpapi.RequestID(ctx); id != "" {
 		req.Header.Set("X-Request-Id", id)
-		req.Header.Set("Traceparent", httpapi.TraceParent(ctx))
 	}
+	if err := u.sign(ctx, req, c.service); err != nil {
+		return reply{}, err
+	}
+	span := tracing.From(ctx).Call(ctx, req)
+	res, err := u.send(req)
+	span.Called(res.status, err)
+	return res, err
+}
+
+// send sends a request and reads the answer.
+func (u *upstream) send(req *http.Request) (reply, error) {
 	res, err := u.client.Do(req)
 	if err != nil {
 		return reply{}, err
@@ -198,10 +211,10 @@ func (u *upstream) once(ctx context.Context, c call, addr string) (reply, error)
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxReply+1))
 	if err != nil {
-		return reply{}, fmt.Errorf("read the answer of %s: %w", addr, err)
+		return reply{}, fmt.Errorf("read the answer of %s: %w", req.URL.Host, err)
 	}
 	if len(body) > maxReply {
-		return reply{}, fmt.Errorf("the answer of %s is larger than %d bytes", addr, maxReply)
+		return reply{}, fmt.Errorf("the answer of %s is larger than %d bytes", req.URL.Host, maxReply)
 	}
 	return reply{status: res.StatusCode, header: res.Header, body: body}, nil
 }
@@ -250,6 +263,12 @@ func problemOf(service string, res reply) error {
 			after = "1"
 		}
 		return huma.ErrorWithHeaders(p, http.Header{"Retry-After": {after}})
+	}
+	if res.status == http.StatusUnauthorized { // not the client's token
+		return &huma.ErrorModel{
+			Status: http.StatusBadGateway, Title: http.StatusText(http.StatusBadGateway),
+			Detail: service + " does not take the gateway's calls; all services must have the same service key, and clocks that agree",
+		}
 	}
 	if res.status < http.StatusBadRequest || res.status >= http.StatusInternalServerError {
 		return &huma.ErrorModel{

@@ -70,6 +70,9 @@ func reasonOf(err error) string {
 // full joins what four services hold of an order. Only an order that order-svc
 // knows not to exist is not found.
 func (g *Gateway) full(ctx context.Context, id string) (*FullOrder, error) {
+	if err := g.mayRead(ctx, id); err != nil {
+		return nil, err
+	}
 	out := &FullOrder{Notifications: []doc[Notification]{}}
 	ga := &gather{}
 	var notFound error

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"pavane/gateway-svc/internal/gateway"
 )
 
@@ -194,37 +192,6 @@ func TestStory_NobodyKnowsTheOrder_404(t *testing.T) {
 	if got := ask(t, "GET", url+"/v1/orders/o-1/story", ""); got.status != 404 {
 		t.Errorf("%d %s", got.status, got.text)
 	}
-}
-
-func TestInOrder_AnyClocks_EachAfterItsCauseAndItsPredecessor(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		n := rapid.IntRange(1, 12).Draw(t, "events")
-		events := make([]gateway.StoryEvent, n)
-		sequences := map[string]int64{}
-		for i := range events {
-			service := rapid.SampledFrom([]string{"order-svc", "payment-svc", "inventory-svc"}).Draw(t, "service")
-			sequences[service]++
-			e := gateway.StoryEvent{Service: service, ID: fmt.Sprint(i), Sequence: sequences[service]}
-			e.CreatedAt = time.Unix(rapid.Int64Range(0, 5).Draw(t, "clock"), 0)
-			if i > 0 {
-				e.CausationID = fmt.Sprint(rapid.IntRange(0, i-1).Draw(t, "cause"))
-			}
-			events[i] = e
-		}
-		shuffled := rapid.Permutation(events).Draw(t, "order")
-		got := gateway.InOrder(shuffled)
-		if len(got) != n {
-			t.Fatalf("%d events of %d", len(got), n)
-		}
-		seen, last := map[string]bool{"": true}, map[string]int64{}
-		for _, e := range got {
-			if !seen[e.CausationID] || e.Sequence != last[e.Service]+1 {
-				t.Fatalf("event %s of %s comes before its cause %q or its predecessor", e.ID, e.Service, e.CausationID)
-			}
-			seen[e.ID], last[e.Service] = true, e.Sequence
-		}
-	})
 }
 
 func TestMembers_ListsTheRegistry(t *testing.T) {

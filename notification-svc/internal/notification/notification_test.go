@@ -47,7 +47,7 @@ func (b *bundle) newSender() *notification.Sender {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return notification.NewSender(b.db, carrier, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	return notification.NewSender(b.db, carrier, slog.New(slog.NewTextHandler(io.Discard, nil)), nil, nil)
 }
 
 // run runs the sender until the test or the returned function ends it.

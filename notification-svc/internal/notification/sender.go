@@ -7,10 +7,13 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"pavane/shared/failpoint"
 	"pavane/shared/fault"
 	"pavane/shared/postgres"
 	"pavane/shared/retry"
+	"pavane/shared/tracing"
 )
 
 const (
@@ -54,12 +57,15 @@ type Sender struct {
 	db      *postgres.DB
 	carrier Carrier
 	logger  *slog.Logger
+	tracer  *tracing.Tracer
+	meters  *meters
 	bell    retry.Bell
 }
 
-// NewSender returns a sender; it works while [Sender.Run] runs.
-func NewSender(db *postgres.DB, carrier Carrier, logger *slog.Logger) *Sender {
-	return &Sender{db: db, carrier: carrier, logger: logger, bell: retry.NewBell()}
+// NewSender returns a sender; it works while [Sender.Run] runs. A nil tracer
+// makes no spans, nil metrics are not shown.
+func NewSender(db *postgres.DB, carrier Carrier, logger *slog.Logger, tracer *tracing.Tracer, metrics prometheus.Registerer) *Sender {
+	return &Sender{db: db, carrier: carrier, logger: logger, tracer: tracer, meters: newMeters(db, metrics), bell: retry.NewBell()}
 }
 
 // Wake makes the sender look for mails now. It never blocks.
@@ -112,6 +118,7 @@ func (s *Sender) deliver(ctx context.Context, mails []claimed, proceed func() bo
 	conn, err := s.carrier.Open(limited)
 	cancel()
 	if err != nil {
+		s.meters.tried(err)
 		return errors.Join(err, s.giveBack(ctx, mails, err))
 	}
 	defer conn.Close()
@@ -135,7 +142,12 @@ func (s *Sender) deliver(ctx context.Context, mails []claimed, proceed func() bo
 }
 
 // send sends one mail and notes it.
-func (s *Sender) send(ctx context.Context, conn Connection, m claimed) error {
+func (s *Sender) send(ctx context.Context, conn Connection, m claimed) (err error) {
+	ctx, span := s.tracer.Work(ctx, m.TraceParent, "send mail "+string(m.Kind), m.OrderID)
+	defer func() {
+		span.End(err)
+		s.meters.tried(err)
+	}()
 	limited, cancel := context.WithTimeout(ctx, sendTime)
 	defer cancel()
 	if err := failpoint.Hit(ctx, "mail.before_send"); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"pavane/shared/failpoint"
 	"pavane/shared/postgres"
+	"pavane/shared/tracing"
 )
 
 // addresseeSQL locks the order's row for the transaction, keeps the address if
@@ -23,12 +24,12 @@ func addressee(ctx context.Context, tx *sqlx.Tx, order, address string) (known s
 	return known, err
 }
 
-const writeSQL = `insert into mails (order_id, kind, recipient, subject, body, state)
-values ($1, $2, $3, $4, $5, case when $3 = '' then 'held' else 'pending' end)
+const writeSQL = `insert into mails (order_id, kind, recipient, subject, body, traceparent, state)
+values ($1, $2, $3, $4, $5, $6, case when $3 = '' then 'held' else 'pending' end)
 on conflict (order_id, kind) do nothing`
 
 func write(ctx context.Context, tx *sqlx.Tx, m Mail) error {
-	_, err := tx.ExecContext(ctx, writeSQL, m.OrderID, m.Kind, m.Recipient, m.Subject, m.Body)
+	_, err := tx.ExecContext(ctx, writeSQL, m.OrderID, m.Kind, m.Recipient, m.Subject, m.Body, tracing.TraceParent(ctx))
 	return err
 }
 
@@ -53,12 +54,13 @@ const claimSQL = `with due as (
 )
 update mails m set attempts = m.attempts + 1, next_at = clock_timestamp() + make_interval(secs => $2)
 from due where m.order_id = due.order_id and m.kind = due.kind
-returning m.order_id, m.kind, m.recipient, m.subject, m.body, m.attempts`
+returning m.order_id, m.kind, m.recipient, m.subject, m.body, m.attempts, m.traceparent`
 
 // claimed is a mail that this sender alone may send until its claim runs out.
 type claimed struct {
 	Mail
-	Attempts int `db:"attempts"` // with this one
+	Attempts    int    `db:"attempts"` // with this one
+	TraceParent string `db:"traceparent"`
 }
 
 func claim(ctx context.Context, db *postgres.DB, limit int, hold time.Duration) (mails []claimed, err error) {

@@ -10,6 +10,7 @@ import (
 
 	"pavane/order-svc/internal/order"
 	"pavane/shared/httpapi"
+	"pavane/shared/identity"
 )
 
 // routes binds the service's methods to operations.
@@ -25,23 +26,23 @@ func Register(srv *httpapi.Server, orders *order.Service) {
 		Summary: "Place an order",
 		Description: "Answers 201 as soon as the order is written; it is decided later. With an Idempotency-Key a repetition " +
 			"of the same request answers 200 with the same order, and another request under that key 422.",
-		Errors: []int{http.StatusBadRequest, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
+		Errors: []int{http.StatusBadRequest, http.StatusForbidden, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
 	}, r.place)
 	httpapi.Register(srv, huma.Operation{
 		OperationID: "cancel-order", Method: http.MethodPost, Path: "/v1/orders/{id}/cancel",
 		Summary:     "Cancel an order",
 		Description: "An order that is cancelled already is answered as it is; a confirmed one is a 409.",
-		Errors:      []int{http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable},
+		Errors:      []int{http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable},
 	}, r.cancel)
 	httpapi.Register(srv, huma.Operation{
 		OperationID: "get-order", Method: http.MethodGet, Path: "/v1/orders/{id}",
 		Summary: "Show an order",
-		Errors:  []int{http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
+		Errors:  []int{http.StatusForbidden, http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
 	}, r.get)
 	httpapi.Register(srv, huma.Operation{
 		OperationID: "list-orders", Method: http.MethodGet, Path: "/v1/orders",
 		Summary: "List orders, the newest first",
-		Errors:  []int{http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
+		Errors:  []int{http.StatusForbidden, http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
 	}, r.list)
 	httpapi.Register(srv, huma.Operation{
 		OperationID: "list-products", Method: http.MethodGet, Path: "/v1/products",
@@ -49,14 +50,14 @@ func Register(srv *httpapi.Server, orders *order.Service) {
 	}, r.products)
 	httpapi.Register(srv, huma.Operation{
 		OperationID: "list-customers", Method: http.MethodGet, Path: "/v1/customers",
-		Summary: "List the customers",
+		Summary: "List the customers", Errors: []int{http.StatusForbidden},
 	}, r.customers)
 }
 
 type placeInput struct {
 	IdempotencyKey string `header:"Idempotency-Key" doc:"Names the request: a token, or a string in double quotes (draft-ietf-httpapi-idempotency-key-header); 1 to 255 visible ASCII characters"`
 	Body           struct {
-		CustomerID    string `json:"customer_id" minLength:"1" maxLength:"64" doc:"Who orders"`
+		CustomerID    string `json:"customer_id,omitempty" minLength:"1" maxLength:"64" doc:"Who orders; left out: whom the request is for"`
 		Items         []line `json:"items" minItems:"1" maxItems:"100" doc:"Each SKU once"`
 		PaymentMethod string `json:"payment_method,omitempty" enum:"wallet,card" doc:"How to pay; left out: wallet"`
 		CardToken     string `json:"card_token,omitempty" maxLength:"64" doc:"What the payment provider calls the card, for card alone; never a card number"`
@@ -81,8 +82,12 @@ func (r routes) place(ctx context.Context, in *placeInput) (*placeOutput, error)
 	if err != nil {
 		return nil, err
 	}
+	customer, err := customerOf(ctx, in.Body.CustomerID)
+	if err != nil {
+		return nil, err
+	}
 	req := order.Request{
-		CustomerID: in.Body.CustomerID, PaymentMethod: in.Body.PaymentMethod, CardToken: in.Body.CardToken, Currency: in.Body.Currency, IdempotencyKey: key,
+		CustomerID: customer, PaymentMethod: in.Body.PaymentMethod, CardToken: in.Body.CardToken, Currency: in.Body.Currency, IdempotencyKey: key,
 		Lines: make([]order.Line, len(in.Body.Items)),
 	}
 	for i, l := range in.Body.Items {
@@ -108,7 +113,11 @@ type orderOutput struct {
 }
 
 func (r routes) cancel(ctx context.Context, in *cancelInput) (*orderOutput, error) {
-	o, err := r.orders.Cancel(ctx, in.ID)
+	owner, err := owner(ctx, identity.Principal.ActsForAll)
+	if err != nil {
+		return nil, err
+	}
+	o, err := r.orders.Cancel(ctx, in.ID, owner)
 	if err != nil {
 		return nil, err
 	}
@@ -125,17 +134,23 @@ func (r routes) get(ctx context.Context, in *getInput) (*orderOutput, error) {
 	if err != nil {
 		return nil, err
 	}
+	owner, err := owner(ctx, identity.Principal.SeesAll)
+	if err != nil {
+		return nil, err
+	}
 	show := r.orders.Get
 	if wait > 0 {
-		show = func(ctx context.Context, id string) (order.Order, error) { return r.orders.Await(ctx, id, wait) }
+		show = func(ctx context.Context, id string, owner order.Owner) (order.Order, error) {
+			return r.orders.Await(ctx, id, owner, wait)
+		}
 	}
-	o, err := show(ctx, in.ID)
+	o, err := show(ctx, in.ID, owner)
 	if err != nil {
 		return nil, err
 	}
 	v := viewOf(o)
 	if o.State == order.Placed {
-		if v.DeadlineAt, err = r.orders.Deadline(ctx, in.ID); err != nil {
+		if v.DeadlineAt, err = r.orders.Deadline(ctx, in.ID, owner); err != nil {
 			return nil, err
 		}
 	}
@@ -156,8 +171,12 @@ type listOutput struct {
 }
 
 func (r routes) list(ctx context.Context, in *listInput) (*listOutput, error) {
+	owner, err := owner(ctx, identity.Principal.SeesAll)
+	if err != nil {
+		return nil, err
+	}
 	// One more than asked for tells whether there is another page.
-	found, err := r.orders.List(ctx, order.Filter{State: order.State(in.State), After: in.After, Limit: in.Limit + 1})
+	found, err := r.orders.List(ctx, order.Filter{Owner: owner, State: order.State(in.State), After: in.After, Limit: in.Limit + 1})
 	if err != nil {
 		return nil, err
 	}
@@ -199,6 +218,9 @@ type customersOutput struct {
 }
 
 func (r routes) customers(ctx context.Context, _ *struct{}) (*customersOutput, error) {
+	if p, asked := identity.From(ctx); asked && !p.SeesAll() {
+		return nil, huma.Error403Forbidden("the customers are for those to see who may see all of them")
+	}
 	found, err := r.orders.Customers(ctx)
 	if err != nil {
 		return nil, err

@@ -109,7 +109,7 @@ func (b *bench) rows() (n int) {
 
 func (b *bench) confirm(id string) {
 	b.t.Helper()
-	o, err := b.orders.Get(b.ctx, id)
+	o, err := b.orders.Get(b.ctx, id, order.Anybody)
 	if err == nil {
 		err = b.db.InTx(b.ctx, func(ctx context.Context, tx *sqlx.Tx) error {
 			var events []event.Numbered

@@ -14,16 +14,16 @@ import (
 // decided.
 const pollEvery = 25 * time.Millisecond
 
-// Await returns the order as soon as it is decided, and else as it is when wait
+// Await returns the order of owner as soon as it is decided, and else as it is when wait
 // is over or the service stops.
-func (s *Service) Await(ctx context.Context, id string, wait time.Duration) (Order, error) {
+func (s *Service) Await(ctx context.Context, id string, owner Owner, wait time.Duration) (Order, error) {
 	// Waiting begins before the first look, so no commit falls in between.
 	woken, leave := s.waiters.join(id)
 	defer leave()
 	over := time.NewTimer(wait)
 	defer over.Stop()
 	for {
-		o, err := s.Get(ctx, id)
+		o, err := s.Get(ctx, id, owner)
 		if err != nil || o.State != Placed {
 			return o, err
 		}
@@ -31,7 +31,7 @@ func (s *Service) Await(ctx context.Context, id string, wait time.Duration) (Ord
 		select {
 		case <-woken:
 		case <-over.C:
-			return s.Get(ctx, id)
+			return s.Get(ctx, id, owner)
 		case <-s.waiters.stopped:
 			return o, nil
 		case <-ctx.Done():

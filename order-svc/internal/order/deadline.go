@@ -92,7 +92,7 @@ func (s *Service) FireDue(ctx context.Context) (fired int, err error) {
 // fire requests the cancellation of one order. A locked row is not found. The
 // order's row is locked before its deadline's, as everywhere.
 func (s *Service) fire(ctx context.Context, id string) error {
-	o, err := s.act(ctx, step{fireSQL, "order.before_deadline", "order.after_deadline"}, id, func(o Order) (Order, []event.Event, error) {
+	o, err := s.act(ctx, step{fireSQL, Anybody, "order.before_deadline", "order.after_deadline"}, id, func(o Order) (Order, []event.Event, error) {
 		return o.Cancel(ByDeadline, "the order was not decided before its deadline")
 	})
 	if errors.Is(err, ErrConfirmed) || err == nil && o.Reason != ByDeadline {

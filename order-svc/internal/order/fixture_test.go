@@ -93,7 +93,7 @@ func (b *bench) exec(statement string, args ...any) error {
 
 func (b *bench) get(o Order) Order {
 	b.t.Helper()
-	o, err := b.s.Get(b.ctx, o.ID)
+	o, err := b.s.Get(b.ctx, o.ID, Anybody)
 	b.must(err)
 	return o
 }

@@ -33,6 +33,13 @@ const (
 	ByDeadline      Reason = "deadline"
 )
 
+// Owner is a customer whose orders alone are there for a caller: those of others
+// are as if they did not exist.
+type Owner string
+
+// Anybody is the owner for whom all orders are there.
+const Anybody Owner = ""
+
 // Effects is what peers have said they did for the order.
 type Effects struct {
 	Captured bool `json:"captured"` // the money went to the merchant

@@ -53,7 +53,7 @@ func (s *Service) note(ctx context.Context, tx *sqlx.Tx, e event.Event, done Eff
 // order only after its first event, which is written together with it, so an
 // unknown one is no question of time.
 func (s *Service) react(ctx context.Context, tx *sqlx.Tx, e event.Event, f transition) ([]event.Numbered, error) {
-	_, events, err := s.change(ctx, tx, e.Key(), lockSQL, f)
+	_, events, err := s.change(ctx, tx, e.Key(), step{lock: lockSQL}, f)
 	if fault.ClassOf(err) == fault.ClassNotFound {
 		return nil, fault.Permanent("%s: %w", e.Kind(), err)
 	}

@@ -70,7 +70,7 @@ func (s *Service) Place(ctx context.Context, r Request) (o Order, replayed bool,
 			return err
 		}
 		if replayed = before != ""; replayed {
-			o, err = load(ctx, tx.GetContext, getSQL, before)
+			o, err = load(ctx, tx.GetContext, getSQL, before, Owner(r.CustomerID))
 			return err
 		}
 		if err := s.admit(); err != nil {
@@ -126,10 +126,10 @@ func (s *Service) place(ctx context.Context, tx *sqlx.Tx, r Request, id string) 
 	return o, s.outbox.Append(ctx, tx, event.Number(1, o.Place()...)...)
 }
 
-// Cancel cancels an order at its customer's wish. An order that is cancelled
+// Cancel cancels an order of owner at its customer's wish. An order that is cancelled
 // already is returned as it is; a confirmed one is a Conflict fault.
-func (s *Service) Cancel(ctx context.Context, id string) (Order, error) {
-	o, err := s.act(ctx, step{lockSQL, "order.before_cancel", "order.after_cancel"}, id, func(o Order) (Order, []event.Event, error) {
+func (s *Service) Cancel(ctx context.Context, id string, owner Owner) (Order, error) {
+	o, err := s.act(ctx, step{lockSQL, owner, "order.before_cancel", "order.after_cancel"}, id, func(o Order) (Order, []event.Event, error) {
 		return o.Cancel(ByCustomer, "cancelled by the customer")
 	})
 	if errors.Is(err, ErrConfirmed) {
@@ -138,8 +138,13 @@ func (s *Service) Cancel(ctx context.Context, id string) (Order, error) {
 	return o, err
 }
 
-// step is how a transition takes its order, and the failpoints around its commit.
-type step struct{ lock, before, after string }
+// step is how a transition takes its order and for whom, and the failpoints around
+// its commit.
+type step struct {
+	lock          string
+	owner         Owner
+	before, after string
+}
 
 // act makes a transition in a transaction of its own and appends its events.
 func (s *Service) act(ctx context.Context, how step, id string, f transition) (Order, error) {
@@ -149,7 +154,7 @@ func (s *Service) act(ctx context.Context, how step, id string, f transition) (O
 			events []event.Numbered
 			err    error
 		)
-		if o, events, err = s.change(ctx, tx, id, how.lock, f); err != nil {
+		if o, events, err = s.change(ctx, tx, id, how, f); err != nil {
 			return err
 		}
 		if err := s.outbox.Append(ctx, tx, events...); err != nil {
@@ -168,8 +173,8 @@ func (s *Service) act(ctx context.Context, how step, id string, f transition) (O
 
 // change locks an order, makes a transition and saves what came of it. The lock
 // is what makes the numbers of the events dense.
-func (s *Service) change(ctx context.Context, tx *sqlx.Tx, id, lock string, f transition) (Order, []event.Numbered, error) {
-	before, err := load(ctx, tx.GetContext, lock, id)
+func (s *Service) change(ctx context.Context, tx *sqlx.Tx, id string, how step, f transition) (Order, []event.Numbered, error) {
+	before, err := load(ctx, tx.GetContext, how.lock, id, how.owner)
 	if err != nil {
 		return Order{}, nil, err
 	}
@@ -190,16 +195,16 @@ func (s *Service) change(ctx context.Context, tx *sqlx.Tx, id, lock string, f tr
 	return after, event.Number(before.Version+1, events...), nil
 }
 
-// Get returns an order; an unknown one is a NotFound fault.
-func (s *Service) Get(ctx context.Context, id string) (Order, error) {
-	return load(ctx, s.db.Get, getSQL, id)
+// Get returns an order of owner; an unknown one is a NotFound fault.
+func (s *Service) Get(ctx context.Context, id string, owner Owner) (Order, error) {
+	return load(ctx, s.db.Get, getSQL, id, owner)
 }
 
-// Deadline returns when an undecided order will be cancelled; nil when it is
-// decided.
-func (s *Service) Deadline(ctx context.Context, id string) (*time.Time, error) {
+// Deadline returns when an undecided order of owner will be cancelled; nil when it
+// is decided.
+func (s *Service) Deadline(ctx context.Context, id string, owner Owner) (*time.Time, error) {
 	var due time.Time
-	switch err := s.db.Get(ctx, &due, deadlineSQL, id); {
+	switch err := s.db.Get(ctx, &due, deadlineSQL, id, string(owner)); {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil, nil
 	case err != nil:
@@ -211,6 +216,7 @@ func (s *Service) Deadline(ctx context.Context, id string) (*time.Time, error) {
 
 // Filter chooses orders for [Service.List].
 type Filter struct {
+	Owner Owner  // whose
 	State State  // empty: all
 	After string // the id of the last order of the page before; empty: from the newest on
 	Limit int    // how many at most, from 1 on
@@ -224,10 +230,7 @@ func (s *Service) List(ctx context.Context, f Filter) ([]Order, error) {
 	if !isID(f.After) {
 		return nil, fault.Invalid("after %.80q is no order id: send the next of the page before", f.After)
 	}
-	query, args := listSQL, []any{f.After, f.Limit}
-	if f.State != "" {
-		query, args = listStateSQL, append(args, string(f.State))
-	}
+	query, args := f.query()
 	var rows []orderRow
 	err := s.db.Read(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
 		rows = nil
@@ -243,6 +246,21 @@ func (s *Service) List(ctx context.Context, f Filter) ([]Order, error) {
 		}
 	}
 	return orders, nil
+}
+
+// query is the statement for a filter. Each has its own, so that each has the index
+// that fits it.
+func (f Filter) query() (string, []any) {
+	args := []any{f.After, f.Limit}
+	switch {
+	case f.Owner != Anybody && f.State != "":
+		return listOwnStateSQL, append(args, string(f.Owner), string(f.State))
+	case f.Owner != Anybody:
+		return listOwnSQL, append(args, string(f.Owner))
+	case f.State != "":
+		return listStateSQL, append(args, string(f.State))
+	}
+	return listSQL, args
 }
 
 // Products returns the catalogue by SKU, 1000 products at most.

@@ -207,9 +207,9 @@ func TestCancel_PlacedOrder_OnceAndForAll(t *testing.T) {
 	t.Parallel()
 	b := setup(t, time.Minute)
 	o := b.place()
-	first, err := b.s.Cancel(b.ctx, o.ID)
+	first, err := b.s.Cancel(b.ctx, o.ID, Anybody)
 	b.must(err)
-	second, err := b.s.Cancel(b.ctx, strings.ToUpper(o.ID))
+	second, err := b.s.Cancel(b.ctx, strings.ToUpper(o.ID), Anybody)
 	b.must(err)
 	if first.State != Cancelled || first.Reason != ByCustomer || first.Version != 2 || !reflect.DeepEqual(first, second) {
 		t.Errorf("first %+v\nsecond %+v", first, second)
@@ -229,7 +229,7 @@ func TestCancel_ConfirmedOrder_IsAConflict(t *testing.T) {
 	b := setup(t, time.Minute)
 	o := b.place()
 	b.must(b.authorize(o))
-	if _, err := b.s.Cancel(b.ctx, o.ID); fault.ClassOf(err) != fault.ClassConflict {
+	if _, err := b.s.Cancel(b.ctx, o.ID, Anybody); fault.ClassOf(err) != fault.ClassConflict {
 		t.Errorf("got %v, want a Conflict fault", err)
 	}
 	if got := b.get(o); got.State != Confirmed || got.Version != 2 || got.DecidedAt == nil {
@@ -241,7 +241,7 @@ func TestCancel_UnknownOrder_IsNotFound(t *testing.T) {
 	t.Parallel()
 	b := setup(t, time.Minute)
 	for _, id := range []string{"0199b1a0-0000-7000-8000-000000000001", "x", "", "\x00", "urn:uuid:0199b1a0-0000-7000-8000-000000000001"} {
-		if _, err := b.s.Cancel(b.ctx, id); fault.ClassOf(err) != fault.ClassNotFound {
+		if _, err := b.s.Cancel(b.ctx, id, Anybody); fault.ClassOf(err) != fault.ClassNotFound {
 			t.Errorf("%q: %v, want a NotFound fault", id, err)
 		}
 	}
@@ -267,7 +267,7 @@ func TestCancelRacesConfirm_ExactlyOneDecides(t *testing.T) {
 			}
 		})
 		wg.Go(func() {
-			if _, err := b.s.Cancel(b.ctx, o.ID); err != nil && fault.ClassOf(err) != fault.ClassConflict {
+			if _, err := b.s.Cancel(b.ctx, o.ID, Anybody); err != nil && fault.ClassOf(err) != fault.ClassConflict {
 				t.Error(err)
 			}
 		})
@@ -325,7 +325,7 @@ func TestReactions_EveryPath_EndsAsTheSagaSays(t *testing.T) {
 			}
 		}, Cancelled, PaymentDeclined, Effects{Released: true}, []string{placed, cancelled}},
 		{"cancelled after authorisation", func(o Order) []error {
-			_, err := b.s.Cancel(b.ctx, o.ID)
+			_, err := b.s.Cancel(b.ctx, o.ID, Anybody)
 			return []error{
 				err, b.authorize(o),
 				hear(b, b.s.NoteVoided, contract.PaymentVoided{OrderID: o.ID, Amount: o.Total}),
@@ -377,7 +377,7 @@ func TestList_PagesNewestFirstWithoutGapOrDouble(t *testing.T) {
 	for range 7 {
 		ids = append(ids, b.place().ID)
 	}
-	_, err := b.s.Cancel(b.ctx, ids[3])
+	_, err := b.s.Cancel(b.ctx, ids[3], Anybody)
 	b.must(err)
 	slices.Reverse(ids)
 	var got []string

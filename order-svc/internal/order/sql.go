@@ -21,7 +21,8 @@ const columns = `order_id, customer_id, email, state, coalesce(reason, '') as re
   shipped_at is not null as shipped, released_at is not null as released`
 
 const (
-	getSQL  = `select ` + columns + ` from orders where order_id = $1`
+	// An order is found by its owner, or by anybody when $2 is empty.
+	getSQL  = `select ` + columns + ` from orders where order_id = $1 and ($2 = '' or customer_id = $2)`
 	lockSQL = getSQL + ` for update`
 
 	decidedSQL = `select order_id from orders where order_id = any($1::uuid[]) and state <> 'placed'`
@@ -49,6 +50,9 @@ where order_id = $1 and version = $2 returning decided_at`
 	listSQL      = `select ` + columns + ` from orders where order_id < $1 order by order_id desc limit $2`
 	listStateSQL = `select ` + columns + ` from orders where state = $3 and order_id < $1 order by order_id desc limit $2`
 
+	listOwnSQL      = `select ` + columns + ` from orders where customer_id = $3 and order_id < $1 order by order_id desc limit $2`
+	listOwnStateSQL = `select ` + columns + ` from orders where customer_id = $3 and state = $4 and order_id < $1 order by order_id desc limit $2`
+
 	claimSQL = `insert into idempotency (customer_id, key, body_hash, order_id) values ($1, $2, $3, $4) on conflict do nothing`
 	heldSQL  = `select body_hash, order_id from idempotency where customer_id = $1 and key = $2`
 
@@ -57,7 +61,7 @@ where order_id = $1 and version = $2 returning decided_at`
 	pricesSQL    = `select sku, name, price, currency from products where sku = any($1)`
 	productsSQL  = `select sku, name, price, currency from products order by sku limit 1000`
 
-	deadlineSQL = `select due_at from deadlines where order_id = $1`
+	deadlineSQL = `select d.due_at from deadlines d join orders o using (order_id) where d.order_id = $1 and ($2 = '' or o.customer_id = $2)`
 	// strayed holds for a deadline that lies further off than any is long, or an
 	// attempt further off than any pause: a clock that has gone back since put it
 	// there.
@@ -118,14 +122,14 @@ func isID(text string) bool { return len(text) == len(newest) && uuid.Validate(t
 // getter reads one row: in a transaction, or alone.
 type getter func(ctx context.Context, dest any, query string, args ...any) error
 
-// load reads one order with one of the statements that start with getSQL.
-// Without a row, or with an id that is no UUID, it is a NotFound fault.
-func load(ctx context.Context, from getter, query, id string) (Order, error) {
+// load reads one order of owner with one of the statements that start with
+// getSQL. Without a row, or with an id that is no UUID, it is a NotFound fault.
+func load(ctx context.Context, from getter, query, id string, owner Owner) (Order, error) {
 	if !isID(id) {
 		return Order{}, fault.NotFound("there is no order %.80q: order ids are UUIDs", id)
 	}
 	var r orderRow
-	err := from(ctx, &r, query, id)
+	err := from(ctx, &r, query, id, string(owner))
 	if errors.Is(err, sql.ErrNoRows) {
 		return Order{}, fault.NotFound("there is no order %s", id)
 	}

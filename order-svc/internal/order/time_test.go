@@ -115,7 +115,7 @@ func TestFireDue_OrderIsBeingDecided_DoesNotWaitForIt(t *testing.T) {
 	b := setup(t, atOnce)
 	locked, other := b.place(), b.place()
 	b.must(b.db.InTx(b.ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		if _, err := load(ctx, tx.GetContext, lockSQL, locked.ID); err != nil {
+		if _, err := load(ctx, tx.GetContext, lockSQL, locked.ID, Anybody); err != nil {
 			return err
 		}
 		soon, cancel := context.WithTimeout(b.ctx, 5*time.Second) // a statement that waits takes 10 s to give up
@@ -181,14 +181,14 @@ func TestRun_FiresAndEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(b.ctx)
 	done := make(chan error, 1)
 	go func() { done <- b.s.Run(ctx) }()
-	if got, err := b.s.Await(b.ctx, o.ID, 20*time.Second); err != nil || got.State != Cancelled {
+	if got, err := b.s.Await(b.ctx, o.ID, Anybody, 20*time.Second); err != nil || got.State != Cancelled {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	cancel()
 	b.must(<-done)
 	// Nobody waits in a process that stops.
 	later := b.place()
-	if got, err := b.s.Await(b.ctx, later.ID, time.Hour); err != nil || got.State != Placed {
+	if got, err := b.s.Await(b.ctx, later.ID, Anybody, time.Hour); err != nil || got.State != Placed {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }
@@ -200,13 +200,13 @@ func TestAwait_DecidedHereOrByAnotherInstance_AnswersAtOnce(t *testing.T) {
 		o := b.place()
 		got := make(chan Order, 1)
 		go func() {
-			o, err := b.s.Await(b.ctx, o.ID, 20*time.Second)
+			o, err := b.s.Await(b.ctx, o.ID, Anybody, 20*time.Second)
 			if err != nil {
 				t.Error(err)
 			}
 			got <- o
 		}()
-		if _, err := decider.Cancel(b.ctx, o.ID); err != nil {
+		if _, err := decider.Cancel(b.ctx, o.ID, Anybody); err != nil {
 			t.Fatal(err)
 		}
 		if o := <-got; o.State != Cancelled {
@@ -227,7 +227,7 @@ func TestAwait_CommitOfThisInstance_WakesWithoutPolling(t *testing.T) {
 	woken, leave := b.s.waiters.join(o.ID)
 	defer leave()
 	b.must(b.db.InTx(b.ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		if _, _, err := b.s.change(ctx, tx, o.ID, lockSQL, inputs()["customer"]); err != nil {
+		if _, _, err := b.s.change(ctx, tx, o.ID, step{lock: lockSQL}, inputs()["customer"]); err != nil {
 			return err
 		}
 		select {
@@ -248,10 +248,10 @@ func TestAwait_TimeOver_AnswersWithTheOrderAsItIs(t *testing.T) {
 	t.Parallel()
 	b := setup(t, time.Hour)
 	o := b.place()
-	if got, err := b.s.Await(b.ctx, o.ID, time.Millisecond); err != nil || got.State != Placed {
+	if got, err := b.s.Await(b.ctx, o.ID, Anybody, time.Millisecond); err != nil || got.State != Placed {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if _, err := b.s.Await(b.ctx, "0199b1a0-0000-7000-8000-000000000001", time.Hour); fault.ClassOf(err) != fault.ClassNotFound {
+	if _, err := b.s.Await(b.ctx, "0199b1a0-0000-7000-8000-000000000001", Anybody, time.Hour); fault.ClassOf(err) != fault.ClassNotFound {
 		t.Errorf("unknown order: %v", err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"pavane/shared/failpoint"
 	"pavane/shared/postgres"
 	"pavane/shared/retry"
+	"pavane/shared/tracing"
 )
 
 const (
@@ -43,7 +44,7 @@ type Outbox interface {
 	Append(ctx context.Context, tx *sqlx.Tx, events ...event.Numbered) error
 }
 
-// ChargerConfig says what a charger works on. All fields but Metrics are required.
+// ChargerConfig says what a charger works on. All fields but Metrics and Tracer are required.
 type ChargerConfig struct {
 	DB       *postgres.DB
 	Service  *Service
@@ -55,6 +56,7 @@ type ChargerConfig struct {
 	Timeout time.Duration // of one call; a claim holds a little more than twice as long
 	Logger  *slog.Logger
 	Metrics prometheus.Registerer // nil: none
+	Tracer  *tracing.Tracer       // of the calls; nil: no spans
 }
 
 // Charger asks the provider for what the saga wants of each charge, and records
@@ -134,6 +136,7 @@ func (c *Charger) call(ctx context.Context, r claimed) (got provider.Charge, err
 	if err := failpoint.Hit(ctx, "card.before_call"); err != nil {
 		return got, err
 	}
+	ctx, span := c.cfg.Tracer.Work(ctx, r.TraceParent, "provider "+r.next().String(), r.OrderID)
 	timer, p := prometheus.NewTimer(nil), c.cfg.Provider
 	switch r.next() {
 	case askFind:
@@ -147,6 +150,7 @@ func (c *Charger) call(ctx context.Context, r claimed) (got provider.Charge, err
 	case askNothing: // only what is due is taken up
 	}
 	c.meters.called(r.next(), err, timer.ObserveDuration())
+	span.End(err)
 	if err != nil {
 		return got, err
 	}

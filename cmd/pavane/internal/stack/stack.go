@@ -128,7 +128,7 @@ func (s *Stack) start(ctx context.Context) error {
 	if err := checkBinaries(); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{s.startServers, s.createDatabases, s.startProxies, s.startProvider, s.startServices} {
+	for _, step := range []func(context.Context) error{s.startServers, s.createDatabases, s.startProxies, s.startProvider, s.makeServiceKey, s.startServices} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -268,8 +268,9 @@ func (s *Stack) note(in map[string]Process, name string, p Process) {
 // env is what a service is told. Memory is capped so that the whole demo stays
 // small; the collector works a little more for it.
 func (s *Stack) env(svc service, gatewayPort int, gossip string, join []string) []string {
-	env := slices.DeleteFunc(os.Environ(), func(v string) bool { // these steer the tool and tests, not a service
-		return strings.HasPrefix(v, "PAVANE_POSTGRES=") || strings.HasPrefix(v, "PAVANE_KAFKA=") || strings.HasPrefix(v, "PAVANE_DIR=")
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool { // these steer the tool and tests, not a service, or are the stack's to say
+		name, _, _ := strings.Cut(v, "=")
+		return slices.Contains([]string{"PAVANE_POSTGRES", "PAVANE_KAFKA", "PAVANE_DIR", "PAVANE_SERVICE_KEY", "PAVANE_SERVICE_KEY_FILE"}, name)
 	})
 	env = append(env,
 		"GOMEMLIMIT=40MiB", "GOGC=400", "GOMAXPROCS="+strconv.Itoa(max(1, runtime.NumCPU()/2)),
@@ -278,6 +279,7 @@ func (s *Stack) env(svc service, gatewayPort int, gossip string, join []string) 
 		"PAVANE_HTTP_ADDR="+loopback(0), "PAVANE_SEED=demo", "PAVANE_SMTP_ADDR="+s.Mail.Addr(),
 		"PAVANE_PROVIDER_URL="+s.state.Provider, "PAVANE_PROVIDER_TIMEOUT="+providerTimeout.String(), "PAVANE_PROVIDER_RECONCILE=5s",
 	)
+	env = append(env, "PAVANE_SERVICE_KEY_FILE="+serviceKeyFile(s.cfg.Dir))
 	if s.cfg.Control.Token != "" {
 		env = append(env, "PAVANE_OPERATOR_TOKEN="+s.cfg.Control.Token)
 	}

@@ -81,7 +81,7 @@ export class ParkedView {
   async look() {
     const k = this.chosen;
     try {
-      const inside = await get(`/v1/parked/${k.service}?key=${encodeURIComponent(k.key)}`);
+      const inside = await get(`/v1/parked/${k.service}/records?key=${encodeURIComponent(k.key)}`);
       if (k === this.chosen) this.inside(k, inside);
     } catch (err) { if (k === this.chosen) $("parked-detail").replaceChildren(el("p", { class: "late" }, `Not to be seen now: ${err.message}`)); }
   }
