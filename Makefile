@@ -82,6 +82,9 @@ page-test: build ## use the page of a demo in a real Chromium; PAVANE_SHOTS=dir 
 compose-test: build ## bring the stack of compose.yaml up, try it and take it down, 5 minutes; STANDINS=dir with images that cannot be pulled
 	PAVANE_BIN=$(CURDIR)/bin deploy/compose-test.sh
 
+compose-test-secure: build ## the same with TLS, users and rights
+	PAVANE_BIN=$(CURDIR)/bin SECURE=1 UP_LIMIT=150 deploy/compose-test.sh
+
 # Prometheus and promtool of the PATH, or of the folder PAVANE_PROMETHEUS.
 PROMTOOL := $(if $(PAVANE_PROMETHEUS),$(PAVANE_PROMETHEUS)/)promtool
 

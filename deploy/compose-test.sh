@@ -7,9 +7,10 @@
 #   STANDINS=../shared/standins   where images of the public names can be made
 #                                 that cannot be pulled here; without that folder
 #                                 they are pulled
+#   BUILT=local                   tag of images to try that are built already
 #   KEEP=1                        leave the stack running when a check fails
 #   UP_LIMIT=60                   seconds that `up --wait` may take with images built
-#   FILES="-f compose.yaml -f …"  other files than compose.yaml
+#   SECURE=1                      with compose.secure.yaml
 set -euo pipefail
 cd "$(dirname "$0")/.."
 STANDINS=${STANDINS:-../shared/standins}
@@ -36,16 +37,18 @@ prepare() {
 		"$STANDINS/build"
 		"$STANDINS/compose" version >/dev/null
 		docker_compose=$(cd "$STANDINS" && pwd)/compose
-		export DOCKER_BUILDKIT=0 # these machines have no BuildKit
+		# No BuildKit there, which would build what the images share once; one after
+		# the other they take it from the cache.
+		export DOCKER_BUILDKIT=0 COMPOSE_PARALLEL_LIMIT=1
 	fi
 	project=pavane-test-$$
-	export COMPOSE="$docker_compose ${FILES:-} -p $project"
-	export TAG=test-$$ VERSION=${VERSION:-v0.0.0-test} ORDER_DEADLINE=3s SECRETS_DIR
+	export COMPOSE="$docker_compose ${SECURE:+-f compose.yaml -f compose.secure.yaml} -p $project"
+	export TAG=${BUILT:-test-$$} VERSION=${VERSION:-v0.0.0-test} ORDER_DEADLINE=3s SECRETS_DIR
 	SECRETS_DIR=$(mktemp -d)
 	for v in GATEWAY_PORT POSTGRES_PORT KAFKA_PORT PROVIDER_PORT MAIL_PORT; do free_port $v; done
 	log=$SECRETS_DIR/compose.log
 	trap clean EXIT
-	deploy/secrets.sh
+	if [ -n "${SECURE:-}" ]; then deploy/secure.sh; else deploy/secrets.sh; fi
 }
 
 clean() {
@@ -58,7 +61,7 @@ clean() {
 		[ -z "${KEEP:-}" ] || { say "left running: $COMPOSE, secrets in $SECRETS_DIR"; exit $status; }
 	fi
 	compose --profile '*' down -v --remove-orphans >/dev/null 2>&1 || true
-	for s in $SERVICES pavane; do docker image rm "${IMAGE_PREFIX:-pavane}/$s:$TAG" >/dev/null 2>&1 || true; done
+	[ -n "${BUILT:-}" ] || for s in $SERVICES pavane; do docker image rm "${IMAGE_PREFIX:-pavane}/$s:$TAG" >/dev/null 2>&1 || true; done
 	rm -rf "$SECRETS_DIR"
 	say "$([ $status = 0 ] && echo ok || echo "exit status $status")"
 	exit $status
@@ -145,15 +148,54 @@ clean_audit() { # COMMAND…
 	grep 'audit: clean' <<<"$out"
 }
 
+# outside COMMAND…: the tool on this machine, through the published ports.
+outside() {
+	export PAVANE_DIR=$SECRETS_DIR/host
+	if [ -n "${SECURE:-}" ]; then
+		PAVANE_DIR=$SECRETS_DIR/tls/host
+		export PAVANE_KAFKA_TLS=true PAVANE_KAFKA_CA_FILE=$SECRETS_DIR/tls/ca.pem PAVANE_KAFKA_MECHANISM=SCRAM-SHA-512 \
+			PAVANE_KAFKA_USER=tool PAVANE_KAFKA_PASSWORD_FILE=$SECRETS_DIR/tls/kafka_tool
+	fi
+	"$@"
+}
+
+# The role that a service runs as neither owns nor changes what must not change.
+check_role() {
+	local statement
+	sql() { compose exec -T postgres psql -qXAt -v ON_ERROR_STOP=1 -U postgres -d "$1" -c "set role $1" -c "$2"; }
+	[ "$(sql orders "select count(*) >= 0 from outbox")" = t ] || fail "role orders cannot read its outbox"
+	for statement in "create table mine ()" "drop table outbox cascade" "delete from outbox" "update outbox set payload = ''" "truncate outbox" "create role friend"; do
+		! sql orders "$statement" >/dev/null 2>&1 || fail "role orders may: $statement"
+	done
+	for statement in payments inventory notifications postgres; do
+		! compose exec -T postgres psql -qX -U orders -d "$statement" -c "select 1" >/dev/null 2>&1 || fail "role orders may connect to $statement"
+	done
+	say "roles: orders reads its outbox, and neither changes what is in it, nor makes or drops tables, nor connects elsewhere"
+}
+
+# With TLS: nothing gets in without it, nor into a topic that is not its own.
+check_secure() {
+	! compose exec -T postgres psql -qX "postgres://postgres:$(cat "$SECRETS_DIR/postgres_password")@127.0.0.1/postgres?sslmode=disable" -c "select 1" >/dev/null 2>&1 ||
+		fail "Postgres takes a connection without TLS"
+	compose exec -T postgres psql -qX "postgres://postgres:$(cat "$SECRETS_DIR/postgres_password")@127.0.0.1/postgres?sslmode=verify-full&sslrootcert=/run/secrets/postgres_cert" -c "select 1" >/dev/null ||
+		fail "Postgres does not take a connection with TLS"
+	! PAVANE_DIR=$SECRETS_DIR/tls/host "${PAVANE_BIN:-bin}/pavane" audit >/dev/null 2>&1 || fail "Kafka takes a connection without TLS and user"
+	say "secure: Postgres and Kafka refuse who comes without TLS or user"
+}
+
 main() {
 	prepare
-	say "build"
-	quietly compose build
-	say "built"
+	if [ -z "${BUILT:-}" ]; then
+		say "build"
+		quietly compose build
+		say "built"
+	fi
 	quietly compose --profile '*' config
 	bring_up "new volumes"
 	check_images
 	check_rights
+	check_role
+	[ -z "${SECURE:-}" ] || check_secure
 
 	say "the page"
 	curl -sSf "http://127.0.0.1:$GATEWAY_PORT/" | grep -ci '<!doctype html' >/dev/null || fail "no page"
@@ -169,7 +211,7 @@ main() {
 	quietly compose up --wait --no-recreate
 	say "audit, from inside and from this machine"
 	clean_audit deploy/pavane audit --settle 60s
-	PAVANE_DIR=$SECRETS_DIR/host clean_audit "${PAVANE_BIN:-bin}/pavane" audit --settle 60s
+	outside clean_audit "${PAVANE_BIN:-bin}/pavane" audit --settle 60s
 	check_memory
 	check_secrets
 
