@@ -15,6 +15,7 @@ import (
 	"pavane/shared/broker"
 	"pavane/shared/config"
 	"pavane/shared/lifecycle"
+	"pavane/shared/service"
 )
 
 // errVerdict ends the process with status 1 after everything was said.
@@ -41,7 +42,7 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	c.AddCommand(upCommand(), auditCommand(), sagaCommand(), benchCommand(), outboxCommand(), parkedCommand(), orderCommand(),
-		chaosCommand(), breakCommand(), healCommand(), brokerCommand(), providerCommand())
+		chaosCommand(), breakCommand(), healCommand(), brokerCommand(), providerCommand(), relayCommand())
 	return c
 }
 
@@ -52,14 +53,11 @@ func version() string {
 	return "unknown"
 }
 
-// prefix begins the names of the services' variables.
-const prefix = "PAVANE"
-
 // kafkaSecurity reads how Kafka is spoken to from the variables that the services
 // read it from.
 func kafkaSecurity() (broker.Security, error) {
 	var cfg struct{ Kafka broker.Security }
-	err := config.Load(prefix, &cfg)
+	err := config.Load(service.Prefix, &cfg)
 	return cfg.Kafka, err
 }
 

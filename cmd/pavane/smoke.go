@@ -63,8 +63,12 @@ func smokeVerdict(ctx context.Context, s *stack.Stack, p *printer) (bool, error)
 	}
 	quiet()
 	quiet = p.alive("auditing")
+	security, err := kafkaSecurity()
+	if err != nil {
+		return false, err
+	}
 	state := s.State()
-	v, err := audit.Run(ctx, audit.Source{Postgres: state.Postgres, Kafka: state.Kafka, Namespace: state.Namespace, Provider: state.Provider}, smokeSettle)
+	v, err := audit.Run(ctx, audit.Source{Postgres: state.Postgres, Kafka: state.Kafka, Security: security, Namespace: state.Namespace, Provider: state.Provider}, smokeSettle)
 	if err != nil {
 		return false, err
 	}
