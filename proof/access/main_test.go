@@ -42,13 +42,13 @@ const (
 
 // cluster is a secured Kafka with a user per principal, whose passwords are in files of their names.
 type cluster struct {
-	kafka          *devstack.Kafka
-	ca             string // file
-	pool           *x509.CertPool
-	users          string // directory
-	passwords      map[string]string
-	admin          *kgo.Client
-	topics, groups []string
+	kafka     *devstack.Kafka
+	ca        string // file
+	pool      *x509.CertPool
+	users     string // directory
+	passwords map[string]string
+	admin     *kgo.Client
+	topics    []string
 }
 
 func principals() []string {
