@@ -62,6 +62,9 @@ crash-full: build ## the same at every point, hit and path of the saga; hours
 answers: build ## lose the answers to 600 requests to Kafka and Postgres
 	$(BIN) PAVANE_PROOF=ci $(STACK) -kafka -- $(PROOF) -timeout 30m ./proof/answers
 
+access: build ## try every principal on every topic of a secured Kafka, and run the saga there
+	$(BIN) PAVANE_PROOF=ci $(PROOF) -timeout 15m ./proof/access
+
 outage: build ## crash Kafka and Postgres under load, and cut records off the log
 	$(BIN) PAVANE_PROOF=ci $(PROOF) -timeout 30m ./proof/outage
 

@@ -14,6 +14,7 @@ import (
 	"pavane/shared/broker"
 	"pavane/shared/config"
 	"pavane/shared/lifecycle"
+	"pavane/shared/service"
 	"pavane/shared/telemetry"
 )
 
@@ -41,18 +42,15 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	c.AddCommand(upCommand(), auditCommand(), sagaCommand(), benchCommand(), outboxCommand(), parkedCommand(), orderCommand(),
-		smokeCommand(), chaosCommand(), breakCommand(), healCommand(), brokerCommand(), providerCommand())
+		smokeCommand(), chaosCommand(), breakCommand(), healCommand(), brokerCommand(), providerCommand(), relayCommand())
 	return c
 }
-
-// prefix begins the names of the services' variables.
-const prefix = "PAVANE"
 
 // kafkaSecurity reads how Kafka is spoken to from the variables that the services
 // read it from.
 func kafkaSecurity() (broker.Security, error) {
 	var cfg struct{ Kafka broker.Security }
-	err := config.Load(prefix, &cfg)
+	err := config.Load(service.Prefix, &cfg)
 	return cfg.Kafka, err
 }
 

@@ -30,6 +30,7 @@ const (
 
 type upOptions struct {
 	dir, postgres, kafka string
+	kafkaUsers           string
 	namespace            string
 	port                 int
 	noOpen, smoke        bool
@@ -62,6 +63,7 @@ Kill any of the services with kill -9: it is started again and its sagas go on.`
 	f.StringVar(&o.postgres, "postgres", "", "URL of a Postgres to use, with a user that may create databases; empty: an embedded one")
 	f.StringVar(&o.kafka, "kafka", "", "host:port list of a Kafka to use; empty: an embedded broker")
 	f.StringVar(&o.namespace, "namespace", "", "what the names of topics and groups begin with, so that several systems can share a Kafka")
+	f.StringVar(&o.kafkaUsers, "kafka-users", "", "directory with a file for each service, and for migrate, that holds its password for --kafka; the file's name is the user; the rest is in PAVANE_KAFKA_…")
 	f.BoolVar(&o.realKafka, "real-kafka", false, "start an Apache Kafka in place of the embedded broker; needs Java 17 and Maven")
 	f.IntVar(&o.port, "port", 8080, "port of the gateway; a taken one is stepped over")
 	f.BoolVar(&o.noOpen, "no-open", false, "do not open the page in a browser")
@@ -118,7 +120,7 @@ func (p *printer) alive(what string) (stop func()) {
 // start starts the stack and waits until the gateway can place orders.
 func start(ctx context.Context, o upOptions, cfg stack.Config, p *printer) (*stack.Stack, error) {
 	defer p.alive("starting")()
-	cfg.Postgres, cfg.Kafka, cfg.Progress = o.postgres, o.kafka, p.say
+	cfg.Postgres, cfg.Kafka, cfg.KafkaUsers, cfg.Progress = o.postgres, o.kafka, o.kafkaUsers, p.say
 	s, err := stack.Start(ctx, cfg)
 	if err != nil {
 		return nil, err

@@ -40,6 +40,8 @@ type KafkaConfig struct {
 	Port int
 	// Settings are server properties on top of the defaults, which they win over.
 	Settings map[string]string
+	// Secure adds a listener with TLS, SASL and access control; nil: none.
+	Secure *KafkaSecurity
 	// CacheDir is where the fetched jars are kept; empty means CacheDir().
 	CacheDir string
 	// Progress is told about steps that take long; may be nil.
@@ -54,6 +56,7 @@ type Kafka struct {
 	jars       string
 	port       int
 	controller int
+	secure     int
 	seat       seat
 }
 
@@ -84,7 +87,9 @@ func (k *Kafka) prepare(ctx context.Context) (err error) {
 	if k.port, err = FreePort(k.cfg.Port); err != nil {
 		return err
 	}
-	k.controller, err = FreePort(0)
+	if k.controller, err = FreePort(0); err == nil && k.cfg.Secure != nil {
+		k.secure, err = FreePort(0)
+	}
 	return err
 }
 
@@ -131,6 +136,7 @@ func (k *Kafka) settings() map[string]string {
 		"share.coordinator.state.topic.replication.factor": replicas,
 		"share.coordinator.state.topic.min.isr":            inSync,
 	}
+	k.secureSettings(s)
 	maps.Copy(s, k.cfg.Settings)
 	return s
 }

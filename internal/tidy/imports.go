@@ -65,7 +65,7 @@ internal/audit         : shared/broker shared/contract shared/event shared/postg
 internal/catalog       : shared/config shared/contract shared/event shared/service
 internal/catalog/*     : internal/catalog
 internal/tidy          : internal/catalog
-cmd/*                  : cmd/*/internal/* internal/audit internal/devstack internal/providersim shared/broker shared/config shared/contract shared/event shared/fault shared/inbox shared/lifecycle shared/parked shared/postgres shared/relay shared/replay shared/story shared/telemetry
+cmd/*                  : cmd/*/internal/* internal/audit internal/devstack internal/providersim shared/broker shared/config shared/contract shared/event shared/fault shared/inbox shared/lifecycle shared/parked shared/postgres shared/relay shared/replay shared/service shared/story shared/telemetry
 cmd/*/internal/*       : cmd/*/internal/* internal/audit internal/devstack internal/faultproxy internal/proc internal/providersim shared/broker shared/contract shared/event shared/fault shared/inbox shared/lifecycle shared/postgres shared/relay shared/story
 proof/controls         :
 bench                  : internal/devstack internal/proc migrations shared/broker shared/event shared/lifecycle shared/migrate shared/outbox shared/postgres shared/react shared/relay
@@ -82,7 +82,7 @@ const confinement = `
 github.com/lib/pq                          : shared/postgres
 github.com/segmentio/kafka-go              : shared/broker bench
 github.com/kelseyhightower/envconfig       : shared/config
-github.com/twmb/franz-go                   : shared/brokertest internal/devstack internal/faultproxy
+github.com/twmb/franz-go                   : shared/brokertest internal/devstack internal/faultproxy proof/access
 github.com/fergusstrange/embedded-postgres : internal/devstack
 github.com/pressly/goose                   : shared/migrate
 github.com/hashicorp/memberlist            : shared/registry

@@ -307,6 +307,22 @@ func TestRuntimeRole_Functions_KeepToTheirSchema(t *testing.T) {
 	}
 }
 
+// TestDefinerFunctions_AreForWhoIsGrantedThemAndKeepTheirPath looks at all functions that act for their owner.
+func TestDefinerFunctions_AreForWhoIsGrantedThemAndKeepTheirPath(t *testing.T) {
+	t.Parallel()
+	owner, _, _ := rolesOf(t, "order", migrations.Order())
+	definers := `from pg_proc where pronamespace = current_schema()::regnamespace and prosecdef`
+	if all := query(t, owner, `select proname::text `+definers); len(all) != 3 {
+		t.Errorf("functions that act for their owner: %v, want three", all)
+	}
+	if open := query(t, owner, `select proname::text `+definers+` and has_function_privilege('public', oid, 'execute')`); len(open) > 0 {
+		t.Errorf("anybody may call %v", open)
+	}
+	if loose := query(t, owner, `select proname::text `+definers+` and proconfig is distinct from array['search_path=' || quote_ident(current_schema()) || ', pg_temp']`); len(loose) > 0 {
+		t.Errorf("the callers choose the search path of %v", loose)
+	}
+}
+
 func TestReady_SaysWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	ownerURL, runtimeURL := pgtest.Roles(t)

@@ -41,11 +41,16 @@ func (s *Service) allParts() ([]lifecycle.Part, error) {
 	}
 	return append(parts,
 		s.members.part(s.http.Addr),
-		lifecycle.Part{Name: "readiness", Stop: func(context.Context) error {
-			s.stopping.Store(true)
-			return nil
-		}},
+		s.leaving(),
 	), nil
+}
+
+// leaving has /readyz fail from the beginning of the stop.
+func (s *Service) leaving() lifecycle.Part {
+	return lifecycle.Part{Name: "readiness", Stop: func(context.Context) error {
+		s.stopping.Store(true)
+		return nil
+	}}
 }
 
 // awaitTopics lets relay and consumer begin once the topics are as they must be.

@@ -67,6 +67,7 @@ type Service struct {
 	cfg       Config
 	spec      Spec
 	ask       ask
+	relayOnly bool // the process publishes and does nothing else
 	logger    *slog.Logger
 	metrics   *prometheus.Registry
 	db        *postgres.DB // nil without a database
@@ -100,9 +101,13 @@ type Service struct {
 // migrations. Kafka is not waited for: without it orders are still taken. An
 // error means that the configuration is wrong, a migration failed or ctx ended.
 func Open(ctx context.Context, cfg Config, spec Spec) (*Service, error) {
+	return prepare(ctx, cfg, spec, false)
+}
+
+func prepare(ctx context.Context, cfg Config, spec Spec, relayOnly bool) (*Service, error) {
 	spec.Topics = inNamespace(cfg.Namespace, spec.Topics)
 	s := &Service{
-		cfg: cfg, spec: spec, ask: asked(ctx), topicsReady: make(chan struct{}),
+		cfg: cfg, spec: spec, ask: asked(ctx), relayOnly: relayOnly, topicsReady: make(chan struct{}),
 		logger:  telemetry.Logger(os.Stderr, spec.Name, cfg.Log),
 		metrics: telemetry.Registry(spec.Name, telemetry.Version()),
 	}
@@ -152,10 +157,10 @@ func (s *Service) open(ctx context.Context) error {
 	if s.members, err = newDiscovery(s.cfg, s.spec, s.logger); err != nil {
 		return err
 	}
-	if s.spec.Migrations == nil {
+	if s.spec.Migrations == nil && !s.relayOnly {
 		return nil
 	}
-	if err := s.openDatabase(ctx); err != nil {
+	if err := s.openDatabase(ctx); err != nil || s.relayOnly {
 		return err
 	}
 	story.Register(s.http.API(), s.db, s.cfg.Partitions)

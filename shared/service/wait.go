@@ -109,7 +109,10 @@ func (s *Service) relayPool() postgres.Config {
 
 // awaitMigrations applies the migrations, or waits for who does.
 func (s *Service) awaitMigrations(ctx context.Context) error {
-	sets := []migrate.Set{{Table: "migrations_kit", Files: migrations.Kit()}, {Table: "migrations_" + s.short(), Files: s.spec.Migrations}}
+	sets := []migrate.Set{{Table: "migrations_kit", Files: migrations.Kit()}}
+	if s.spec.Migrations != nil {
+		sets = append(sets, migrate.Set{Table: "migrations_" + s.short(), Files: s.spec.Migrations})
+	}
 	if s.cfg.Migrate || s.ask.mode == modeMigrate {
 		return s.until(ctx, "migrations", retryDatabase, func(ctx context.Context) error { return s.migrate(ctx, sets) })
 	}

@@ -22,7 +22,6 @@ import (
 	"pavane/cmd/pavane/internal/mailsink"
 	"pavane/internal/devstack"
 	"pavane/internal/faultproxy"
-	"pavane/shared/postgres"
 )
 
 // services are the processes of the demo in the order of their start. The
@@ -70,6 +69,7 @@ type Config struct {
 	Dir         string // data, logs and state
 	Postgres    string // URL of a server to use, with a user that may create databases; empty: an embedded one
 	Kafka       string // host:port list of a Kafka to use; empty: an embedded broker
+	KafkaUsers  string // directory with the password of each principal of a secured Kafka in a file of its name; empty: no users
 	Namespace   string // before the names of topics and groups
 	GatewayPort int    // wanted; a taken one is stepped over
 	Env         []string
@@ -128,7 +128,7 @@ func (s *Stack) start(ctx context.Context) error {
 	if err := checkBinaries(); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{s.startServers, s.createDatabases, s.startProxies, s.startProvider, s.makeServiceKey, s.startServices} {
+	for _, step := range []func(context.Context) error{s.startServers, s.makeServiceKey, s.createDatabases, s.migrate, s.startProxies, s.startProvider, s.startServices} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -161,33 +161,6 @@ func (s *Stack) startServers(ctx context.Context) (err error) {
 	s.state.Postgres, s.state.Kafka = s.cfg.Postgres, strings.Split(s.cfg.Kafka, ",")
 	return nil
 }
-
-// createDatabases makes one database per service where it is missing.
-func (s *Stack) createDatabases(ctx context.Context) error {
-	db, err := postgres.Open(postgres.Config{URL: s.cfg.Postgres, MaxConns: 1})
-	if err != nil {
-		return err
-	}
-	defer db.Close() //nolint:errcheck // nothing is left to be done on it
-	for _, svc := range services() {
-		if svc.database == "" {
-			continue
-		}
-		var there bool
-		if err := db.SQL().QueryRowContext(ctx, databaseExistsSQL, svc.database).Scan(&there); err != nil {
-			return fmt.Errorf("look for database %s: %w", svc.database, err)
-		}
-		if there {
-			continue
-		}
-		if _, err := db.SQL().ExecContext(ctx, "create database "+svc.database); err != nil {
-			return fmt.Errorf("create database %s: %w", svc.database, err)
-		}
-	}
-	return nil
-}
-
-const databaseExistsSQL = `select exists (select from pg_database where datname = $1)`
 
 // startProvider starts the simulator, a process of its own like the services: a
 // provider that dies is one more thing that a saga must live through.
@@ -287,9 +260,20 @@ func (s *Stack) env(svc service, gatewayPort int, gossip string, join []string) 
 		env = append(env, "PAVANE_HTTP_ADDR="+loopback(gatewayPort), "PAVANE_BREAK_URL="+s.cfg.Control.URL)
 	}
 	if svc.database != "" {
-		env = append(env, "PAVANE_DATABASE="+DatabaseURL(s.postgresFor(svc.name), svc.database))
+		env = append(env, "PAVANE_DATABASE="+s.runtimeURL(svc), "PAVANE_MIGRATE=false")
 	}
+	env = append(env, s.kafkaUser(svc.name)...)
 	return append(env, s.cfg.Env...)
+}
+
+// kafkaUser has a process log in to Kafka as a principal of its own.
+func (s *Stack) kafkaUser(name string) []string {
+	if s.cfg.KafkaUsers == "" {
+		return nil
+	}
+	return []string{
+		"PAVANE_KAFKA_USER=" + name, "PAVANE_KAFKA_PASSWORD_FILE=" + filepath.Join(s.cfg.KafkaUsers, name), "PAVANE_CREATE_TOPICS=false",
+	}
 }
 
 // State is what the stack has written to its state file.

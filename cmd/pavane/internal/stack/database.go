@@ -1,0 +1,133 @@
+package stack
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/jmoiron/sqlx"
+	"golang.org/x/sync/errgroup"
+
+	"pavane/shared/postgres"
+)
+
+const (
+	databaseExistsSQL = `select exists (select from pg_database where datname = $1)`
+	roleExistsSQL     = `select exists (select from pg_roles where rolname = $1)`
+	// Several stacks may share a server, each with a schema of its own; Postgres
+	// refuses the second of two changes of one role at a time.
+	rolesLockSQL = `select pg_advisory_xact_lock(hashtextextended('pavane up roles', 0))`
+)
+
+// createDatabases makes one database per service where it is missing, and the
+// role that the service runs as.
+func (s *Stack) createDatabases(ctx context.Context) error {
+	db, err := postgres.Open(postgres.Config{URL: s.cfg.Postgres, MaxConns: 1})
+	if err != nil {
+		return err
+	}
+	defer db.Close() //nolint:errcheck // nothing is left to be done on it
+	for _, svc := range services() {
+		if svc.database == "" {
+			continue
+		}
+		var there bool
+		if err := db.SQL().QueryRowContext(ctx, databaseExistsSQL, svc.database).Scan(&there); err != nil {
+			return fmt.Errorf("look for database %s: %w", svc.database, err)
+		}
+		if there {
+			continue
+		}
+		if _, err := db.SQL().ExecContext(ctx, "create database "+svc.database); err != nil {
+			return fmt.Errorf("create database %s: %w", svc.database, err)
+		}
+	}
+	return s.createRoles(ctx, db)
+}
+
+// createRoles makes the roles that the services run as.
+func (s *Stack) createRoles(ctx context.Context, db *postgres.DB) error {
+	return db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		if _, err := tx.ExecContext(ctx, rolesLockSQL); err != nil {
+			return err
+		}
+		for _, svc := range services() {
+			if svc.database == "" {
+				continue
+			}
+			var there bool
+			if err := tx.GetContext(ctx, &there, roleExistsSQL, svc.role()); err != nil {
+				return fmt.Errorf("look for role %s: %w", svc.role(), err)
+			}
+			verb := "create"
+			if there {
+				verb = "alter"
+			}
+			if _, err := tx.ExecContext(ctx, fmt.Sprintf("%s role %s login password '%s'", verb, svc.role(), s.password(svc))); err != nil {
+				return fmt.Errorf("%s role %s: %w", verb, svc.role(), err)
+			}
+		}
+		return nil
+	})
+}
+
+func (s service) role() string { return "pavane_" + s.database }
+
+// password is that of a service's role. It follows from the one that we were
+// given for the server, so that stacks on one server agree.
+func (s *Stack) password(svc service) string {
+	secret := ""
+	if u, err := url.Parse(s.cfg.Postgres); err == nil {
+		secret, _ = u.User.Password()
+	}
+	code := hmac.New(sha256.New, []byte(secret))
+	code.Write([]byte(svc.role()))
+	return hex.EncodeToString(code.Sum(nil))
+}
+
+// migrate has each service apply its migrations as the owner, who grants the
+// service's own role what it needs.
+func (s *Stack) migrate(ctx context.Context) error {
+	dir, err := binDir()
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, svc := range services() {
+		if svc.database == "" {
+			continue
+		}
+		cmd := exec.CommandContext(ctx, filepath.Join(dir, svc.name), "-migrate")
+		cmd.Env = append(os.Environ(),
+			"PAVANE_BROKERS="+s.cfg.Kafka, "PAVANE_NAMESPACE="+s.cfg.Namespace, "PAVANE_HTTP_ADDR="+loopback(0),
+			"PAVANE_DATABASE="+DatabaseURL(s.cfg.Postgres, svc.database), "PAVANE_RUNTIME_ROLE="+svc.role(),
+		)
+		cmd.Env = append(append(cmd.Env, s.kafkaUser("migrate")...), s.cfg.Env...)
+		group.Go(func() error {
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+				return fmt.Errorf("%s -migrate: %w: %s", svc.name, err, lines[len(lines)-1])
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// runtimeURL is the service's database as the role that it runs as.
+func (s *Stack) runtimeURL(svc service) string {
+	u, err := url.Parse(s.postgresFor(svc.name))
+	if err != nil {
+		return s.postgresFor(svc.name) // opening it says what is wrong
+	}
+	u.User, u.Path = url.UserPassword(svc.role(), s.password(svc)), "/"+svc.database
+	return u.String()
+}
