@@ -156,6 +156,10 @@ iac-lint: $(call VENV,checkov) ## check Dockerfile, Kubernetes files and workflo
 	$(IAC)/checkov --config-file tools/checkov.yaml --directory .
 	PAVANE_TOOLS=iac-lint PAVANE_IAC=$(CURDIR)/$(IAC) $(TOOLS) TestIaC
 
+k8s-test: $(call VENV,checkov) ## hold deploy/k8s to the schemas of Kubernetes and to checkov; needs Python 3
+	deploy/k8s/check.sh
+	go test ./deploy/k8s
+
 sbom: build ## write what each binary is made of into sbom/, as CycloneDX
 	@mkdir -p sbom .venv
 	go build -modfile=tools/cyclonedx.mod -o .venv/cyclonedx-gomod github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
@@ -183,10 +187,6 @@ lint: ## format, vet, static checks, dead code, tidy modules
 	$(TOOL) staticcheck ./...
 	@dead=$$($(TOOL) deadcode -test ./...); test -z "$$dead" || { echo "$$dead"; exit 1; }
 	go mod tidy -diff
-
-k8s-test: ## hold deploy/k8s to the schemas of Kubernetes and to checkov; needs Python 3
-	deploy/k8s/check.sh
-	go test ./deploy/k8s
 
 generate: ## bring the generated parts of the documents up to date with the code
 	go generate ./...

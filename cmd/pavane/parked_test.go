@@ -13,18 +13,20 @@ import (
 func TestOperator_BadInput_IsOneLineThatSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]string{
-		"parked redrive --why x":                                      "give --key, --cause or both",
-		"parked redrive --key k":                                      "--why is missing",
-		"parked discard --key k --why x --who=":                       "--who is missing",
-		"parked redrive --cause nope --why x":                         `--cause "nope": choose one of fault, gap`,
-		"parked list --service nope":                                  `--service "nope": choose one of order-svc`,
-		"parked discard --key k --why x --rate -2":                    "want keys per second",
-		"parked redrive --key k --why x --forged":                     "unknown flag",
-		"parked show":                                                 "accepts 1 arg",
+		"parked redrive --why x":                   "give --key, --cause or both",
+		"parked redrive --key k":                   "--why is missing",
+		"parked discard --key k --why x --who=":    "--who is missing",
+		"parked redrive --cause nope --why x":      `--cause "nope": choose one of fault, gap`,
+		"parked list --service nope":               `--service "nope": choose one of order-svc`,
+		"parked discard --key k --why x --rate -2": "want keys per second",
+		"parked redrive --key k --why x --forged":  "unknown flag",
+
+		"parked show":  "accepts 1 arg",
+		"outbox adopt": "accepts 1 arg",
+
 		"outbox replay":                                               "--to is missing",
 		"outbox replay --to t --since yesterday":                      `--since "yesterday": want a time like`,
 		"outbox replay --to t --until 2026-13-01T00:00:00Z":           "--until",
-		"outbox adopt":                                                "accepts 1 arg",
 		"outbox adopt nope --postgres postgres://x --kafka x:1":       `service "nope": choose one of order-svc`,
 		"parked list --dir " + t.TempDir():                            "",
 		"parked redrive --key k --why x --dir " + t.TempDir():         "",

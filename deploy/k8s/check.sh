@@ -1,18 +1,13 @@
 #!/usr/bin/env bash
 # Holds the manifests to the schemas of Kubernetes, unknown fields being errors,
-# and to checkov. Needs Go and Python 3 with venv; the tools go into bin/k8s-venv.
+# and to checkov. Run by make k8s-test, which installs what it needs.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 # The oldest with the sleep of preStop, and the newest.
 versions="1.30.0 1.34.0 1.37.0"
 
-venv=bin/k8s-venv
-if ! cmp -s deploy/k8s/requirements.txt "$venv/requirements.txt"; then
-  python3 -m venv --clear "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check -r deploy/k8s/requirements.txt
-  cp deploy/k8s/requirements.txt "$venv/"
-fi
+venv=.venv/checkov # of tools/checkov.txt; make makes it
 
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
