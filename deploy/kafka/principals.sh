@@ -1,6 +1,6 @@
 #!/bin/bash
 # Gives each user of Kafka its password and exactly what it needs: a service
-# writes to its own topic, reads those it reacts to, and has its own group; only
+# writes to its own topic, reads it and those it reacts to, and has its own group; only
 # the migration step creates topics. Twice is harmless. It talks to the listener
 # that only Kafka's own network namespace reaches.
 set -euo pipefail
@@ -29,9 +29,9 @@ allow --operation Read --topic $orders --allow-principal User:payment-svc --allo
 allow --operation Read --topic $payments --allow-principal User:order-svc --allow-principal User:inventory-svc --allow-principal User:notification-svc --allow-principal User:gateway-svc --allow-principal User:tool
 allow --operation Read --topic $inventory --allow-principal User:order-svc --allow-principal User:payment-svc --allow-principal User:notification-svc --allow-principal User:gateway-svc --allow-principal User:tool
 
-allow --operation Write --topic $orders --allow-principal User:order-svc
-allow --operation Write --topic $payments --allow-principal User:payment-svc
-allow --operation Write --topic $inventory --allow-principal User:inventory-svc
+allow --operation Write --operation Read --topic $orders --allow-principal User:order-svc
+allow --operation Write --operation Read --topic $payments --allow-principal User:payment-svc
+allow --operation Write --operation Read --topic $inventory --allow-principal User:inventory-svc
 
 for group in order-svc payment-svc inventory-svc notification-svc; do
 	allow --operation Read --operation Describe --group $group --allow-principal User:$group
