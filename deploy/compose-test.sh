@@ -11,7 +11,6 @@
 #   KEEP=1                        leave the stack running when a check fails
 #   UP_LIMIT=60                   seconds that `up --wait` may take with images built
 #   SECURE=1                      with compose.secure.yaml
-#   EXTRA="-f FILE"               with SECURE: one more file
 set -euo pipefail
 cd "$(dirname "$0")/.."
 STANDINS=${STANDINS:-../shared/standins}
@@ -31,6 +30,16 @@ free_port() { # VARIABLE
 	export "$1=$last_port"
 }
 
+# The stand-in's kafka-acls.sh calls a class that Kafka 4.1 does not have.
+mend_standin() {
+	local dir=$SECRETS_DIR/standin
+	mkdir "$dir"
+	printf '#!/bin/sh\nexec java -Xmx128m -cp "/opt/kafka/libs/*" org.apache.kafka.tools.AclCommand "$@"\n' >"$dir/kafka-acls.sh"
+	chmod 755 "$dir/kafka-acls.sh"
+	printf 'services: {kafka-principals: {volumes: ["%s:/opt/kafka/bin/kafka-acls.sh:ro"]}}\n' "$dir/kafka-acls.sh" >"$dir/compose.yaml"
+	files="$files -f $dir/compose.yaml"
+}
+
 prepare() {
 	docker_compose="docker compose"
 	if [ -x "$STANDINS/build" ]; then
@@ -43,9 +52,14 @@ prepare() {
 		export DOCKER_BUILDKIT=0 COMPOSE_PARALLEL_LIMIT=1
 	fi
 	project=pavane-test-$$
-	export COMPOSE="$docker_compose ${SECURE:+-f compose.yaml -f compose.secure.yaml} ${EXTRA:-} -p $project"
 	export TAG=${BUILT:-test-$$} VERSION=${VERSION:-v0.0.0-test} ORDER_DEADLINE=3s SECRETS_DIR
 	SECRETS_DIR=$(mktemp -d)
+	files=
+	if [ -n "${SECURE:-}" ]; then
+		files="-f compose.yaml -f compose.secure.yaml"
+		[ ! -x "$STANDINS/build" ] || mend_standin
+	fi
+	export COMPOSE="$docker_compose $files -p $project"
 	for v in GATEWAY_PORT POSTGRES_PORT KAFKA_PORT PROVIDER_PORT MAIL_PORT; do free_port $v; done
 	log=$SECRETS_DIR/compose.log
 	trap clean EXIT
@@ -155,7 +169,7 @@ outside() {
 	if [ -n "${SECURE:-}" ]; then
 		PAVANE_DIR=$SECRETS_DIR/tls/host
 		export PAVANE_KAFKA_TLS=true PAVANE_KAFKA_CA_FILE=$SECRETS_DIR/tls/ca.pem PAVANE_KAFKA_MECHANISM=SCRAM-SHA-512 \
-			PAVANE_KAFKA_USER=tool PAVANE_KAFKA_PASSWORD_FILE=$SECRETS_DIR/tls/kafka_tool
+			PAVANE_KAFKA_USER=audit PAVANE_KAFKA_PASSWORD_FILE=$SECRETS_DIR/tls/kafka_audit
 	fi
 	"$@"
 }

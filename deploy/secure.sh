@@ -37,7 +37,7 @@ cat "$tls/kafka.key" "$tls/kafka.pem" >"$tls/kafka_keystore.pem"
 chmod 600 "$tls/ca.key"
 chmod 444 "$tls/ca.pem" "$tls/postgres.pem" "$tls/postgres.key" "$tls/kafka_keystore.pem"
 
-for user in order-svc payment-svc inventory-svc notification-svc gateway-svc migrate tool; do
+for user in order-svc payment-svc inventory-svc notification-svc gateway-svc migrate audit; do
 	[ -s "$tls/kafka_$user" ] || put "kafka_$user" "$(od -An -tx1 -N24 /dev/urandom | tr -d ' \n')"
 done
 demand() { sed "s|sslmode=disable|sslmode=verify-full\&sslrootcert=$2|" "$dir/$1"; }

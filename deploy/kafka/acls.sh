@@ -1,7 +1,8 @@
 #!/bin/sh
 # Grants each service's principal what it needs of Kafka, and nothing else: it
-# writes its own topic, reads the topics that it reacts to, and keeps its own
-# group. The gateway reads. migrate creates the topics, audit reads all. Twice is
+# writes its own topic, whose end its relay reads to see that the database was not
+# set back, reads the topics that it reacts to, and keeps its own group. The
+# gateway reads. migrate creates the topics, audit reads all. Twice is
 # harmless. docs/access.md has the list as a table.
 #
 #   acls.sh --bootstrap-server host:port --command-config admin.properties
@@ -31,9 +32,9 @@ common="$*"
 grant "order-svc payment-svc inventory-svc notification-svc gateway-svc" "Describe DescribeConfigs" \
   --topic "$orders" --topic "$payments" --topic "$inventory"
 
-grant order-svc     Write --topic "$orders"
-grant payment-svc   Write --topic "$payments"
-grant inventory-svc Write --topic "$inventory"
+grant order-svc     "Write Read" --topic "$orders"
+grant payment-svc   "Write Read" --topic "$payments"
+grant inventory-svc "Write Read" --topic "$inventory"
 
 grant "payment-svc inventory-svc notification-svc gateway-svc audit" Read --topic "$orders"
 grant "order-svc inventory-svc notification-svc gateway-svc audit"   Read --topic "$payments"

@@ -143,7 +143,7 @@ func allowed(t *testing.T) map[string][]string {
 				may(s.Name, "read "+topicOf[r.On], "read group "+namespace+s.Name, "describe group "+namespace+s.Name)
 			}
 			for _, kind := range r.Emits {
-				may(s.Name, "write "+topicOf[kind], "init producer")
+				may(s.Name, "write "+topicOf[kind], "init producer", "read "+topicOf[kind])
 			}
 		}
 	}
