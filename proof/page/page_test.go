@@ -81,6 +81,7 @@ func TestPage(t *testing.T) {
 		{"Screenshots_OfBothThemesAndSizes", screenshots},
 		{"Documents_ShowTheWholeAPIAndAllEvents", readDocuments},
 		{"WithoutTheToken_NothingOfAnOperatorIsOffered", withoutToken},
+		{"WithACallersToken_EachRequestShowsIt", withCallersToken},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(tab{t, ctx}) })
 	}
@@ -328,6 +329,19 @@ func withoutToken(p tab) {
 	if value[bool](p, `Boolean(document.querySelector(".cause-head button, [data-break]")) || !document.getElementById("parked-form").hidden || !document.getElementById("tab-break").hidden`) {
 		p.t.Error("there is something to redrive or to break with")
 	}
+}
+
+// withCallersToken opens the page as somebody whose token the gateway asks for.
+func withCallersToken(p tab) {
+	p.run(chromedp.Navigate(value[string](p, "location.origin") + "/?caller#token=a.b.c"))
+	p.until("the orders", `document.querySelectorAll(".row").length >= 3`)
+	p.until("the stream", `document.getElementById("connection").textContent === "live"`)
+	if got := value[string](p, "sessionStorage.token + location.hash"); got != "a.b.c" {
+		p.t.Errorf("token and what is left of it in the address: %q", got)
+	}
+	p.do(`const before = window.fetch; window.asked = []; window.fetch = (path, options) => { window.asked.push(options?.headers?.Authorization); return before(path, options); }`)
+	p.until("requests that say who asks", `window.asked.length > 2 && window.asked.every((by) => by === "Bearer a.b.c")`)
+	p.do(`sessionStorage.clear()`)
 }
 
 // theme has the browser prefer light or dark.

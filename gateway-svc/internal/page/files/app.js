@@ -3,11 +3,11 @@
 import { $ } from "./dom.js";
 import { get } from "./api.js";
 import { BreakView } from "./break.js";
+import { take } from "./caller.js";
 import { connection, tabs, theme } from "./chrome.js";
 import { watchConservation } from "./conservation.js";
 import { Gauges } from "./gauges.js";
 import { MapView } from "./map.js";
-import { take } from "./operator.js";
 import { Orders } from "./orders.js";
 import { ParkedView } from "./parked.js";
 import { Placing } from "./place.js";

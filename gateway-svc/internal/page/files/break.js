@@ -3,7 +3,8 @@
 
 import { $, el, put } from "./dom.js";
 import { duration } from "./format.js";
-import { act, forget, known } from "./operator.js";
+import { forgetOperator, isOperator } from "./caller.js";
+import { act } from "./operator.js";
 
 const PATH = "/v1/break";
 
@@ -25,12 +26,12 @@ export class BreakView {
     $("heal-all").addEventListener("click", () => this.send("DELETE", "/faults", "heal"));
     $("chaos-start").addEventListener("click", () => this.chaos());
     $("chaos-stop").addEventListener("click", () => this.send("DELETE", "/chaos", "stop chaos"));
-    if (known()) this.watch();
+    if (isOperator()) this.watch();
   }
 
   // watch asks once a second: what is broken shall be seen on every view.
   async watch() {
-    while (known()) {
+    while (isOperator()) {
       if (!document.hidden) await this.ask();
       await new Promise((done) => setTimeout(done, 700));
     }
@@ -39,7 +40,7 @@ export class BreakView {
   async ask() {
     try { this.show(await act("GET", `${PATH}/faults`, undefined, 3000)); } catch (err) {
       // No such route: no demo. Not allowed: the demo was started anew, with a token of its own.
-      if (err.status === 403) forget();
+      if (err.status === 403) forgetOperator();
       if (err.status === 403 || err.status === 404) { $("tab-break").hidden = true; $("broken").hidden = true; }
       if (err.status === 404) { this.ask = async () => {}; }
     }

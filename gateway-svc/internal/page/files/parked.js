@@ -3,7 +3,8 @@
 import { $, el, put } from "./dom.js";
 import { get } from "./api.js";
 import { count, service, words } from "./format.js";
-import { act, known } from "./operator.js";
+import { isOperator } from "./caller.js";
+import { act } from "./operator.js";
 
 const CAUSES = {
   fault: "a record that its handler cannot do",
@@ -26,8 +27,8 @@ export class ParkedView {
 
   // watch asks every other second until the panel is out of sight.
   async watch() {
-    $("parked-form").hidden = !known();
-    $("parked-hint").hidden = known();
+    $("parked-form").hidden = !isOperator();
+    $("parked-hint").hidden = isOperator();
     if (this.asking) return;
     this.asking = true;
     while (!$("parked").hidden) {
@@ -60,7 +61,7 @@ export class ParkedView {
   group(g) {
     return el("section", { class: "cause", "data-cause": g.cause },
       el("div", { class: "cause-head" }, el("h3", {}, `${words(g.cause)}: ${keys(g.count)}`),
-        known() && !GO_ON.includes(g.cause) ? el("button", { type: "button", "data-parked": `group ${g.cause}`, onclick: (e) => this.redrive(e.target, { cause: g.cause }, `all of ${words(g.cause)}`) }, `Redrive ${g.count === 1 ? "it" : `these ${count(g.count)}`}`) : null),
+        isOperator() && !GO_ON.includes(g.cause) ? el("button", { type: "button", "data-parked": `group ${g.cause}`, onclick: (e) => this.redrive(e.target, { cause: g.cause }, `all of ${words(g.cause)}`) }, `Redrive ${g.count === 1 ? "it" : `these ${count(g.count)}`}`) : null),
       el("p", { class: "sub" }, `${CAUSES[g.cause] || ""}; the oldest since ${new Date(g.oldest).toLocaleString()}`),
       el("ul", {}, ...g.keys.map((k) => this.line(k))),
       g.count > g.keys.length ? el("p", { class: "sub" }, `and ${count(g.count - g.keys.length)} more`) : null);
@@ -91,7 +92,7 @@ export class ParkedView {
     put($("parked-detail"),
       el("h3", {}, k.key || "(no key)"),
       el("p", { class: "sub" }, waits ? `waits in ${k.service} after ${k.last_applied ? `#${k.last_applied}` : "nothing"}; published by ${k.source || "itself"}` : `no longer waits in ${k.service}`),
-      waits && known() && !GO_ON.includes(waits.cause) ? el("button", { type: "button", id: "redrive-one", class: "primary", onclick: (e) => this.redrive(e.target, { service: k.service, cause: waits.cause, source: k.source, key: k.key }, "this key") }, "Redrive this key") : null,
+      waits && isOperator() && !GO_ON.includes(waits.cause) ? el("button", { type: "button", id: "redrive-one", class: "primary", onclick: (e) => this.redrive(e.target, { service: k.service, cause: waits.cause, source: k.source, key: k.key }, "this key") }, "Redrive this key") : null,
       ...records.map(record),
       moves.length ? el("h3", {}, "What was done before") : null,
       ...moves.map((m) => el("p", { class: "move" }, `${m.at.slice(0, 19).replace("T", " ")} ${m.action} of ${m.records} by ${m.who}: ${m.why}`)));
