@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"pavane/internal/await"
+	"pavane/internal/devstack"
 	"pavane/shared/event"
 )
 
@@ -29,10 +30,9 @@ func TestAlerts_EachFiresWhenItsFaultIsThereAndClearsWhenItIsHealed(t *testing.T
 	if os.Getenv("PAVANE_ALERTS") == "" {
 		t.Skip("PAVANE_ALERTS is not set; make alerts runs it")
 	}
-	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	dead, err := devstack.FreePort(0)
 	must(t, err)
-	collector := dead.Addr().String()
-	must(t, dead.Close())
+	collector := fmt.Sprintf("127.0.0.1:%d", dead)
 	u := start(t, how{embedded: true, env: []string{
 		"PAVANE_MAX_BACKLOG=40", "PAVANE_ORDER_DEADLINE=15s", "OTEL_EXPORTER_OTLP_ENDPOINT=http://" + collector,
 	}})

@@ -3,7 +3,6 @@ package e2e_test
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"pavane/internal/await"
+	"pavane/internal/devstack"
 )
 
 const (
@@ -74,10 +74,9 @@ scrape_configs:
 `, promLook)
 	must(t, os.WriteFile(filepath.Join(p.dir, "prometheus.yml"), []byte(config), 0o600))
 	p.discover()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := devstack.FreePort(0)
 	must(t, err)
-	addr := l.Addr().String()
-	must(t, l.Close())
+	addr := fmt.Sprintf("127.0.0.1:%d", port)
 	log, err := os.Create(filepath.Join(p.dir, "log"))
 	must(t, err)
 	cmd := exec.Command(binary, "--config.file", "prometheus.yml", "--storage.tsdb.path", "data", "--web.listen-address", addr)

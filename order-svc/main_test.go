@@ -3,12 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"net"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"pavane/internal/devstack"
 	"pavane/shared/brokertest"
 	"pavane/shared/pgtest"
 )
@@ -45,12 +46,11 @@ func TestRun_WholeProcess_PlacesAndEndsAnOrderByItself(t *testing.T) {
 
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := devstack.FreePort(0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
 func awaitReady(ctx context.Context, t *testing.T, url string, ended <-chan error) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -122,12 +121,7 @@ func TestGossip_FiveServices_SeeEachOther_CrashAndLeaveDisappear(t *testing.T) {
 
 func TestGossip_SeedStartsLater_IsJoined(t *testing.T) {
 	t.Parallel()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := free.Addr().String()
-	free.Close()
+	addr := freePort(t)
 	failed := make(chan struct{})
 	tell := sync.OnceFunc(func() { close(failed) })
 	log := slog.New(slog.NewTextHandler(writerFunc(func(b []byte) {

@@ -2,11 +2,14 @@ package registry
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"sync"
 	"testing"
 	"time"
+
+	"pavane/internal/devstack"
 )
 
 // tap stands before the gossip port of a member, passes everything on and keeps
@@ -36,13 +39,14 @@ func listenBoth(t *testing.T) (net.Listener, net.PacketConn) {
 	}
 }
 
-// freePort is a port that was free for both a moment ago.
+// freePort is an address that nobody else is given.
 func freePort(t *testing.T) string {
 	t.Helper()
-	tcp, udp := listenBoth(t)
-	defer udp.Close()
-	defer tcp.Close()
-	return tcp.Addr().String()
+	port, err := devstack.FreePort(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
 // newTap listens on a free port and passes on to the member at to.

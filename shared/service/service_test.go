@@ -61,12 +61,11 @@ func configured(t *testing.T, database, kafka string) Config {
 	if err := config.Load(Prefix+"_TEST", &cfg); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := devstack.FreePort(0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // it only found a free port
-	cfg.Database, cfg.Brokers, cfg.HTTPAddr = database, []string{kafka}, l.Addr().String()
+	cfg.Database, cfg.Brokers, cfg.HTTPAddr = database, []string{kafka}, fmt.Sprintf("127.0.0.1:%d", port)
 	cfg.CreateTopics, cfg.Partitions, cfg.Namespace = true, 2, strings.ToLower(t.Name())+"."+event.NewID()+"."
 	return cfg
 }
@@ -91,12 +90,11 @@ func eventually(t *testing.T, what string, ok func() bool) {
 // deaf is an address where nobody listens.
 func deaf(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := devstack.FreePort(0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // so that nobody listens
-	return l.Addr().String()
+	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
 func TestOpen_WithoutDatabase_LivesNamesItAndWaits(t *testing.T) {
