@@ -135,7 +135,7 @@ GOSEC_PASS := $(GOSEC_PASS);(bench|proof|internal)/.*:G115,G122,G204,G301,G302,G
 	go build -modfile=$< -o $@ github.com/securego/gosec/v2/cmd/gosec
 
 gosec: .venv/gosec ## look for insecure code
-	$< -quiet -exclude-generated -nosec-require-rules -nosec-require-justification -exclude G104 -exclude-rules '$(GOSEC_PASS)' ./...
+	$< -quiet -exclude-generated -exclude-dir '[.]venv' -nosec-require-rules -nosec-require-justification -exclude G104 -exclude-rules '$(GOSEC_PASS)' ./...
 
 # What a test plants must be found by the very tools that look at the project.
 TOOLS := go test -count=1 -v ./proof/tools -run

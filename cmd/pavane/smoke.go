@@ -36,7 +36,11 @@ func runSmoke(ctx context.Context, o upOptions, p *printer) (err error) {
 	if err != nil {
 		return unlessStopped(ctx, err)
 	}
-	ok, err := smokeVerdict(ctx, s.State(), broker.Security{}, p)
+	security, err := kafkaSecurity()
+	ok := false
+	if err == nil {
+		ok, err = smokeVerdict(ctx, s.State(), security, p)
+	}
 	if err == nil {
 		mails := smoke.Mails(ctx, s)
 		p.say("mails: %s", mails)

@@ -107,7 +107,7 @@ func (k *Kubernetes) Lookup(service string) []Instance {
 func (k *Kubernetes) Run(ctx context.Context) error {
 	for {
 		// Apart by chance, so that the processes of a cluster do not ask in step.
-		wait := time.NewTimer(k.interval + rand.N(k.interval/4) - k.interval/8)
+		wait := time.NewTimer(k.interval + rand.N(k.interval/4) - k.interval/8) // #nosec G404 -- a pause is no secret
 		select {
 		case <-ctx.Done():
 			wait.Stop()
