@@ -127,8 +127,8 @@ check_rights() {
 # No secret in a log, nor in what Docker knows of the containers.
 check_secrets() {
 	local seen f
-	seen=$(compose logs --no-color; docker inspect $(ids))
-	for f in "$SECRETS_DIR"/*; do
+	seen=$(compose logs --no-color; docker inspect $(compose ps -aq))
+	for f in "$SECRETS_DIR"/* "$SECRETS_DIR"/tls/kafka_*-svc "$SECRETS_DIR"/tls/kafka_migrate "$SECRETS_DIR"/tls/kafka_audit; do
 		[ -f "$f" ] && [[ $f != *.log && $f != *state && $f != *_url ]] || continue # they hold the passwords of the others
 		secret=$(cat "$f")
 		! grep -qF -- "$secret" <<<"$seen" || fail "the secret in ${f##*/} shows in a log or in docker inspect"
@@ -148,7 +148,7 @@ check_restart() {
 	local c pid
 	c=$(ids order-svc)
 	pid=$(docker inspect -f '{{.State.Pid}}' "$c")
-	kill -9 "$pid" 2>/dev/null || { say "kill -9 of a container's process: not allowed here"; return; }
+	kill -9 "$pid" 2>/dev/null || { [ -z "${CI:-}" ] || fail "kill -9 of a container's process is not allowed here"; say "kill -9 of a container's process: not allowed here"; return; }
 	until [ "$(docker inspect -f '{{.State.Health.Status}} {{.RestartCount}}' "$c")" = "healthy 1" ]; do
 		[ $SECONDS -lt $((began + 30)) ] || fail "order-svc is not healthy 30 s after kill -9"
 		sleep 0.2

@@ -100,7 +100,7 @@ func adopt(ctx context.Context, t target, service string) (p broker.Producer, er
 	if !slices.Contains(names, service) {
 		return p, fmt.Errorf("service %q: choose one of %s", service, strings.Join(names, ", "))
 	}
-	client, err := broker.Dial(broker.Config{Brokers: t.kafka, ClientID: "pavane-tool"})
+	client, err := broker.Dial(t.security.Secure(broker.Config{Brokers: t.kafka, ClientID: "pavane-tool"}))
 	if err != nil {
 		return p, err
 	}

@@ -19,8 +19,8 @@ func (s *Server) Guard(g Guard) { s.guards = append(s.guards, g) }
 // ForServices lets only calls of other services pass: requests with a token that
 // one of keys signed for the service self. Their principal is in the context
 // ([identity.From]). Others get a 401, but for the paths that are open: /livez
-// and /readyz, which say nothing, and /metrics, which say no secret and are for
-// those who gather them, who have no such token.
+// and /readyz, which say what is missing, and /metrics: none says a secret, and
+// they are for those who look after the process and have no such token.
 //
 // Without keys everybody passes who shows no token. One who shows a token counts
 // on it, and gets a 401 as well.

@@ -192,10 +192,15 @@ func newMetrics(reg prometheus.Registerer, db *postgres.DB) *metrics {
 		epochs:    counter("pavane_relay_epochs_total", "New producer epochs after Kafka recognised nothing any more."),
 	}
 	if reg != nil {
-		reg.MustRegister(m.published, m.healed, m.epochs, backlogCollector{db: db})
+		reg.MustRegister(m.published, m.healed, m.epochs, NewBacklogCollector(db))
 	}
 	return m
 }
+
+// NewBacklogCollector shows how much of the outbox of db waits to be published. A
+// relay with metrics brings its own; it is for a process whose relay runs
+// elsewhere, or nowhere.
+func NewBacklogCollector(db *postgres.DB) prometheus.Collector { return backlogCollector{db: db} }
 
 // backlogCollector measures the backlog when somebody asks, never on the side.
 type backlogCollector struct{ db *postgres.DB }

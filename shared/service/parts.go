@@ -26,6 +26,8 @@ func (s *Service) allParts() ([]lifecycle.Part, error) {
 			return nil, err
 		}
 		parts = append(parts, p)
+	} else if s.db != nil {
+		s.metrics.MustRegister(relay.NewBacklogCollector(s.relayDB)) // nobody else may be there to tell
 	}
 	if s.admission != nil {
 		parts = append(parts, lifecycle.Part{Name: "admission", Run: s.admission.Run})
