@@ -118,7 +118,7 @@ VENV = .venv/$(1)/ready
 	touch $@
 
 schemathesis: build $(call VENV,schemathesis) ## hold REQUESTS=20000 generated requests to a demo's gateway against its OpenAPI document
-	$(BIN) PAVANE_SCHEMATHESIS=$(CURDIR)/.venv/schemathesis/bin/schemathesis PAVANE_REQUESTS=$(or $(REQUESTS),20000) PAVANE_SEED=$(or $(SEED),6) \
+	$(BIN) PAVANE_SCHEMATHESIS=$(CURDIR)/.venv/schemathesis/bin/schemathesis PAVANE_REQUESTS=$(or $(REQUESTS),20000) PAVANE_REQUESTS_SEED=$(or $(SEED),6) \
 		$(PROOF) -timeout 40m ./proof/api
 
 # What gosec may pass over, by path: the wire format is made of the bits of signed

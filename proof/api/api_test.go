@@ -40,7 +40,7 @@ func TestGateway_GeneratedRequests_AreAnsweredAsDescribed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "report.json")
 	cmd := exec.CommandContext(t.Context(), program, "--config-file", "schemathesis.toml", "run", d.State().Gateway+"/openapi.json",
 		"--checks", "all", "--phases", "examples,coverage,fuzzing,stateful", "--continue-on-failure", "--no-color", "--workers", "1",
-		"--generation-database", "none", "--seed", os.Getenv("PAVANE_SEED"), "--max-examples", strconv.Itoa(examples(requests)),
+		"--generation-database", "none", "--seed", os.Getenv("PAVANE_REQUESTS_SEED"), "--max-examples", strconv.Itoa(examples(requests)),
 		"--header", "X-Pavane-Operator: "+token, "--report", "json", "--report-json-path", file)
 	out, err := cmd.CombinedOutput()
 	t.Logf("%s", out)
