@@ -93,7 +93,7 @@ github.com/spf13/cobra                     : cmd/pavane
 go.opentelemetry.io/otel/sdk               : shared/telemetry _test
 go.opentelemetry.io/otel/exporters         : shared/telemetry
 go.opentelemetry.io/otel                   : shared/telemetry shared/tracing _test
-go.opentelemetry.io/proto                  : internal/otlp
+go.opentelemetry.io/proto                  : shared/telemetry internal/otlp _test
 go.uber.org/goleak                         : _test
 pgregory.net/rapid                         : _test
 github.com/chromedp                        : _test

@@ -13,7 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -49,9 +49,11 @@ func OpenTraces(ctx context.Context, service, version string, logger *slog.Logge
 	if err != nil {
 		return nil, err
 	}
-	client, err := otlptracehttp.New(ctx, otlptracehttp.WithRetry(otlptracehttp.RetryConfig{
-		Enabled: true, InitialInterval: 500 * time.Millisecond, MaxInterval: 5 * time.Second, MaxElapsedTime: exportTime,
-	}))
+	client, err := newOTLP(exporterSetting)
+	if err != nil {
+		return nil, fmt.Errorf("traces: %w", err)
+	}
+	exporter, err := otlptrace.New(ctx, client)
 	if err != nil {
 		return nil, fmt.Errorf("traces: %w", err)
 	}
@@ -62,7 +64,7 @@ func OpenTraces(ctx context.Context, service, version string, logger *slog.Logge
 	if err != nil {
 		return nil, fmt.Errorf("traces: OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
-	q := newSpanCounter(client, logger, metrics)
+	q := newSpanCounter(exporter, logger, metrics)
 	batches := sdktrace.NewBatchSpanProcessor(q, sdktrace.WithMaxQueueSize(spanQueue), sdktrace.WithBatchTimeout(lingerTime), sdktrace.WithExportTimeout(exportTime))
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSampler(sampler), sdktrace.WithResource(about), sdktrace.WithSpanProcessor(bounded{batches, q}))
 	return &Traces{provider: provider}, nil
@@ -108,6 +110,15 @@ func wanted() (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// exporterSetting is a variable of the exporter: that of traces, else that of all
+// signals.
+func exporterSetting(name string) string {
+	if v := os.Getenv("OTEL_EXPORTER_OTLP_TRACES_" + name); v != "" {
+		return v
+	}
+	return os.Getenv("OTEL_EXPORTER_OTLP_" + name)
 }
 
 // samplerOf is the sampler that OpenTelemetry's names mean.

@@ -131,6 +131,9 @@ func TestTraces_WrongValue_IsRefusedWithTheRemedy(t *testing.T) {
 		"only http/protobuf is spoken":    {"OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"},
 		`OTEL_TRACES_SAMPLER="sometimes"`: {"OTEL_TRACES_SAMPLER", "sometimes"},
 		"want a share from 0 to 1":        {"OTEL_TRACES_SAMPLER_ARG", "2"},
+		"want gzip or none":               {"OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"},
+		"the values percent-encoded":      {"OTEL_EXPORTER_OTLP_HEADERS", "token"},
+		"OTEL_EXPORTER_OTLP_CERTIFICATE":  {"OTEL_EXPORTER_OTLP_CERTIFICATE", "/none.pem"},
 	} {
 		t.Run(set[0], func(t *testing.T) {
 			t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
