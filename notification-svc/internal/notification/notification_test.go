@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,13 +42,17 @@ func setup(t *testing.T) *bundle {
 	return b
 }
 
-func (b *bundle) newSender() *notification.Sender {
+func (b *bundle) carrier() notification.Carrier {
 	b.t.Helper()
 	carrier, err := notification.NewSMTP(notification.SMTPConfig{Addr: b.server.addr(), From: "Pavane <orders@pavane.example>", TLS: "auto"})
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return notification.NewSender(b.db, carrier, slog.New(slog.NewTextHandler(io.Discard, nil)), nil, nil)
+	return carrier
+}
+
+func (b *bundle) newSender() *notification.Sender {
+	return notification.NewSender(b.db, b.carrier(), slog.New(slog.NewTextHandler(io.Discard, nil)), nil, nil)
 }
 
 // run runs the sender until the test or the returned function ends it.
@@ -367,6 +372,46 @@ func TestSender_ClockHasGoneBack_MailIsSentAllTheSame(t *testing.T) {
 	b.exec(`update mails set next_at = clock_timestamp() + interval '1 hour'`)
 	b.run(t.Context(), b.sender)
 	eventually(t, "the mail sent", func() bool { return slices.Equal(b.states("o-2"), []string{"cancelled:sent"}) })
+}
+
+// heldUp is a carrier whose sender has claimed mails and gets no further.
+type heldUp struct {
+	notification.Carrier
+	claimed, free chan struct{}
+	once          sync.Once
+}
+
+// Open waits until the carrier is free.
+func (h *heldUp) Open(ctx context.Context) (notification.Connection, error) {
+	h.once.Do(func() { close(h.claimed) })
+	<-h.free
+	return h.Carrier.Open(ctx)
+}
+
+func TestSender_AnotherIsSending_LeavesItsMailsAlone(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const claim = 20 // mails that a sender takes up at once
+	place := func(id string) {
+		e := cancelled
+		e.OrderID = id
+		b.fact(e)
+	}
+	for i := range claim {
+		place("o-" + time.Duration(i).String())
+	}
+	first := &heldUp{Carrier: b.carrier(), claimed: make(chan struct{}), free: make(chan struct{})}
+	b.run(t.Context(), notification.NewSender(b.db, first, slog.New(slog.DiscardHandler), nil, nil))
+	<-first.claimed
+	// Mails go by their age: who sends this one would have sent those before.
+	place("o-last")
+	b.run(t.Context(), b.newSender())
+	eventually(t, "the last mail sent", func() bool { return slices.Equal(b.states("o-last"), []string{"cancelled:sent"}) })
+	if n := len(b.server.mails()); n != 1 {
+		t.Errorf("%d mails came, want the last one alone", n)
+	}
+	close(first.free)
+	eventually(t, "all mails taken", func() bool { return len(b.server.mails()) >= claim+1 })
 }
 
 func TestSender_ManySenders_EachMailOnce(t *testing.T) {
