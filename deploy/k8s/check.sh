@@ -16,6 +16,8 @@ for overlay in whole migrate relays-apart; do
   build "deploy/k8s/overlays/$overlay" >"$out/$overlay.yaml"
 done
 
+cp deploy/k8s/components/ingress/ingress.yaml "$out"
+
 valid() { "$venv/bin/kubernetes-validate" --strict --no-warn --quiet -k "$1" "${@:2}"; }
 for version in $versions; do
   valid "$version" "$out"/*.yaml

@@ -26,8 +26,9 @@ import (
 type object struct {
 	Kind     string `yaml:"kind"`
 	Metadata struct {
-		Name   string            `yaml:"name"`
-		Labels map[string]string `yaml:"labels"`
+		Name      string            `yaml:"name"`
+		Namespace string            `yaml:"namespace"`
+		Labels    map[string]string `yaml:"labels"`
 	} `yaml:"metadata"`
 	Spec spec `yaml:"spec"`
 }
@@ -41,6 +42,9 @@ type spec struct {
 	MaxReplicas int            `yaml:"maxReplicas"`
 	ScaleTarget named          `yaml:"scaleTargetRef"`
 	Replicas    *int           `yaml:"replicas"`
+	Ingress     []allowed      `yaml:"ingress"`
+	Egress      []allowed      `yaml:"egress"`
+	Rules       []rule         `yaml:"rules"`
 }
 
 type named struct {
@@ -56,7 +60,8 @@ type port struct {
 
 type template struct {
 	Metadata struct {
-		Labels map[string]string `yaml:"labels"`
+		Labels      map[string]string `yaml:"labels"`
+		Annotations map[string]string `yaml:"annotations"`
 	} `yaml:"metadata"`
 	Spec struct {
 		Grace      int         `yaml:"terminationGracePeriodSeconds"`
@@ -74,14 +79,18 @@ type template struct {
 }
 
 type container struct {
-	Name  string   `yaml:"name"`
-	Image string   `yaml:"image"`
-	Args  []string `yaml:"args"`
-	Ports []port   `yaml:"ports"`
-	Env   []struct {
-		Name  string `yaml:"name"`
-		Value string `yaml:"value"`
-	} `yaml:"env"`
+	Name      string     `yaml:"name"`
+	Image     string     `yaml:"image"`
+	Args      []string   `yaml:"args"`
+	Ports     []port     `yaml:"ports"`
+	Env       []variable `yaml:"env"`
+	Resources struct {
+		Limits struct {
+			Memory string `yaml:"memory"`
+		} `yaml:"limits"`
+	} `yaml:"resources"`
+	Liveness  probe `yaml:"livenessProbe"`
+	Readiness probe `yaml:"readinessProbe"`
 	Lifecycle struct {
 		PreStop struct {
 			Sleep struct {
@@ -89,6 +98,23 @@ type container struct {
 			} `yaml:"sleep"`
 		} `yaml:"preStop"`
 	} `yaml:"lifecycle"`
+}
+
+type variable struct {
+	Name      string `yaml:"name"`
+	Value     string `yaml:"value"`
+	ValueFrom struct {
+		FieldRef struct {
+			FieldPath string `yaml:"fieldPath"`
+		} `yaml:"fieldRef"`
+	} `yaml:"valueFrom"`
+}
+
+type probe struct {
+	HTTPGet struct {
+		Path string `yaml:"path"`
+		Port string `yaml:"port"`
+	} `yaml:"httpGet"`
 }
 
 func (c container) env(name string) string {
@@ -307,12 +333,16 @@ func variables(t *testing.T, service string) map[string]bool {
 func TestVariables_AreReadByTheService_SecretsFromFiles(t *testing.T) {
 	t.Parallel()
 	read(t)
-	whole, migrate := build(t, "overlays/whole"), build(t, "overlays/migrate")
+	pods := workloads(t)
 	for service := range services(t) {
 		known := variables(t, service)
-		apps := whole["Deployment/"+service].Spec.Template.Spec.Containers
-		apps = append(apps, migrate["Job/"+service+"-migrate"].Spec.Template.Spec.Containers...)
-		for _, e := range slices.Concat(apps[0].Env, apps[len(apps)-1].Env) {
+		var env []variable
+		for _, name := range []string{service, service + "-relay", service + "-migrate"} {
+			for _, app := range pods[name].Spec.Template.Spec.Containers {
+				env = append(env, app.Env...)
+			}
+		}
+		for _, e := range env {
 			if !strings.HasPrefix(e.Name, "PAVANE_") {
 				continue
 			}
@@ -342,7 +372,7 @@ func TestRelayApart_MovesEveryRelay(t *testing.T) {
 		if ok != database || (own == "false") != database {
 			t.Errorf("%s: its own relay is %q, one apart: %v", service, own, ok)
 		}
-		if ok && !slices.Equal(relay.Spec.Template.Spec.Containers[0].Args, []string{"relay"}) {
+		if ok && !slices.Equal(relay.Spec.Template.Spec.Containers[0].Args, []string{"relay", service}) {
 			t.Errorf("the relay of %s runs %q", service, relay.Spec.Template.Spec.Containers[0].Args)
 		}
 		if ok && relay.Spec.Template.Spec.Containers[0].env("PAVANE_BROKERS") == "" {
