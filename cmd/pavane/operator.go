@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -105,15 +106,31 @@ func adopt(ctx context.Context, t target, service string) (p broker.Producer, er
 		return p, err
 	}
 	defer client.Close()
-	if p, err = client.InitProducer(ctx); err != nil {
-		return p, err
-	}
-	return p, perDatabase(ctx, t.postgres, func(ctx context.Context, of string, db *postgres.DB) error {
-		if of != service {
-			return nil
+	err = perDatabase(ctx, t.postgres, func(ctx context.Context, of string, db *postgres.DB) (err error) {
+		if of == service {
+			p, err = adoptUnder(ctx, db, client.InitProducer)
 		}
-		return relay.Adopt(ctx, db, p)
+		return err
 	})
+	return p, err
+}
+
+// maxSpent is more than the producer ids that one journal can have used while it
+// is kept: there is one for each adoption.
+const maxSpent = 1000
+
+// adoptUnder has an outbox go on under the first producer id that its journal has
+// not used. A Kafka that was emptied gives them out from the start.
+func adoptUnder(ctx context.Context, db *postgres.DB, next func(context.Context) (broker.Producer, error)) (p broker.Producer, err error) {
+	for range maxSpent {
+		if p, err = next(ctx); err != nil {
+			return p, err
+		}
+		if err = relay.Adopt(ctx, db, p); !errors.Is(err, relay.ErrSpent) {
+			return p, err
+		}
+	}
+	return p, fmt.Errorf("asked Kafka for %d producer ids: %w", maxSpent, err)
 }
 
 const headSQL = `select j.chunk, j.row_count, j.planned_at, a.chunk is not null

@@ -11,7 +11,13 @@ import (
 	"pavane/shared/postgres"
 )
 
+// ErrSpent says that a producer id is one that the journal has used. Ask Kafka for
+// another one.
+var ErrSpent = errors.New("the journal has used this producer id before")
+
 const (
+	spentSQL = `select exists (select from relay_journal j where j.producer_id = $1)`
+
 	// succeedSQL puts a chunk without rows behind a head that is in the log, from
 	// which the outbox goes on where it is, under another producer.
 	succeedSQL = `with put as (
@@ -47,8 +53,12 @@ select c.chunk, clock_timestamp(), '{}' from (select p.chunk from put p union al
 // all retained rows come once more.
 //
 // A journal without a chunk, in its own cluster, needs no new producer, and is an
-// error.
+// error. A producer id that the journal has used is ErrSpent: one that Kafka gives
+// out twice because it was emptied.
 func Adopt(ctx context.Context, db *postgres.DB, p broker.Producer) error {
+	if err := unspent(ctx, db, p); err != nil {
+		return err
+	}
 	for ctx.Err() == nil {
 		head, err := loadHead(ctx, db)
 		if err != nil {
@@ -71,6 +81,27 @@ func Adopt(ctx context.Context, db *postgres.DB, p broker.Producer) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// unspent refuses a producer id under which chunks of the journal were planned:
+// numbers begin at 0 again under it, and the broker, which has these chunks or is
+// given them when the log is healed, would take new ones for copies.
+//
+// An id whose chunks have been trimmed from the journal is not found, and is as
+// good as new: nothing puts its records back any more, and the broker, which goes
+// by their time stamps, forgets the producer after producer.id.expiration.ms, by
+// default as soon as the journal does. Where that was set to more, a number that
+// begins again shows as a gap, which ends in a new epoch, but for a partition that
+// had five batches or fewer of it: the broker still knows the first one.
+func unspent(ctx context.Context, db *postgres.DB, p broker.Producer) error {
+	var spent bool
+	if err := db.SQL().QueryRowContext(ctx, spentSQL, p.ID).Scan(&spent); err != nil {
+		return fmt.Errorf("relay journal: producers of before: %w", err)
+	}
+	if spent {
+		return fmt.Errorf("producer %d: %w", p.ID, ErrSpent)
+	}
+	return nil
 }
 
 // succeed makes p the producer of what comes after a chunk that is in the log. It

@@ -93,3 +93,38 @@ func TestAdopt_JournalWithoutAChunk_SaysThatNothingIsToBeDone(t *testing.T) {
 		t.Errorf("Adopt of an empty journal = %v", err)
 	}
 }
+
+// A broker that was emptied gives its producer ids out from the start, and the
+// journal's chunks go back into its log under theirs.
+func TestAdopt_EmptiedBrokerGivesAnIDOutAgain_IsRefusedAndAnotherOneDoes(t *testing.T) {
+	t.Parallel()
+	const topic = "lost"
+	server := emptyBroker(t, topic, 0)
+	b := setupOn(t, server.Addr(), topic)
+	b.write("a", 1)
+	must(t, b.relay(nil).Flush(t.Context()))
+	used := b.producer()
+	server.Close()
+	emptyBroker(t, topic, portOf(t, server.Addr()))
+	spent := broker.Producer{ID: used}
+	if err := relay.Adopt(t.Context(), b.db, spent); !errors.Is(err, relay.ErrSpent) || !strings.Contains(err.Error(), fmt.Sprint(used)) {
+		t.Fatalf("Adopt under the journal's own producer %d = %v, want ErrSpent", used, err)
+	}
+	if now := b.producer(); now != used {
+		t.Fatalf("a refused adoption moved the journal to producer %d", now)
+	}
+	must(t, relay.Adopt(t.Context(), b.db, broker.Producer{ID: used + 1000}))
+	if err := relay.Adopt(t.Context(), b.db, spent); !errors.Is(err, relay.ErrSpent) {
+		t.Errorf("Adopt under the producer before the last = %v, want ErrSpent", err)
+	}
+	b.write("a", 1)
+	b.start(b.relay(nil))
+	b.again()
+}
+
+// producer is the id under which the outbox goes on.
+func (b *bench) producer() (id int64) {
+	b.t.Helper()
+	must(b.t, b.db.Get(b.t.Context(), &id, `select producer_id from relay_journal order by chunk desc limit 1`))
+	return id
+}

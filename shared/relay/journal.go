@@ -80,9 +80,12 @@ insert into relay_journal (chunk, prev, prev_id, prev_xid, target, target_id, ta
 select $1, $2, $3, $4, $5, $6, coalesce($7::xid8, pg_current_xact_id()), $8, $9, $10, $11, $12, $13, $14, $15, $18, $20
 where exists (select from relay_incarnation i where i.id = $21)
 on conflict (chunk) do nothing returning target_xid::text`
-	ackSQL = `insert into relay_ack (chunk, acked_at, offsets)
-select $1, clock_timestamp() - $3 * interval '1 microsecond', $2
-where exists (select from relay_incarnation i where i.id = $4) on conflict do nothing`
+	// ackSQL tells whether it found that incarnation; if so, the acknowledgement is
+	// there, by this statement or an earlier one.
+	ackSQL = `with life as (select from relay_incarnation i where i.id = $4), acked as (
+  insert into relay_ack (chunk, acked_at, offsets)
+  select $1, clock_timestamp() - $3 * interval '1 microsecond', $2 from life on conflict do nothing)
+select exists (select from life)`
 	// renewSQL moves an open chunk to another producer or epoch; whoever reads the
 	// chunk afterwards sends it that way. It does nothing when another relay has
 	// brought a piece in or parked a key: then the broker did not forget, it had
@@ -205,12 +208,17 @@ func (c *chunk) insert(ctx context.Context, db *postgres.DB, before *chunk, offs
 	return true, nil
 }
 
-// ack notes that the chunk has been in the log since age ago, if the server is
-// still in the incarnation in which that was seen.
+// ack notes that the chunk has been in the log since age ago. The error is
+// errOvertaken when the server is not in the incarnation any more in which that
+// was seen: then the chunk of this number can be another one.
 func (c *chunk) ack(ctx context.Context, db *postgres.DB, incarnation string, offsets map[string]int64, age time.Duration) error {
+	var stands bool
 	b, err := json.Marshal(offsets)
 	if err == nil {
-		_, err = db.SQL().ExecContext(ctx, ackSQL, c.number, b, age.Microseconds(), incarnation)
+		err = db.SQL().QueryRowContext(ctx, ackSQL, c.number, b, age.Microseconds(), incarnation).Scan(&stands)
+	}
+	if err == nil && !stands {
+		err = errOvertaken
 	}
 	if err != nil {
 		return fmt.Errorf("relay journal: acknowledge chunk %d: %w", c.number, err)

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"math"
 	"testing"
 
@@ -58,7 +59,7 @@ func TestRenew_AnotherRelayHasMovedTheChunk_DoesNothing(t *testing.T) {
 
 // What was in the log before the database was set back says nothing about a
 // chunk of that number afterwards.
-func TestAck_ServerHasANewIncarnation_WritesNothing(t *testing.T) {
+func TestAck_ServerHasANewIncarnation_WritesNothingAndSaysSo(t *testing.T) {
 	t.Parallel()
 	db := pgtest.WithKit(t)
 	life, err := incarnation(t.Context(), db)
@@ -74,18 +75,25 @@ func TestAck_ServerHasANewIncarnation_WritesNothing(t *testing.T) {
 		}
 	}
 	c := &chunk{number: 7, target: origin()}
-	if err := c.ack(t.Context(), db, another, nil, 0); err != nil {
-		t.Fatal(err)
+	if err := c.ack(t.Context(), db, another, nil, 0); !errors.Is(err, errOvertaken) {
+		t.Fatalf("ack in another incarnation = %v, want errOvertaken", err)
+	}
+	// A relay must not go on from a chunk that the journal does not acknowledge.
+	r := &Relay{cfg: Config{DB: db}, head: c, unacked: map[string]int64{"t/0": 1}, incarnation: another}
+	if err := r.ackNow(t.Context()); err != nil || r.head != nil || r.unacked != nil {
+		t.Fatalf("ackNow in another incarnation = %v; it holds on to the head: %t", err, r.head != nil)
 	}
 	next := &chunk{number: 8, prev: origin(), target: origin(), incarnation: another}
 	if ok, err := next.insert(t.Context(), db, c, map[string]int64{"t/0": 1}, 0); ok || err != nil {
 		t.Fatalf("plan of another incarnation: %t, %v", ok, err)
 	}
 	acks(0)
-	if err := c.ack(t.Context(), db, life, nil, 0); err != nil {
-		t.Fatal(err)
+	for range 2 { // the second time it is there already
+		if err := c.ack(t.Context(), db, life, nil, 0); err != nil {
+			t.Fatal(err)
+		}
+		acks(1)
 	}
-	acks(1)
 }
 
 func TestPlanned_BatchesOfTheLog(t *testing.T) {

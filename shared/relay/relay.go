@@ -192,8 +192,11 @@ func (r *Relay) Flush(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if rows == 0 && r.head != nil {
-			return r.ackNow(ctx)
+		if rows > 0 || r.head == nil {
+			continue
+		}
+		if err := r.ackNow(ctx); err != nil || r.head != nil {
+			return err
 		}
 	}
 }
@@ -360,7 +363,8 @@ func (r *Relay) publish(ctx context.Context, batches []*broker.Batch) (int, erro
 }
 
 // ackNow notes in the journal that the head is in the log, when no further plan
-// would carry the note.
+// would carry the note. There is no head any more when the server has begun a new
+// life since.
 func (r *Relay) ackNow(ctx context.Context) error {
 	if r.unacked == nil {
 		return nil
@@ -368,7 +372,12 @@ func (r *Relay) ackNow(ctx context.Context) error {
 	if err := failpoint.Hit(ctx, "relay.before_mark"); err != nil {
 		return err
 	}
-	if err := r.head.ack(ctx, r.cfg.DB, r.incarnation, r.unacked, time.Since(r.sent)); err != nil {
+	err := r.head.ack(ctx, r.cfg.DB, r.incarnation, r.unacked, time.Since(r.sent))
+	if errors.Is(err, errOvertaken) {
+		r.head, r.unacked = nil, nil
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	r.head.acked, r.unacked = true, nil

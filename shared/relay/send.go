@@ -119,13 +119,17 @@ func (r *Relay) sendOnce(ctx context.Context, batches []*broker.Batch, offsets m
 
 // stillOurs looks whether the head is still the journal's open head, and takes
 // over how far others have brought it. A relay that slept past its time finds
-// that another one went on; its own late copy was a no-op for the broker.
+// that another one went on; its own late copy was a no-op for the broker. When a
+// standby took over that had not got the plan, the journal's head can bear the
+// same number and producer and be another chunk: its copy would take that one's
+// place.
 func (r *Relay) stillOurs(ctx context.Context) error {
 	head, err := loadHead(ctx, r.cfg.DB)
 	if err != nil {
 		return err
 	}
-	if head.number != r.head.number || head.acked || head.producer != r.head.producer {
+	if head.number != r.head.number || head.acked || head.producer != r.head.producer ||
+		head.incarnation != r.incarnation || head.target.xid != r.head.target.xid || head.upto != r.head.upto {
 		return errOvertaken
 	}
 	r.head.counts, r.head.progress = head.counts, head.progress

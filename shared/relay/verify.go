@@ -25,7 +25,7 @@ func (r *Relay) verify(ctx context.Context) error {
 	if err := r.ackNow(ctx); err != nil {
 		return err
 	}
-	if !r.head.acked {
+	if r.head == nil || !r.head.acked {
 		return nil
 	}
 	want := r.head.endsAfter()
