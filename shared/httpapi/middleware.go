@@ -40,10 +40,6 @@ func requestFrom(ctx context.Context) request {
 // X-Request-Id if it is well formed, else a random one. Empty outside a request.
 func RequestID(ctx context.Context) string { return requestFrom(ctx).id }
 
-// TraceParent is the W3C traceparent of the request that ctx belongs to: the
-// caller's trace with a span of its own, or a new trace. Empty outside a request.
-func TraceParent(ctx context.Context) string { return tracing.TraceParent(ctx) }
-
 // Stream prepares an answer without an end, such as server-sent events: it lifts
 // the time limit for writing and returns a context that ends when the client
 // leaves or when the server stops. Call cancel at the end of the handler.

@@ -21,6 +21,7 @@ import (
 
 	"pavane/shared/fault"
 	"pavane/shared/httpapi"
+	"pavane/shared/tracing"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -288,7 +289,7 @@ func TestRequestIdentity_IsKeptWhenWellFormedAndMadeWhenNot(t *testing.T) {
 	const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
 	var seen []string
 	s.Handle("GET /who", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		seen = []string{httpapi.RequestID(r.Context()), httpapi.TraceParent(r.Context())}
+		seen = []string{httpapi.RequestID(r.Context()), tracing.TraceParent(r.Context())}
 	}))
 	r := do(t, s, http.MethodGet, "/who", "", "", "X-Request-Id", "abc-1", "Traceparent", "00-"+trace+"-00f067aa0ba902b7-01")
 	if r.Header.Get("X-Request-Id") != "abc-1" || seen[0] != "abc-1" {

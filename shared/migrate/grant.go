@@ -24,7 +24,7 @@ const (
 
 	// takeBackSQL makes the statements that take from a role what was granted to
 	// it by name. What it never was granted, such as partitions, is left alone:
-	// they come and go meanwhile.
+	// they come and go meanwhile. Before Postgres 15 everybody may create in public.
 	takeBackSQL = `with r as (select oid, quote_ident(rolname) as name from pg_roles where rolname = $1)
 select format('revoke all on table %s from %s', c.oid::regclass, r.name) from pg_class c, r
 where c.relnamespace = current_schema()::regnamespace and (
@@ -33,6 +33,8 @@ where c.relnamespace = current_schema()::regnamespace and (
 union all
 select format('revoke all on routine %s from %s', p.oid::regprocedure, r.name) from pg_proc p, r
 where p.pronamespace = current_schema()::regnamespace and exists (select from aclexplode(p.proacl) a where a.grantee = r.oid)
+union all
+select format('revoke create on schema %I from public', current_schema())
 union all
 select format('revoke all on schema %I from %s', current_schema(), r.name) from r
 union all

@@ -236,6 +236,10 @@ func TestGrant_Again_TakesBackWhatIsNotInTheList(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// As in the schema public before Postgres 15.
+	if _, err := owner.Exec(`grant create on schema ` + schema + ` to public`); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := owner.Exec(`grant update (amount) on entries to ` + role); err != nil {
 		t.Fatal(err)
 	}

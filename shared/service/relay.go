@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"pavane/shared/failpoint"
 	"pavane/shared/lifecycle"
 )
 
@@ -25,6 +26,7 @@ func RunRelay(ctx context.Context, cfg Config, spec Spec) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", spec.Name, err)
 	}
+	ctx = failpoint.With(ctx, s.failpoint)
 	return lifecycle.Run(ctx, s.logger,
 		lifecycle.Part{Name: "topics", Run: s.awaitTopics},
 		publish,
