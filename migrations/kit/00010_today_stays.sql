@@ -37,8 +37,11 @@ declare
   name  text;
   upto  timestamptz;
   stays boolean;
+  today timestamptz := date_trunc('day', clock_timestamp() at time zone 'UTC') at time zone 'UTC';
 begin
-  keep_from := least(keep_from, date_trunc('day', clock_timestamp() at time zone 'UTC') at time zone 'UTC');
+  if keep_from > today then -- not by least, which would take no time at all for today
+    keep_from := today;
+  end if;
   select 'outbox_default', max(d.created_at) + interval '1 microsecond' into name, upto from outbox_default d
   having max(d.created_at) < keep_from;
   if not found then

@@ -34,6 +34,9 @@ values ('t', 'k', 1, 'e', 'x', '', '', `+at+`)`)
 		t.Fatal(err)
 	}
 	insert(`clock_timestamp() - interval '2 days'`)
+	if dropped := query(t, runtime, `select coalesce(outbox_drop(null, pg_current_snapshot()), '')`); dropped[0] != "" {
+		t.Errorf("dropped %q before no time at all", dropped)
+	}
 	if dropped := query(t, runtime, `select coalesce(outbox_drop('infinity', pg_current_snapshot()), '')`); dropped[0] != "outbox_default" {
 		t.Errorf("dropped %q, want outbox_default, whose row is of the day before yesterday", dropped)
 	}
