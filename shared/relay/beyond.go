@@ -70,8 +70,8 @@ func (r *Relay) compare(ctx context.Context) error {
 	return nil
 }
 
-// beyond looks in all partitions of the journal's topics for batches that the
-// head, and what came before, does not explain.
+// beyond looks in all partitions of the journal's topics, as far as rows go there
+// now, for batches that the head, and what came before, does not explain.
 func (r *Relay) beyond(ctx context.Context, head *chunk) (found []beyond, err error) {
 	ends := head.endsAfter()
 	var topics []string
@@ -81,11 +81,11 @@ func (r *Relay) beyond(ctx context.Context, head *chunk) (found []beyond, err er
 	for tp := range head.first {
 		topics = append(topics, topicOf(tp))
 	}
+	topics = r.current(topics)
 	if len(topics) == 0 {
 		return nil, nil
 	}
-	slices.Sort(topics)
-	logs, err := r.cfg.Publisher.Offsets(ctx, slices.Compact(topics)...)
+	logs, err := r.cfg.Publisher.Offsets(ctx, topics...)
 	if err != nil {
 		return nil, err
 	}

@@ -53,6 +53,11 @@ type Config struct {
 	// key goes and never changes for a topic.
 	Partitions int
 
+	// Topics are those that rows go to now; nil: all that the journal names. One
+	// from before a renaming stays in the journal and may be gone from Kafka: it is
+	// not looked at any more. Rows that still wait for such a topic are not sent,
+	// nor is anything behind them, until a relay that names it has sent them.
+	Topics []string
 	// Wake tells that rows were committed ([outbox.Outbox.Wake]). nil means
 	// polling alone.
 	Wake <-chan struct{}
@@ -261,6 +266,9 @@ func (r *Relay) resend(ctx context.Context) (int, error) {
 		r.head = nil
 		return 0, sleep(ctx, wait)
 	}
+	if err := r.allCurrent(r.head); err != nil { // before it is read: the number of partitions may be another one, too
+		return 0, err
+	}
 	set, err := r.reader.chunk(ctx, r.head)
 	if err != nil {
 		return 0, err
@@ -332,7 +340,8 @@ func (r *Relay) plan(ctx context.Context, found *rowSet) (*chunk, error) {
 			return nil, err
 		}
 	}
-	return r.head.next(found, producer), nil
+	next := r.head.next(found, producer)
+	return next, r.allCurrent(next)
 }
 
 // publish sends the batches of the head and notes that they are in the log.

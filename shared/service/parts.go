@@ -104,7 +104,7 @@ func (s *Service) relayPart() (lifecycle.Part, error) {
 		return lifecycle.Part{}, err
 	}
 	r, err := relay.New(relay.Config{
-		DB: s.relayDB, Publisher: s.broker, Wake: s.outbox.Wake(), Bell: s.bell, Partitions: s.cfg.Partitions,
+		DB: s.relayDB, Publisher: s.broker, Wake: s.outbox.Wake(), Bell: s.bell, Partitions: s.cfg.Partitions, Topics: s.topicNames(),
 		Logger: s.logger, Metrics: s.metrics, Tracer: s.tracer,
 	})
 	if err != nil {

@@ -1,0 +1,120 @@
+package relay_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"pavane/internal/await"
+	"pavane/shared/broker"
+	"pavane/shared/brokertest"
+	"pavane/shared/event"
+	"pavane/shared/failpoint"
+	"pavane/shared/outbox"
+	"pavane/shared/relay"
+)
+
+// rename has rows go to another topic from now on, as a service does that was
+// started with another namespace. Its client follows that topic alone.
+func (b *bench) rename(addr, topic string) {
+	b.t.Helper()
+	client, err := broker.Dial(broker.Config{Brokers: strings.Split(addr, ","), Topics: []string{topic}})
+	must(b.t, err)
+	b.t.Cleanup(client.Close)
+	b.client, b.topic = client, topic
+	b.out, err = outbox.New(outbox.Config{Source: "/test", Topics: event.Topics{"fact": topic}})
+	must(b.t, err)
+}
+
+func (b *bench) toItsTopic(c *relay.Config) { c.Topics = []string{b.topic} }
+
+// The old topic stays in the journal, and this client cannot find it.
+func TestRelay_TopicWasRenamed_PublishesToTheNewOne(t *testing.T) {
+	t.Parallel()
+	addr := brokertest.Start(t)
+	b := setupOn(t, addr, brokertest.Topic(t, addr, partitions))
+	b.write("a", 3)
+	must(t, b.relay(nil, b.toItsTopic).Flush(t.Context()))
+	b.rename(addr, brokertest.Topic(t, addr, partitions))
+	b.write("b", 3)
+	must(t, b.relay(nil, b.toItsTopic).Flush(t.Context()))
+	b.write("b", 1)
+	must(t, b.relay(nil, b.toItsTopic).Flush(t.Context()))
+	if n := len(b.log()); n != 4 {
+		t.Errorf("the new topic holds %d records, want 4", n)
+	}
+}
+
+// What the journal says of a topic that is given up must not have the relay look
+// for it, when it is idle, either: what the new one has lost is found all the same.
+func TestRelay_TopicWasRenamedAndTheNewOneIsLost_IsHealed(t *testing.T) {
+	t.Parallel()
+	const topic = "lost"
+	server := emptyBroker(t, topic, 0)
+	b := setupOn(t, server.Addr(), "before")
+	admin, err := broker.Dial(broker.Config{Brokers: []string{server.Addr()}})
+	must(t, err)
+	t.Cleanup(admin.Close)
+	must(t, admin.EnsureTopics(t.Context(), []broker.Topic{{Name: "before", Partitions: partitions, ReplicationFactor: 1}}))
+	b.write("a", 3)
+	must(t, b.relay(nil, b.toItsTopic).Flush(t.Context()))
+	b.rename(server.Addr(), topic)
+	b.start(b.relay(nil, b.toItsTopic))
+	b.write("b", 3)
+	b.await(3)
+	await.True(t, 30*time.Second, "the journal knows that all is in the log", func() bool {
+		var open bool
+		must(t, b.db.Get(t.Context(), &open, `select exists (select from relay_journal j where j.chunk not in (select a.chunk from relay_ack a))`))
+		return !open
+	})
+	server.Close()
+	emptyBroker(t, topic, portOf(t, server.Addr())) // with the new topic alone
+	await.True(t, 30*time.Second, "the log is whole again", func() bool {
+		ranges, err := b.client.Offsets(t.Context(), topic)
+		var found int64
+		for _, r := range ranges[topic] {
+			found += r.End
+		}
+		return err == nil && found == 3
+	})
+}
+
+// Rows that waited when the topic was renamed stop the relay with a line that says
+// so, planned or not; one with the settings of before brings them into the log.
+func TestRelay_RowsWaitForATopicThatWasRenamed_SaysSoAndTheOldSettingsPublishThem(t *testing.T) {
+	for name, planned := range map[string]bool{"planned": true, "not planned": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			addr := brokertest.Start(t)
+			b := setupOn(t, addr, brokertest.Topic(t, addr, partitions))
+			b.write("a", 1)
+			must(t, b.relay(nil, b.toItsTopic).Flush(t.Context()))
+			b.write("a", 3)
+			if planned {
+				set, err := failpoint.Parse("relay.after_plan=error")
+				must(t, err)
+				if err := b.relay(nil).Flush(failpoint.With(t.Context(), set)); err == nil {
+					t.Fatal("the relay did not die after its plan")
+				}
+			}
+			before := *b
+			b.rename(addr, brokertest.Topic(t, addr, 2*partitions))
+			renamed := func(c *relay.Config) { c.Topics, c.Partitions, c.Overdue = []string{b.topic}, 2*partitions, 1 }
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			err := b.relay(nil, renamed).Flush(ctx)
+			if err == nil || errors.Is(err, relay.ErrRefuse) || !strings.Contains(err.Error(), "holds rows for topic "+before.topic) {
+				t.Errorf("Flush = %v, want an error that time can heal and that names %s", err, before.topic)
+			}
+			must(t, before.relay(nil, before.toItsTopic).Flush(t.Context()))
+			before.requireExact()
+			b.write("b", 2)
+			must(t, b.relay(nil, renamed).Flush(t.Context()))
+			if n := len(b.log()); n != 2 {
+				t.Errorf("the new topic holds %d records, want 2", n)
+			}
+		})
+	}
+}
