@@ -107,7 +107,7 @@ func (s *Stack) migrate(ctx context.Context) error {
 		cmd := exec.CommandContext(ctx, filepath.Join(dir, svc.name), "-migrate")
 		cmd.Env = append(os.Environ(),
 			"PAVANE_BROKERS="+s.cfg.Kafka, "PAVANE_NAMESPACE="+s.cfg.Namespace, "PAVANE_HTTP_ADDR="+loopback(0),
-			"PAVANE_DATABASE="+DatabaseURL(s.cfg.Postgres, svc.database), "PAVANE_RUNTIME_ROLE="+svc.role(),
+			"PAVANE_DATABASE_FILE="+secretFile(s.cfg.Dir, svc.database+"-owner-url"), "PAVANE_RUNTIME_ROLE="+svc.role(),
 		)
 		cmd.Env = append(append(cmd.Env, s.kafkaUser("migrate")...), s.cfg.Env...)
 		group.Go(func() error {

@@ -128,7 +128,7 @@ func (s *Stack) start(ctx context.Context) error {
 	if err := checkBinaries(); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{s.startServers, s.makeServiceKey, s.createDatabases, s.migrate, s.startProxies, s.startProvider, s.startServices} {
+	for _, step := range []func(context.Context) error{s.startServers, s.startProxies, s.writeSecrets, s.createDatabases, s.migrate, s.startProvider, s.startServices} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -243,7 +243,7 @@ func (s *Stack) note(in map[string]Process, name string, p Process) {
 func (s *Stack) env(svc service, gatewayPort int, gossip string, join []string) []string {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { // these steer the tool and tests, not a service, or are the stack's to say
 		name, _, _ := strings.Cut(v, "=")
-		return slices.Contains([]string{"PAVANE_POSTGRES", "PAVANE_KAFKA", "PAVANE_DIR", "PAVANE_SERVICE_KEY", "PAVANE_SERVICE_KEY_FILE"}, name)
+		return slices.Contains([]string{"PAVANE_POSTGRES", "PAVANE_KAFKA", "PAVANE_DIR", "PAVANE_SERVICE_KEY", "PAVANE_SERVICE_KEY_FILE", "PAVANE_OPERATOR_TOKEN", "PAVANE_DATABASE"}, name)
 	})
 	env = append(env,
 		"GOMEMLIMIT=40MiB", "GOGC=400", "GOMAXPROCS="+strconv.Itoa(max(1, runtime.NumCPU()/2)),
@@ -252,15 +252,15 @@ func (s *Stack) env(svc service, gatewayPort int, gossip string, join []string) 
 		"PAVANE_HTTP_ADDR="+loopback(0), "PAVANE_SEED=demo", "PAVANE_SMTP_ADDR="+s.Mail.Addr(),
 		"PAVANE_PROVIDER_URL="+s.state.Provider, "PAVANE_PROVIDER_TIMEOUT="+providerTimeout.String(), "PAVANE_PROVIDER_RECONCILE=5s",
 	)
-	env = append(env, "PAVANE_SERVICE_KEY_FILE="+serviceKeyFile(s.cfg.Dir))
+	env = append(env, "PAVANE_SERVICE_KEY_FILE="+secretFile(s.cfg.Dir, "service-key"))
 	if s.cfg.Control.Token != "" {
-		env = append(env, "PAVANE_OPERATOR_TOKEN="+s.cfg.Control.Token)
+		env = append(env, "PAVANE_OPERATOR_TOKEN_FILE="+secretFile(s.cfg.Dir, "operator-token"))
 	}
 	if svc.name == gateway {
 		env = append(env, "PAVANE_HTTP_ADDR="+loopback(gatewayPort), "PAVANE_BREAK_URL="+s.cfg.Control.URL)
 	}
 	if svc.database != "" {
-		env = append(env, "PAVANE_DATABASE="+s.runtimeURL(svc), "PAVANE_MIGRATE=false")
+		env = append(env, "PAVANE_DATABASE_FILE="+secretFile(s.cfg.Dir, svc.database+"-url"), "PAVANE_MIGRATE=false")
 	}
 	env = append(env, s.kafkaUser(svc.name)...)
 	return append(env, s.cfg.Env...)
