@@ -145,6 +145,32 @@ func TestRun_WithoutKafka_ServesAndSaysWhatIsMissing(t *testing.T) {
 	}
 }
 
+func TestRun_InAnotherNamespace_PublishesOnTheSameDatabase(t *testing.T) {
+	t.Parallel()
+	cfg := configured(t, pgtest.URL(t), brokertest.Start(t))
+	for _, namespace := range []string{cfg.Namespace, "other." + cfg.Namespace} {
+		cfg.Namespace = namespace
+		s, err := Open(t.Context(), cfg, spec())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		eventually(t, "ready", func() bool { code, _ := status(cfg.HTTPAddr, "/readyz"); return code == http.StatusOK })
+		if err := s.DB().InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+			return s.Outbox().Append(ctx, tx, event.Number(1, ping{namespace})...)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the event is in the log", func() bool { return logged(t, cfg) == 1 })
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // place is a route that takes new work, such as an order.
 func place(s *Service, n *atomic.Int64) {
 	httpapi.Register(s.HTTP(), huma.Operation{OperationID: "place", Method: http.MethodPost, Path: "/v1/pings", DefaultStatus: http.StatusCreated},
