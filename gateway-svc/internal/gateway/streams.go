@@ -79,12 +79,22 @@ func (g *Gateway) describeStream(api huma.API, op huma.Operation) {
 	}}
 	op.Responses = map[string]*huma.Response{"200": {
 		Description: "a stream of events; the data of each is an event, of one named unreadable the place of a record that is none, of one named end nothing",
-		Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: data}},
+		Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: oneEvent(data)}},
 	}}
 	for _, status := range op.Errors {
 		op.Responses[strconv.Itoa(status)] = httpapi.ProblemResponse(schemas, status)
 	}
 	api.OpenAPI().AddOperation(&op)
+}
+
+// oneEvent describes a server-sent event with JSON in its data, as OpenAPI 3.2
+// (section "Server-Sent Event Streams") does; 3.1 does not say how.
+func oneEvent(data *huma.Schema) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeObject, Required: []string{"event", "data"}, Properties: map[string]*huma.Schema{
+		"id":    {Type: huma.TypeString, Description: "a place to come back to, for Last-Event-ID"},
+		"event": {Type: huma.TypeString, Description: "the event's kind, or unreadable, or end"},
+		"data":  {Type: huma.TypeString, Extensions: map[string]any{"contentMediaType": "application/json", "contentSchema": data}},
+	}}
 }
 
 // events streams the log.

@@ -26,10 +26,11 @@ export function fields(doc, schema, depth = 0) {
   }));
 }
 
-// inner is the schema of the elements when it is a list.
+// inner is the schema of the elements when it is a list, and of the JSON when it
+// is a text that holds some.
 function inner(doc, schema) {
   let s = resolve(doc, schema);
-  while (s.items) s = resolve(doc, s.items);
+  while (s.items || s.contentSchema) s = resolve(doc, s.items || s.contentSchema);
   return s;
 }
 
@@ -42,7 +43,7 @@ function typeOf(doc, schema) {
   const nullable = [s.type].flat().includes("null") ? " or null" : "";
   const what = s.items ? `list of ${typeOf(doc, s.items)}` : types.join(" or ");
   const limits = [
-    s.format, s.const !== undefined && `always ${JSON.stringify(s.const)}`, s.enum && `one of ${s.enum.join(", ")}`, s.pattern && `as ${s.pattern}`,
+    s.contentMediaType, s.format, s.const !== undefined && `always ${JSON.stringify(s.const)}`, s.enum && `one of ${s.enum.join(", ")}`, s.pattern && `as ${s.pattern}`,
     s.minimum !== undefined && `from ${s.minimum}`, s.maximum !== undefined && `to ${s.maximum}`, s.minLength && `at least ${s.minLength} characters`, s.maxLength && `at most ${s.maxLength} characters`,
     s.minItems && `at least ${s.minItems}`, s.maxItems && `at most ${s.maxItems}`,
   ].filter(Boolean);
