@@ -55,7 +55,7 @@ func TestGateway_GeneratedRequests_AreAnsweredAsDescribed(t *testing.T) {
 
 // examples is how many requests each operation must get, so that there are
 // enough over all: those without parameters have only a few.
-func examples(requests int) int { return max(requests/10, 10) }
+func examples(requests int) int { return max(requests/6, 10) }
 
 func number(t *testing.T, variable string) int {
 	t.Helper()
