@@ -34,8 +34,9 @@ test: ## run all tests, then those with a broker on a real Kafka if Java and Mav
 	$(STACK) -- go test $(or $(TEST),./...)
 	$(if $(TEST),,$(STACK) $(KAFKA) -- go test -p 1 $(KAFKA_SUITES))
 
+# Most servers order text by a language; the other tests' order it by its bytes.
 test-race: ## run the tests under the race detector, those of whole processes aside
-	$(STACK) -- go test -race $(or $(TEST),$$(go list ./... | grep -v /e2e))
+	$(STACK) -collation en-US -- go test -race $(or $(TEST),$$(go list ./... | grep -v /e2e))
 
 smoke-kafka: build ## run make smoke on a real Kafka; needs Java and Maven
 	$(STACK) -kafka -- sh -c 'bin/pavane up --smoke --kafka "$$PAVANE_KAFKA" --postgres "$$PAVANE_POSTGRES" $(UP)'

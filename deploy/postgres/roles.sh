@@ -42,7 +42,9 @@ set log_min_error_statement = panic;
 select format('create role %I', r) from unnest(array[:'owner', :'name']) r where not exists (select from pg_roles where rolname = r) \gexec
 alter role :"owner" login nosuperuser nocreatedb nocreaterole password :'owner_password';
 alter role :"name"  login nosuperuser nocreatedb nocreaterole password :'runtime_password';
-select format('create database %I owner %I', :'name', :'owner') where not exists (select from pg_database where datname = :'name') \gexec
+-- Text is compared by its bytes, so no index depends on the version of a library
+-- that knows how a language sorts.
+select format('create database %I owner %I template template0 locale %L', :'name', :'owner', 'C') where not exists (select from pg_database where datname = :'name') \gexec
 -- Nobody else connects, and nobody makes temporary tables.
 revoke all on database :"name" from public;
 grant connect on database :"name" to :"name";

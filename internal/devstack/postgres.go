@@ -45,6 +45,8 @@ type PostgresConfig struct {
 	NoSync bool
 	// MovableClock has the server run with libfaketime, where that is, so that MoveClock works.
 	MovableClock bool
+	// Collation is the ICU locale that text is ordered by, such as "en-US"; empty means by its bytes.
+	Collation string
 	// Settings are server settings on top of the defaults, which they win over.
 	Settings map[string]string
 	// BinDir names a directory with initdb and postgres; empty means the machine's own, else a fetched one.
@@ -149,8 +151,14 @@ func (p *Postgres) initialise(ctx context.Context) error {
 // initdb runs the program of that name. No sync: it would take longer than all the rest, and there is
 // nothing yet that a power cut could lose.
 func (p *Postgres) initdb(ctx context.Context, data, secret string) error {
-	cmd := exec.Command(filepath.Join(p.bin, "initdb"), "-D", data, "-U", superuser,
-		"--auth=scram-sha-256", "--pwfile="+secret, "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions")
+	args := []string{
+		"-D", data, "-U", superuser,
+		"--auth=scram-sha-256", "--pwfile=" + secret, "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions",
+	}
+	if p.cfg.Collation != "" {
+		args = append(args, "--locale-provider=icu", "--icu-locale="+p.cfg.Collation)
+	}
+	cmd := exec.Command(filepath.Join(p.bin, "initdb"), args...)
 	cmd.Dir, cmd.Env = p.dir.path, serverEnv()
 	return wrap(runOut(ctx, cmd, p.as), "initdb in %s", data)
 }
