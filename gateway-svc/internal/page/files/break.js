@@ -105,7 +105,8 @@ export class BreakView {
     const news = JSON.stringify(list);
     if (news === this.told) return;
     this.told = news;
-    put($("break-notes"), ...list.map((n) => el("li", { class: n.error ? "late" : "" }, el("time", {}, new Date(n.at).toLocaleTimeString()), ` ${n.name}: ${n.error || n.text || "begun"}`)));
+    if (!list.length) put($("break-notes"), el("li", { class: "sub" }, "Nothing yet. A run of chaos tells of itself."));
+    else put($("break-notes"), ...list.map((n) => el("li", { class: n.error ? "late" : "" }, el("time", {}, new Date(n.at).toLocaleTimeString()), ` ${n.name}: ${n.error || n.text || "begun"}`)));
   }
 
   run(chaos) {
