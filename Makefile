@@ -81,7 +81,7 @@ chaos-long: build ## the same for hours: rounds of ten minutes on fresh stacks, 
 	bin/pavane chaos --real-kafka --for 10m --rounds $(or $(CHAOS_ROUNDS),24) $(CHAOS)
 
 page-test: build ## use the page of a demo in a real Chromium; PAVANE_SHOTS=dir keeps screenshots
-	$(BIN) $(PROOF) -timeout 6m ./proof/page
+	$(BIN) $(PROOF) -timeout 10m ./proof/page
 
 compose-test: build ## bring the stack of compose.yaml up, try it and take it down, 5 minutes; STANDINS=dir with images that cannot be pulled
 	PAVANE_BIN=$(CURDIR)/bin deploy/compose-test.sh

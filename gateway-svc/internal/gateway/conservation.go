@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"pavane/shared/contract"
 )
@@ -70,11 +71,17 @@ type Conservation struct {
 	Missing     []Missing    `json:"missing" nullable:"false" doc:"the services that did not answer, whose part is not checked"`
 }
 
+// countTime bounds a count. The page counts once a second, and shows within two
+// that a service is away.
+const countTime = 700 * time.Millisecond
+
 type conservationOutput struct{ Body Conservation }
 
 // conservation asks both ledgers. Each is whole in itself at any moment, so
 // nothing has to be compared across databases.
 func (g *Gateway) conservation(ctx context.Context, _ *struct{}) (*conservationOutput, error) {
+	ctx, cancel := context.WithTimeout(ctx, countTime)
+	defer cancel()
 	c := Conservation{Money: []moneySum{}, Stock: []stockSum{}, Differences: []difference{}}
 	ga := &gather{}
 	ga.part(ctx, g.upstream, paymentSvc, "/v1/ledger", func(body []byte) error {

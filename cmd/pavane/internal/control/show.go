@@ -29,6 +29,7 @@ type kind struct {
 	Lasts    bool     `json:"lasts"` // until it is healed
 	Breaks   string   `json:"breaks"`
 	Expect   string   `json:"expect"`
+	Missing  string   `json:"missing,omitempty"` // what this machine lacks to cause it
 }
 
 // broken is a fault that stands.
@@ -55,7 +56,7 @@ func (s *Server) show(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) look() state {
 	st := state{Standing: []broken{}}
 	for _, k := range fault.Kinds() {
-		st.Kinds = append(st.Kinds, kind{k.Name, k.Services, k.Servers, k.Most > 0, k.Breaks, k.Expect})
+		st.Kinds = append(st.Kinds, kind{k.Name, k.Services, k.Servers, k.Most > 0, k.Breaks, k.Expect, missing(k)})
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,6 +84,13 @@ func (s *Server) note(name, text string, err error) {
 	defer s.mu.Unlock()
 	s.notes = append(s.notes, n)
 	s.notes = s.notes[max(0, len(s.notes)-keptNotes):]
+}
+
+func missing(k fault.Kind) string {
+	if err := k.Missing(); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 func joinNonEmpty(a, b string) string {

@@ -1,6 +1,6 @@
 // Puts the page together.
 
-import { $ } from "./dom.js";
+import { $, reveal } from "./dom.js";
 import { get } from "./api.js";
 import { BreakView } from "./break.js";
 import { take } from "./caller.js";
@@ -17,16 +17,22 @@ import { StoryView } from "./story.js";
 import { listen } from "./stream.js";
 
 take();
+// A new token for a page that is open: browsers do not load it anew by themselves.
+addEventListener("hashchange", () => take() && location.reload());
 theme();
 const saga = await Saga.load();
 const store = new Store(saga);
 const story = new StoryView(saga, store);
-const gauges = new Gauges(store);
+new Gauges(store).watch();
 new MapView(saga, store);
-const watched = { gauges, parked: new ParkedView() };
+const watched = { parked: new ParkedView() };
 const show = tabs((id) => watched[id]?.watch());
 
-const orders = new Orders(store, (id) => { $("follow").checked = false; choose(id); });
+const orders = new Orders(store, (id, pointed) => {
+  $("follow").checked = false;
+  choose(id);
+  if (pointed) reveal($("stage"));
+});
 
 function choose(id) {
   orders.mark(id);
@@ -53,13 +59,19 @@ store.onChange((e, copy) => {
   }
 });
 
+let again = 0;
+
 async function recent() {
+  clearTimeout(again);
   try {
     const list = (await get("/v1/orders?limit=200")).orders;
     store.list(list);
     if (!story.id && list.length) choose(list[0].order_id);
-  } catch { setTimeout(recent, 2000); }
+  } catch { again = setTimeout(recent, 2000); }
 }
 
-listen(saga.events.map((e) => e.kind), (e) => store.event(e), connection);
-recent();
+// A stream that was away may have left something out.
+listen(saga.events.map((e) => e.kind), (e) => store.event(e), (live) => {
+  connection(live);
+  if (live) recent();
+});

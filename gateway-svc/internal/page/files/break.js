@@ -11,8 +11,8 @@ const PATH = "/v1/break";
 // What stands in a row of buttons: the fault and what the button says.
 const OF_SERVICES = [["kill", "kill -9"], ["restart", "restart"], ["pause", "pause"], ["down", "take down"], ["second", "double"]];
 const ROWS = [
-  ["broker", [["broker", "stop"], ["broker-kill", "kill -9"]]],
-  ["Postgres", [["postgres", "stop"], ["postgres-kill", "kill -9"], ["postgres-slow", "slow down"]]],
+  ["Kafka", [["broker", "stop"], ["broker-kill", "kill -9"]]],
+  ["Postgres", [["postgres", "stop"], ["postgres-kill", "kill -9"], ["postgres-slow", "slow down"], ["clock", "move its clock"]]],
   ["card provider", [["provider", "take down"], ["provider-kill", "kill -9"], ["provider-wrong", "answer badly"]]],
   ["records", [["duplicates", "duplicate"], ["replay", "replay"], ["reorder", "reorder"], ["poison", "poison"]]],
 ];
@@ -55,10 +55,11 @@ export class BreakView {
 
   offer(kinds) {
     this.kinds = new Map(kinds.map((k) => [k.name, k]));
-    const button = (kind, text, of = "") => el("button", { type: "button", "data-break": [kind, of].filter(Boolean).join(" "), title: this.kinds.get(kind).breaks, onclick: () => this.cause({ kind, service: of }) }, text);
+    const missing = (kind) => this.kinds.get(kind).missing;
+    const button = (kind, text, of = "") => el("button", { type: "button", "data-break": [kind, of].filter(Boolean).join(" "), title: this.kinds.get(kind).breaks, disabled: Boolean(missing(kind)), onclick: () => this.cause({ kind, service: of }) }, text);
     const row = (name, buttons) => el("div", { class: "break-row", role: "group", "aria-label": name }, el("b", {}, name), ...buttons);
     put($("break-services"), ...this.kinds.get("kill").services.map((name) => row(name, OF_SERVICES.filter(([kind]) => this.kinds.get(kind).services.includes(name)).map(([kind, text]) => button(kind, text, name)))));
-    put($("break-servers"), ...ROWS.map(([name, list]) => row(name, list.map(([kind, text]) => button(kind, text)))));
+    put($("break-servers"), ...ROWS.map(([name, list]) => row(name, [...list.map(([kind, text]) => button(kind, text)), ...list.filter(([kind]) => missing(kind)).map(([kind, text]) => el("span", { class: "sub" }, `${text}: ${missing(kind)}`))])));
     const way = this.kinds.get("partition");
     put($("way-service"), ...way.services.map((name) => new Option(name, name)));
     put($("way-server"), ...way.servers.map((name) => new Option(name === "broker" ? "Kafka" : "Postgres", name)));
@@ -104,7 +105,8 @@ export class BreakView {
     const news = JSON.stringify(list);
     if (news === this.told) return;
     this.told = news;
-    put($("break-notes"), ...list.map((n) => el("li", { class: n.error ? "late" : "" }, el("time", {}, new Date(n.at).toLocaleTimeString()), ` ${n.name}: ${n.error || n.text || "begun"}`)));
+    if (!list.length) put($("break-notes"), el("li", { class: "sub" }, "Nothing yet. A run of chaos tells of itself."));
+    else put($("break-notes"), ...list.map((n) => el("li", { class: n.error ? "late" : "" }, el("time", {}, new Date(n.at).toLocaleTimeString()), ` ${n.name}: ${n.error || n.text || "begun"}`)));
   }
 
   run(chaos) {

@@ -4,13 +4,14 @@
 const NAMES = ["token", "operator"];
 
 // take keeps the tokens and takes them out of the address, so that nobody copies
-// them with a link.
+// them with a link. It tells whether there were any.
 export function take() {
   const given = new URLSearchParams(location.hash.slice(1));
   const names = NAMES.filter((name) => given.get(name));
-  if (!names.length) return;
+  if (!names.length) return false;
   for (const name of names) sessionStorage.setItem(name, given.get(name));
   history.replaceState(null, "", location.pathname + location.search);
+  return true;
 }
 
 // isOperator tells whether this tab has an operator's token; whether it is right,

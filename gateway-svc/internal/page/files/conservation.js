@@ -7,10 +7,11 @@ import { count, money, short } from "./format.js";
 export function watchConservation(choose) {
   let checks = 0;
   const check = async () => {
+    const begin = performance.now();
     if (!document.hidden) {
       try { show(await get("/v1/conservation"), ++checks, choose); } catch (err) { unknown(err.message); }
     }
-    setTimeout(check, 1000);
+    setTimeout(check, Math.max(100, 1000 - (performance.now() - begin)));
   };
   check();
 }
@@ -20,7 +21,7 @@ let told = ""; // what the verdict says; said again only when it changes
 function tell(c, choose) {
   if (c.differences.length) $("verdict").replaceChildren(...c.differences.slice(0, 3).flatMap((d) => naming(d, choose)));
   else if (c.missing.length) $("verdict").textContent = `${c.missing.map((m) => m.service).join(", ")} does not answer; the rest adds up`;
-  else $("verdict").textContent = "All is there";
+  else $("verdict").textContent = "Money and stock add up";
 }
 
 function unknown(reason) {

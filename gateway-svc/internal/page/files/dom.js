@@ -24,8 +24,20 @@ function fill(node, attributes, children) {
 
 const there = (children) => children.filter((c) => c != null && c !== false);
 
+// widthOf is how wide a text of an SVG is, in pixels. The font's name is that of the page.
+const canvas = document.createElement("canvas").getContext("2d");
+export function widthOf(text, font) {
+  canvas.font = `${font} ${getComputedStyle(document.body).fontFamily}`;
+  return canvas.measureText(text).width;
+}
+
 // put replaces what is in a node; null and false are left out.
 export const put = (node, ...children) => node.replaceChildren(...there(children));
+
+// reveal brings what is below the screen, as on a phone, into sight.
+export function reveal(node) {
+  if (node.getBoundingClientRect().top > innerHeight - 60) node.scrollIntoView({ block: "start" });
+}
 
 // soon returns a function that runs f once per pause, however often it is called.
 export function soon(f, pause) {

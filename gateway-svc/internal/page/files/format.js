@@ -14,6 +14,7 @@ export const words = (s) => (s || "").replaceAll("_", " ");
 export function duration(ms) {
   if (ms == null || Number.isNaN(ms)) return "";
   if (ms === 0) return "0 ms";
+  if (ms < 0) return `−${duration(-ms)}`; // between two clocks
   if (ms < 10) return `${ms.toFixed(1)} ms`;
   if (ms < 1000) return `${Math.round(ms)} ms`;
   return ms < 60000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms / 60000)} min`;

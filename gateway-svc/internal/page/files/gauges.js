@@ -1,4 +1,5 @@
-// Gauges and their last minutes, asked for only while they are in sight.
+// Gauges and their last minutes, asked for once a second while the page is in sight,
+// so that who opens them sees what went before.
 
 import { $, draw, el } from "./dom.js";
 import { get } from "./api.js";
@@ -27,15 +28,11 @@ export class Gauges {
       draw("svg", { viewBox: "0 0 240 44", preserveAspectRatio: "none", "aria-hidden": "true" }, draw("path", { class: "spark-area" }), draw("path", { class: "spark" })))));
   }
 
-  // watch asks once a second until the panel is out of sight.
   async watch() {
-    if (this.asking) return;
-    this.asking = true;
-    while (!$("gauges").hidden) {
+    for (;;) {
       if (!document.hidden) await this.ask();
       await new Promise((done) => setTimeout(done, 1000));
     }
-    this.asking = false;
   }
 
   async ask() {

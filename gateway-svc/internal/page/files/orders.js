@@ -55,7 +55,7 @@ export class Orders {
     const what = o.items?.map((item) => `${item.quantity} × ${item.sku}`).join(", ");
     const row = el("div", {
       class: `row ${o.state}`, id: `order-${o.id}`, role: "option", "aria-selected": String(o.id === this.chosen),
-      "aria-setsize": this.found.length, "aria-posinset": i + 1, onclick: () => this.choose(o.id),
+      "aria-setsize": this.found.length, "aria-posinset": i + 1, onclick: () => this.choose(o.id, true),
     },
     el("span", { class: "what" }, el("b", {}, short(o.id)), what || ""),
     el("span", { class: "state" }, o.state === "placed" ? "under way" : o.state),

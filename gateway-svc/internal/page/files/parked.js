@@ -1,6 +1,6 @@
 // Keys that wait for somebody, by cause: what is inside, and to let them go.
 
-import { $, el, put } from "./dom.js";
+import { $, el, put, reveal } from "./dom.js";
 import { get } from "./api.js";
 import { count, service, words } from "./format.js";
 import { isOperator } from "./caller.js";
@@ -76,7 +76,7 @@ export class ParkedView {
   choose(k) {
     this.chosen = k;
     for (const b of $("parked-groups").querySelectorAll(".key-line")) b.setAttribute("aria-pressed", String(b.dataset.parked === idOf(k)));
-    this.look();
+    this.look().then(() => reveal($("parked-detail")));
   }
 
   async look() {

@@ -41,6 +41,7 @@ export class Placing {
   // one places an order and says what becomes of it, which the stream tells.
   async one(button, order) {
     button.disabled = true;
+    this.lacking = false; // what is said now is about the order
     say("placing …");
     this.mine = "";
     try {
@@ -109,7 +110,12 @@ export class Placing {
       const chosen = $("sku").value;
       $("sku").replaceChildren(...this.products.map((p) => new Option(
         `${p.name}, ${money(p.price.amount, p.price.currency)}${p.stock ? ` (${p.stock.available} left)` : ""}`, p.sku, false, p.sku === chosen)));
-    } catch (err) { say(`the products cannot be shown: ${err.message}`, "cancelled"); }
+      if (this.lacking) say("");
+      this.lacking = false;
+    } catch (err) {
+      this.lacking = true;
+      say(`the products cannot be shown: ${err.message}`, "cancelled");
+    }
     setTimeout(() => this.offer(), document.hidden ? 30000 : 8000);
   }
 }

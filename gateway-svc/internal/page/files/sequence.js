@@ -1,6 +1,6 @@
 // The sequence diagram of one order, as SVG.
 
-import { draw } from "./dom.js";
+import { draw, widthOf } from "./dom.js";
 import { duration, kindName, service } from "./format.js";
 import { stateOf } from "./moments.js";
 
@@ -9,7 +9,7 @@ const TOP = 34, ROW = 53;
 
 // layout fits the lanes into a width in pixels.
 export function layout(width) {
-  const narrow = width < 560, gutter = narrow ? 50 : 72, right = narrow ? 34 : 70;
+  const narrow = width < 560, gutter = narrow ? 50 : 72, right = narrow ? 40 : 70;
   const gap = Math.max(narrow ? 70 : 130, (width - gutter - right - (narrow ? 26 : 40)) / (LANES.length - 1));
   return { narrow, gutter, gap, first: gutter + (narrow ? 26 : 40), width: gutter + (narrow ? 26 : 40) + gap * (LANES.length - 1) + right };
 }
@@ -53,7 +53,7 @@ function row({ e, i, l, x, saga, story, state, chosen, fresh, copies, pick }) {
 // pill names the event beside its lifeline, and where in the log it is.
 function pill(g, e, l, at, y, state, copies) {
   const text = l.narrow ? kindName(e.kind).split(".").pop() : kindName(e.kind);
-  const w = text.length * (l.narrow ? 6.4 : 6.7) + 18, left = Math.min(Math.max(at - w / 2, l.narrow ? l.gutter - 4 : l.gutter), l.width - w - 2);
+  const w = widthOf(text, "620 12px") + 18, left = Math.min(Math.max(at - w / 2, l.narrow ? l.gutter - 4 : l.gutter), l.width - w - 2);
   g.append(draw("rect", { class: "pill", x: left, y, width: w, height: 22, rx: 11 }),
     draw("text", { class: "kind", x: left + w / 2, y: y + 15, "text-anchor": "middle" }, text));
   if (copies) {

@@ -1,11 +1,12 @@
 // What this tab knows of orders: at most LIMIT, the newest; the oldest go.
 
-const LIMIT = 10000, CAUSES = 20000, DECISIONS = 5000;
+const LIMIT = 10000, EARLY = 1000, CAUSES = 20000, DECISIONS = 5000;
 
 export class Store {
   constructor(saga) {
     this.saga = saga;
     this.orders = new Map(); // by id, the oldest first
+    this.early = new Map(); // orders of which only later events were heard: what was ordered is not known yet
     this.kinds = new Map(); // of the last events, by id, to find causes
     this.places = new Map(); // offsets at which the last events came, by id: the second is a copy
     this.seen = new Map(); // how often: "kind", and "cause>kind"
@@ -18,15 +19,21 @@ export class Store {
 
   // list takes orders as GET /v1/orders has them, the newest first.
   list(orders) {
-    for (const o of orders.toReversed()) this.put(fromList(o, this.orders.get(o.order_id)));
+    for (const o of orders.toReversed()) this.put(fromList(o, this.known(o.order_id)));
+    // The stream may have brought newer ones before.
+    this.orders = new Map([...this.orders].sort(([, a], [, b]) => a.placedAt - b.placedAt));
     this.changed();
   }
 
-  // event takes an event of the stream.
+  known(id) { return this.orders.get(id) || this.early.get(id); }
+
+  // event takes an event of the stream. One whose data are of another order than
+  // its key is of no order; it is parked by whoever should act on it.
   event(e) {
+    if (e.data?.order_id !== e.subject) return;
     if (this.isCopy(e)) { this.changed(e, true); return; }
     this.note(e);
-    const o = this.orders.get(e.subject) || { id: e.subject, state: "placed", steps: [], items: [] };
+    const o = this.known(e.subject) || { id: e.subject, state: "placed", steps: [], items: [] };
     if (o.steps.length < 12 && !o.steps.includes(e.type)) o.steps.push(e.type);
     const at = Date.parse(e.time);
     if (e.type === "order.placed.v1") Object.assign(o, { customer: e.data.customer_id, total: e.data.total, items: e.data.items, placedAt: at });
@@ -42,7 +49,7 @@ export class Store {
     const offsets = this.places.get(e.id);
     if (offsets) return Boolean(offsets.add(e.offset));
     this.places.set(e.id, new Set([e.offset]));
-    if (this.places.size > CAUSES) this.places.delete(this.places.keys().next().value);
+    trim(this.places, CAUSES);
     return false;
   }
 
@@ -64,13 +71,15 @@ export class Store {
     const cause = e.causationid ? this.kinds.get(e.causationid) : this.saga.origin(e.type, e.data?.reason);
     if (cause) bump(this.seen, `${cause}>${e.type}`);
     this.kinds.set(e.id, e.type);
-    if (this.kinds.size > CAUSES) this.kinds.delete(this.kinds.keys().next().value);
+    trim(this.kinds, CAUSES);
   }
 
   put(o) {
     o.text = `${o.id} ${o.customer || ""} ${o.reason || ""} ${(o.items || []).map((i) => i.sku).join(" ")}`.toLowerCase();
-    this.orders.set(o.id, o);
-    if (this.orders.size > LIMIT) this.orders.delete(this.orders.keys().next().value);
+    if (o.placedAt) this.early.delete(o.id);
+    const [there, most] = o.placedAt ? [this.orders, LIMIT] : [this.early, EARLY];
+    there.set(o.id, o);
+    trim(there, most);
   }
 
   // select returns the orders that fit, the newest first.
@@ -78,6 +87,16 @@ export class Store {
     const want = text.trim().toLowerCase(), found = [];
     for (const o of this.orders.values()) if ((state === "all" || o.state === state) && (!want || o.text.includes(want))) found.push(o);
     return found.reverse();
+  }
+}
+
+// trim drops the oldest tenth of what is too much. One at a time would be slow: a
+// map is walked from its beginning, past all that was dropped lately.
+function trim(map, most) {
+  if (map.size <= most) return;
+  for (const key of map.keys()) {
+    if (map.size <= most * 0.9) return;
+    map.delete(key);
   }
 }
 

@@ -63,7 +63,7 @@ export class StoryView {
     this.show();
   }
 
-  pickLast() { this.picked = this.moments[this.at() - 1]?.event.id || ""; }
+  pickLast() { this.picked = this.n === Infinity ? "" : this.moments[this.at() - 1]?.event.id || ""; }
 
   play() {
     if (this.at() >= this.moments.length) this.n = 0;
@@ -71,7 +71,7 @@ export class StoryView {
   }
 
   tick() {
-    if (this.at() >= this.moments.length) { this.stop(); this.n = Infinity; this.show(); return; }
+    if (this.at() >= this.moments.length) { this.to(Infinity); return; }
     const here = this.moments[this.at()], next = this.moments[this.at() + 1];
     this.n = this.at() + 1;
     this.pickLast();
@@ -107,10 +107,18 @@ export class StoryView {
     act();
   }
 
+  // pick stays with the event that somebody chose; until then the last one is shown.
   pick(e) {
     if (!this.story) return; // the drawing in sight is still that of the order before
     this.picked = e.id;
-    for (const g of $("diagram").querySelectorAll(".event")) g.classList.toggle("chosen", g.dataset.event === e.id);
+    this.inspect(e);
+  }
+
+  inspect(e) {
+    for (const g of $("diagram").querySelectorAll(".event")) {
+      g.classList.toggle("chosen", g.dataset.event === e.id);
+      g.setAttribute("aria-pressed", String(g.dataset.event === e.id));
+    }
     $("detail").replaceChildren(...detail(e, this.story, this.saga, this.store.copies(e)));
   }
 
@@ -129,7 +137,7 @@ export class StoryView {
     }));
     if (focused) $("diagram").querySelector(`[data-event="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
     const event = this.story.events.find((e) => e.id === this.picked) || this.story.events.at(-1);
-    if (event) this.pick(event);
+    if (event) this.inspect(event);
     $("states").replaceChildren(...stateCards(this.full, this.story, this.saga));
   }
 
