@@ -59,6 +59,7 @@ internal/await         :
 internal/otlp          :
 internal/demo          : internal/await
 internal/faultproxy    :
+internal/logcut        :
 internal/proc          :
 internal/providersim   :
 internal/audit         : shared/broker shared/contract shared/event shared/postgres
