@@ -55,7 +55,7 @@ func (u *up) waiting(database string) int {
 
 // What an operator does with parked keys is done by the services, whose roles may
 // do no more than they must. Nothing else has a service delete or change these
-// rows.
+// rows. Old idempotency keys it deletes by itself.
 func TestOperator_ServicesWithTheirOwnRolesAlone_ReleaseRedriveAndDiscard(t *testing.T) {
 	t.Parallel()
 	u := start(t, how{args: []string{"--no-orders"}})
@@ -66,7 +66,17 @@ func TestOperator_ServicesWithTheirOwnRolesAlone_ReleaseRedriveAndDiscard(t *tes
 		u.await("poison waits in "+name, func() bool { return u.waiting(name) > 0 })
 		u.discard(name)
 	}
+	keysRunOut(t, u)
 	u.audit()
+}
+
+// keysRunOut: order-svc deletes idempotency keys that are a day old.
+func keysRunOut(t *testing.T, u *up) {
+	t.Helper()
+	_, err := u.database("orders").SQL().Exec(`update idempotency set created_at = created_at - interval '24 hours'`)
+	must(t, err)
+	tool(t, u.with(t), "break", "restart", "order-svc") // it looks when it starts, and then each minute
+	u.await("no idempotency key is left", func() bool { return u.count("orders", `select count(*) from idempotency`) == 0 })
 }
 
 func (u *up) await(what string, ok func() bool) {
