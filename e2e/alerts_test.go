@@ -17,13 +17,6 @@ import (
 	"pavane/shared/event"
 )
 
-// unprovoked are the alerts that a demo cannot be brought to: the embedded broker
-// loses nothing that it has acknowledged, and the provider's books are right.
-// promtool sees them fire and clear (deploy/observability/rules/tests.yml).
-func unprovoked() []string {
-	return []string{"PavaneLogHealed", "PavaneLogForgotten", "PavaneProviderDiffers"}
-}
-
 // Each rule is seen to fire when what it is for is broken, and to clear when that
 // is healed, by a real Prometheus with the real rules in a hurry.
 func TestAlerts_EachFiresWhenItsFaultIsThereAndClearsWhenItIsHealed(t *testing.T) {
@@ -33,7 +26,7 @@ func TestAlerts_EachFiresWhenItsFaultIsThereAndClearsWhenItIsHealed(t *testing.T
 	dead, err := devstack.FreePort(0)
 	must(t, err)
 	collector := fmt.Sprintf("127.0.0.1:%d", dead)
-	u := start(t, how{embedded: true, env: []string{
+	u := start(t, how{embedded: true, args: []string{"--real-kafka"}, env: []string{
 		"PAVANE_MAX_BACKLOG=40", "PAVANE_ORDER_DEADLINE=15s", "OTEL_EXPORTER_OTLP_ENDPOINT=http://" + collector,
 	}})
 	u.awaitReady()
@@ -43,12 +36,13 @@ func TestAlerts_EachFiresWhenItsFaultIsThereAndClearsWhenItIsHealed(t *testing.T
 	p.understands("../deploy/observability/grafana/dashboards/pavane.json")
 
 	a.healAll(a.spans(collector), a.records(), a.provider(), a.mails(), a.reactions())
-	a.healAll(a.lag(), a.halted())
+	a.healAll(a.lag(), a.halted(), a.charged())
 	a.healAll(a.down())
 	a.healAll(a.broker())
+	a.healAll(a.loss())
 
 	for _, name := range alertNames(t) {
-		if !slices.Contains(a.seen, name) && !slices.Contains(unprovoked(), name) {
+		if !slices.Contains(a.seen, name) {
 			t.Errorf("%s was never seen to fire and to clear", name)
 		}
 	}

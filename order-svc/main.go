@@ -36,5 +36,6 @@ func run(ctx context.Context) error {
 	api.Register(svc.HTTP(), orders)
 	svc.React(saga(orders)...)
 	svc.Go("deadlines", orders.Run)
+	svc.Go("idempotency keys", orders.PurgeKeys)
 	return svc.Run(ctx)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pavane/cmd/pavane/internal/chaos"
+	"pavane/cmd/pavane/internal/client"
 	"pavane/cmd/pavane/internal/control"
 	"pavane/cmd/pavane/internal/fault"
 	"pavane/cmd/pavane/internal/stack"
@@ -111,7 +112,7 @@ func runBreak(ctx context.Context, o breakOptions, spec fault.Spec, out io.Write
 	p := newPrinter(out)
 	p.say("%s: %s", spec, k.Breaks)
 	p.say("what one should see: %s", k.Expect)
-	count := o.shop(ctx, s.Gateway)
+	count := o.shop(ctx, s.Client())
 	err = o.cause(ctx, s.Control, spec, k, p)
 	quiet := p.alive("waiting for the last orders to end")
 	t := count()
@@ -129,7 +130,7 @@ func runBreak(ctx context.Context, o breakOptions, spec fault.Spec, out io.Write
 }
 
 // shop has orders placed, from a moment before the fault until a moment after it.
-func (o breakOptions) shop(ctx context.Context, gateway string) (count func() chaos.Tally) {
+func (o breakOptions) shop(ctx context.Context, gateway *client.Client) (count func() chaos.Tally) {
 	if o.rate <= 0 {
 		return func() chaos.Tally { return chaos.Tally{} }
 	}

@@ -176,7 +176,7 @@ func (o chaosOptions) judged(ctx context.Context, s *stack.Stack, kinds []fault.
 // chaosOn is the run against a stack.
 func chaosOn(s *stack.Stack, c chaos.Config) chaos.Config {
 	state := s.State()
-	c.Driver, c.Gateway = s, state.Gateway
+	c.Driver, c.Gateway = s, state.Client()
 	c.Audit = audit.Source{Postgres: state.Postgres, Kafka: state.Kafka, Namespace: state.Namespace, Provider: state.Provider}
 	return c
 }

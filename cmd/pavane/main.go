@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pavane/cmd/pavane/internal/client"
 	"pavane/cmd/pavane/internal/stack"
 	"pavane/shared/broker"
 	"pavane/shared/config"
@@ -42,7 +43,7 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	c.AddCommand(upCommand(), auditCommand(), sagaCommand(), benchCommand(), outboxCommand(), parkedCommand(), orderCommand(),
-		smokeCommand(), chaosCommand(), breakCommand(), healCommand(), brokerCommand(), providerCommand(), relayCommand())
+		smokeCommand(), chaosCommand(), breakCommand(), healCommand(), brokerCommand(), providerCommand(), relayCommand(), tokenCommand())
 	return c
 }
 
@@ -57,6 +58,7 @@ func kafkaSecurity() (broker.Security, error) {
 // target is where a command looks: at the running demo, or at what the flags say.
 type target struct {
 	dir, gateway, postgres string
+	authority              string // of the demo's tokens; empty: none are asked for, or the gateway is another one
 	provider               string
 	kafka                  []string
 	security               broker.Security // of the services' variables
@@ -92,7 +94,7 @@ func (t *target) resolve(needGateway, needPostgres, needKafka bool) error {
 		return err
 	}
 	if t.gateway == "" {
-		t.gateway = s.Gateway
+		t.gateway, t.authority = s.Gateway, s.Authority
 	}
 	if t.provider == "" {
 		t.provider = s.Provider
@@ -104,4 +106,9 @@ func (t *target) resolve(needGateway, needPostgres, needKafka bool) error {
 		t.kafka, t.namespace = s.Kafka, s.Namespace
 	}
 	return nil
+}
+
+// client calls the gateway of the target.
+func (t *target) client() *client.Client {
+	return stack.State{Gateway: t.gateway, Authority: t.authority}.Client()
 }

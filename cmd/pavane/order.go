@@ -35,9 +35,9 @@ they end, and exits with status 1 when one was not placed or did not end.`,
 				return err
 			}
 			if rate > 0 {
-				return shopFor(c.Context(), t.gateway, rate, length, newPrinter(c.OutOrStdout()))
+				return shopFor(c.Context(), t.client(), rate, length, newPrinter(c.OutOrStdout()))
 			}
-			gateway := client.New(t.gateway)
+			gateway := t.client()
 			for range count {
 				begin := time.Now()
 				id, o, err := placeAndWait(c.Context(), gateway, client.Body(customer, item))
@@ -60,7 +60,7 @@ they end, and exits with status 1 when one was not placed or did not end.`,
 }
 
 // shopFor places orders at a rate and fails when one does not end.
-func shopFor(ctx context.Context, gateway string, rate float64, length time.Duration, p *printer) error {
+func shopFor(ctx context.Context, gateway *client.Client, rate float64, length time.Duration, p *printer) error {
 	quiet := p.alive("placing orders and waiting for them to end")
 	stop := chaos.Shop(ctx, gateway, rate)
 	wait(ctx, length)

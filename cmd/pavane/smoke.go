@@ -30,7 +30,7 @@ func runSmoke(ctx context.Context, o upOptions, p *printer) (err error) {
 		return fmt.Errorf("smoke: %w", err)
 	}
 	s, err := start(ctx, o, stack.Config{
-		Dir: o.dir, GatewayPort: 0, Env: smokeEnv(), Namespace: cmp.Or(o.namespace, smokeNamespace(o.kafka)), Throwaway: true,
+		Dir: o.dir, GatewayPort: 0, Env: smokeEnv(), Namespace: cmp.Or(o.namespace, smokeNamespace(o.kafka)), Throwaway: true, Auth: o.auth,
 		OnExit: func(e stack.Exit) { p.say("%s ended: %s", e.Service, e.How) },
 	}, p)
 	if err != nil {
@@ -67,8 +67,9 @@ func smokeCommand() *cobra.Command {
 		Long: fmt.Sprintf(`Places orders through the gateway for every path of the saga, holds services back
 where a path needs one to be late (by a lock in their databases), and audits.
 
-The system must have been seeded for the demo, take orders of anybody, and run
-with PAVANE_ORDER_DEADLINE=%s: the paths with a deadline wait for it.
+The system must have been seeded for the demo, take orders of anybody (or be a demo
+that runs with --auth), and run with PAVANE_ORDER_DEADLINE=%s: the paths with a
+deadline wait for it.
 `+"`pavane up --smoke`"+` does the same on fresh data. Exits with status 1 when a path
 came to another end, or the audit found a difference.`, smoke.Deadline),
 		Args: cobra.NoArgs,
@@ -76,7 +77,7 @@ came to another end, or the audit found a difference.`, smoke.Deadline),
 			if err := t.resolve(true, true, true); err != nil {
 				return err
 			}
-			state := stack.State{Gateway: t.gateway, Postgres: t.postgres, Kafka: t.kafka, Namespace: t.namespace, Provider: t.provider}
+			state := stack.State{Gateway: t.gateway, Authority: t.authority, Postgres: t.postgres, Kafka: t.kafka, Namespace: t.namespace, Provider: t.provider}
 			ok, err := smokeVerdict(c.Context(), state, t.security, newPrinter(c.OutOrStdout()))
 			if err != nil {
 				return err

@@ -36,6 +36,7 @@ type upOptions struct {
 	noOpen, smoke        bool
 	noOrders             bool
 	realKafka            bool
+	auth                 bool
 }
 
 func upCommand() *cobra.Command {
@@ -65,6 +66,7 @@ Kill any of the services with kill -9: it is started again and its sagas go on.`
 	f.StringVar(&o.namespace, "namespace", "", "what the names of topics and groups begin with, so that several systems can share a Kafka")
 	f.StringVar(&o.kafkaUsers, "kafka-users", "", "directory with a file for each service, and for migrate, that holds its password for --kafka; the file's name is the user; the rest is in PAVANE_KAFKA_…")
 	f.BoolVar(&o.realKafka, "real-kafka", false, "start an Apache Kafka in place of the embedded broker; needs Java 17 and Maven")
+	f.BoolVar(&o.auth, "auth", false, "have the gateway ask for tokens; pavane token prints one")
 	f.IntVar(&o.port, "port", 8080, "port of the gateway; a taken one is stepped over")
 	f.BoolVar(&o.noOpen, "no-open", false, "do not open the page in a browser")
 	f.BoolVar(&o.noOrders, "no-orders", false, "place no orders: none to begin with, and none when a service has died")
@@ -147,7 +149,7 @@ func runUp(ctx context.Context, o upOptions, p *printer) error {
 	}
 	defer ctl.Close()
 	exits := make(chan stack.Exit, 16)
-	s, err := start(ctx, o, stack.Config{Dir: o.dir, GatewayPort: o.port, Namespace: o.namespace, Breakable: true, Control: ctl.Control(), RealKafka: o.realKafka, OnExit: func(e stack.Exit) {
+	s, err := start(ctx, o, stack.Config{Dir: o.dir, GatewayPort: o.port, Namespace: o.namespace, Breakable: true, Control: ctl.Control(), RealKafka: o.realKafka, Auth: o.auth, OnExit: func(e stack.Exit) {
 		p.say("%s (process %d) ended: %s; started again as process %d", e.Service, e.Pid, e.How, e.NewPid)
 		if o.noOrders {
 			return
@@ -165,15 +167,19 @@ func runUp(ctx context.Context, o upOptions, p *printer) error {
 		return errors.Join(err, stop(s))
 	}
 	state := s.State()
-	gateway := client.New(state.Gateway)
+	gateway := state.Client()
 	if !o.noOrders {
 		if err := showcase(ctx, gateway, p); err != nil {
 			p.say("%v", err)
 		}
 	}
-	p.say("page: %s   try: kill -9 %d (payment-svc), pavane saga show ORDER, pavane audit", pageOf(state), state.Services["payment-svc"].Pid)
+	page, err := pageOf(state)
+	if err != nil {
+		return errors.Join(err, stop(s))
+	}
+	p.say("page: %s   try: kill -9 %d (payment-svc), pavane saga show ORDER, pavane audit", page, state.Services["payment-svc"].Pid)
 	if !o.noOpen {
-		open(ctx, pageOf(state))
+		open(ctx, page)
 	}
 	watch(ctx, s, gateway, exits, p)
 	p.say("stopping")
@@ -186,8 +192,16 @@ func runUp(ctx context.Context, o upOptions, p *printer) error {
 }
 
 // pageOf is the address of the page for whom the terminal belongs to: behind the
-// # it carries the operator's token, which a browser sends to no server.
-func pageOf(s stack.State) string { return s.Gateway + "/#operator=" + s.Control.Token }
+// # it carries the operator's token, which a browser sends to no server, and one
+// for a gateway that asks who is there.
+func pageOf(s stack.State) (string, error) {
+	page := s.Gateway + "/#operator=" + s.Control.Token
+	if s.Authority == "" {
+		return page, nil
+	}
+	token, err := s.Token(pageLife)
+	return page + "&token=" + token, err
+}
 
 func unlessStopped(ctx context.Context, err error) error {
 	if ctx.Err() != nil {

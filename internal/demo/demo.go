@@ -67,6 +67,7 @@ type State struct {
 	Pid       int
 	Gateway   string // http://host:port
 	Postgres  string // URL of the server
+	Provider  string // http://host:port of the card provider's simulator
 	Kafka     []string
 	Namespace string
 	Services  map[string]struct{ Pid int }

@@ -59,14 +59,15 @@ internal/await         :
 internal/otlp          :
 internal/demo          : internal/await
 internal/faultproxy    :
+internal/logcut        :
 internal/proc          :
 internal/providersim   :
 internal/audit         : shared/broker shared/contract shared/event shared/postgres
 internal/catalog       : shared/config shared/contract shared/event shared/service
 internal/catalog/*     : internal/catalog
 internal/tidy          : internal/catalog
-cmd/*                  : cmd/*/internal/* internal/audit internal/devstack internal/providersim shared/broker shared/config shared/contract shared/event shared/fault shared/inbox shared/lifecycle shared/parked shared/postgres shared/relay shared/replay shared/service shared/story shared/telemetry
-cmd/*/internal/*       : cmd/*/internal/* internal/audit internal/devstack internal/faultproxy internal/proc internal/providersim shared/broker shared/contract shared/event shared/fault shared/inbox shared/lifecycle shared/postgres shared/relay shared/story
+cmd/*                  : cmd/*/internal/* internal/audit internal/devstack internal/providersim shared/broker shared/config shared/contract shared/event shared/fault shared/identity shared/inbox shared/lifecycle shared/parked shared/postgres shared/relay shared/replay shared/service shared/story shared/telemetry
+cmd/*/internal/*       : cmd/*/internal/* internal/audit internal/devstack internal/faultproxy internal/proc internal/providersim shared/broker shared/contract shared/event shared/fault shared/identity shared/inbox shared/lifecycle shared/postgres shared/relay shared/story
 proof/controls         :
 bench                  : internal/devstack internal/proc migrations shared/broker shared/event shared/lifecycle shared/migrate shared/outbox shared/postgres shared/react shared/relay
 docs                   :
@@ -86,7 +87,7 @@ github.com/twmb/franz-go                   : shared/brokertest internal/devstack
 github.com/fergusstrange/embedded-postgres : internal/devstack
 github.com/pressly/goose                   : shared/migrate
 github.com/hashicorp/memberlist            : shared/registry
-github.com/golang-jwt/jwt                 : shared/identity gateway-svc/internal/access _test
+github.com/golang-jwt/jwt                 : shared/identity gateway-svc/internal/access cmd/pavane/internal/authority _test
 github.com/MicahParks/jwkset               : gateway-svc/internal/access
 github.com/wneessen/go-mail                : notification-svc/internal/notification _test
 github.com/spf13/cobra                     : cmd/pavane

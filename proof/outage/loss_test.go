@@ -2,49 +2,52 @@ package outage_test
 
 import (
 	"math/rand/v2"
+	"path/filepath"
 	"testing"
 	"time"
+
+	"pavane/internal/logcut"
 )
 
 // loss is one way in which a broker loses the end of its log.
 type loss struct {
 	name  string
-	cuts  func(rng *rand.Rand) map[int]cut // by partition
-	quiet bool                             // all has been published and read before, and nothing is written afterwards
+	cuts  func(rng *rand.Rand) map[int]logcut.Cut // by partition
+	quiet bool                                    // all has been published and read before, and nothing is written afterwards
 }
 
 func losses() []loss {
-	some := func(rng *rand.Rand) cut { return cut{batches: 1 + rng.IntN(30)} }
-	every := func(one func(rng *rand.Rand) cut) func(rng *rand.Rand) map[int]cut {
-		return func(rng *rand.Rand) map[int]cut {
-			cuts := map[int]cut{}
+	some := func(rng *rand.Rand) logcut.Cut { return logcut.Cut{Batches: 1 + rng.IntN(30)} }
+	every := func(one func(rng *rand.Rand) logcut.Cut) func(rng *rand.Rand) map[int]logcut.Cut {
+		return func(rng *rand.Rand) map[int]logcut.Cut {
+			cuts := map[int]logcut.Cut{}
 			for n := range partitions {
 				cuts[n] = one(rng)
 			}
 			return cuts
 		}
 	}
-	half := func(one func(rng *rand.Rand) cut) func(rng *rand.Rand) map[int]cut {
-		return func(rng *rand.Rand) map[int]cut {
-			cuts := map[int]cut{}
+	half := func(one func(rng *rand.Rand) logcut.Cut) func(rng *rand.Rand) map[int]logcut.Cut {
+		return func(rng *rand.Rand) map[int]logcut.Cut {
+			cuts := map[int]logcut.Cut{}
 			for _, n := range rng.Perm(partitions)[:partitions/2] {
 				cuts[n] = one(rng)
 			}
 			return cuts
 		}
 	}
-	all := func(*rand.Rand) cut { return cut{all: true} }
-	last := func(*rand.Rand) cut { return cut{batches: 1} }
+	all := func(*rand.Rand) logcut.Cut { return logcut.Cut{All: true} }
+	last := func(*rand.Rand) logcut.Cut { return logcut.Cut{Batches: 1} }
 	return []loss{
 		{name: "everything of half of the partitions", cuts: half(all)},
 		{name: "the last batches of every partition, read by all, and nothing is written after", cuts: every(some), quiet: true},
-		{name: "every partition in mid-batch", cuts: every(func(rng *rand.Rand) cut { return cut{batches: rng.IntN(10), torn: true} })},
+		{name: "every partition in mid-batch", cuts: every(func(rng *rand.Rand) logcut.Cut { return logcut.Cut{Batches: rng.IntN(10), Torn: true} })},
 		{name: "everything of half of the partitions, read by all, and nothing is written after", cuts: half(all), quiet: true},
 		{name: "everything", cuts: every(all)},
 		{name: "the last batches of every partition", cuts: every(some)},
 		{name: "the last batch of every partition", cuts: every(last)},
 		{name: "the last batches of half of the partitions", cuts: half(some)},
-		{name: "half of the partitions in mid-batch", cuts: half(func(rng *rand.Rand) cut { return cut{batches: rng.IntN(40), torn: true} })},
+		{name: "half of the partitions in mid-batch", cuts: half(func(rng *rand.Rand) logcut.Cut { return logcut.Cut{Batches: rng.IntN(40), Torn: true} })},
 		{name: "the last batch of half of the partitions, read by all, and nothing is written after", cuts: half(last), quiet: true},
 	}
 }
@@ -67,7 +70,9 @@ func TestKafka_LosesAcknowledgedRecords_LogIsHealedFromTheOutbox(t *testing.T) {
 		lost := 0
 		cuts := l.cuts(rng)
 		for partition, c := range cuts {
-			lost += c.apply(t, k, partition)
+			records, err := c.Apply(filepath.Join(k.Dir(), "data"), topic, partition)
+			must(t, err)
+			lost += records
 		}
 		up, begin := restart(t, k), time.Now()
 		if !l.quiet {

@@ -121,6 +121,76 @@ func TestSave_NeverGoesBack(t *testing.T) {
 	})
 }
 
+// wait parks records of the key k of /s by number, as one pass would.
+func wait(t *testing.T, db *postgres.DB, numbers ...int64) {
+	t.Helper()
+	var records []inbox.Parked
+	for i, n := range numbers {
+		cause := inbox.Missing
+		if i > 0 {
+			cause = inbox.Follows
+		}
+		records = append(records, inbox.Parked{
+			ID: inbox.ID{Source: "/s", Key: "k"}, Sequence: n, Topic: "t", Offset: n, Kind: "k.v1", Cause: cause,
+		})
+	}
+	in(t, db, func(ctx context.Context, tx *sqlx.Tx) error { return inbox.Park(ctx, tx, records) })
+}
+
+func count(t *testing.T, db *postgres.DB, query string) (n int) {
+	t.Helper()
+	if err := db.Get(t.Context(), &n, query); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// A record that is due is no forged one, even when the operator saw a gap: the
+// missing one may have come meanwhile.
+func TestDisown_MissingRecordCameMeanwhile_ItStays(t *testing.T) {
+	t.Parallel()
+	db := pgtest.WithKit(t)
+	wait(t, db, 1, 1<<40)
+	n, err := inbox.Disown(t.Context(), db, inbox.ID{Source: "/s", Key: "k"}, "ada", "forged")
+	if left := count(t, db, `select count(*) from parked where sequence = 1`); n != 1 || err != nil || left != 1 {
+		t.Errorf("%d disowned, %v, %d of the record that is due; want 1 of each", n, err, left)
+	}
+}
+
+// What changes nothing is no move of an operator.
+func TestDiscard_OfWhatWasAppliedBefore_IsNotLogged(t *testing.T) {
+	t.Parallel()
+	db := pgtest.WithKit(t)
+	id := inbox.ID{Source: "/s", Key: "k"}
+	in(t, db, func(ctx context.Context, tx *sqlx.Tx) error {
+		return inbox.Save(ctx, tx, nil, map[inbox.ID]int64{id: 3})
+	})
+	wait(t, db, 5)
+	n, err := inbox.Discard(t.Context(), db, id, 3, "ada", "to see")
+	if lines := count(t, db, `select count(*) from parked_log`); n != 0 || err != nil || lines != 0 {
+		t.Errorf("%d records, %v, %d lines in the log; want none", n, err, lines)
+	}
+}
+
+// Two transactions on one key take turns, whatever partitions they come by.
+func TestLoad_LocksTheStates(t *testing.T) {
+	t.Parallel()
+	db := pgtest.WithKit(t)
+	id := inbox.ID{Source: "/s", Key: "k"}
+	in(t, db, func(ctx context.Context, tx *sqlx.Tx) error {
+		return inbox.Save(ctx, tx, nil, map[inbox.ID]int64{id: 3})
+	})
+	in(t, db, func(ctx context.Context, tx *sqlx.Tx) error {
+		if _, err := inbox.Load(ctx, tx, []inbox.ID{id}); err != nil {
+			return err
+		}
+		if _, err := db.SQL().ExecContext(ctx, `select 1 from inbox where key = 'k' for update nowait`); err == nil {
+			t.Error("another transaction could lock the key that was loaded")
+		}
+		return nil
+	})
+}
+
 func in(t *testing.T, db *postgres.DB, f func(ctx context.Context, tx *sqlx.Tx) error) {
 	t.Helper()
 	if err := db.InTx(t.Context(), f); err != nil {

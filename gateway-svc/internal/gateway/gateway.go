@@ -136,7 +136,7 @@ func (g *Gateway) registerOrders(s *httpapi.Server) {
 		MaxBodyBytes: maxBody, Summary: "Place an order",
 		Description: "With `Prefer: wait=N` the answer waits up to N seconds (1 to 30) for the decision: 201 when the order is " +
 			"confirmed, 409 with the reason when it is cancelled. Undecided by then, or without Prefer, it is 202: look at " +
-			"Location after Retry-After. With an Idempotency-Key the request may be sent again at any time and answers for the same order.",
+			"Location after Retry-After. With an Idempotency-Key the request may be sent again within 24 hours and answers for the same order.",
 		Errors:    []int{422, 502, 503},
 		Responses: placeResponses(s.API().OpenAPI().Components.Schemas),
 	}), g.place)

@@ -25,7 +25,7 @@ func Register(srv *httpapi.Server, orders *order.Service) {
 		OperationID: "place-order", Method: http.MethodPost, Path: "/v1/orders", DefaultStatus: http.StatusCreated,
 		Summary: "Place an order",
 		Description: "Answers 201 as soon as the order is written; it is decided later. With an Idempotency-Key a repetition " +
-			"of the same request answers 200 with the same order, and another request under that key 422.",
+			"of the same request answers 200 with the same order, and another request under that key 422. A key is kept for 24 hours.",
 		Errors: []int{http.StatusBadRequest, http.StatusForbidden, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
 	}, r.place)
 	httpapi.Register(srv, huma.Operation{

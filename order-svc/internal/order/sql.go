@@ -178,6 +178,15 @@ func claim(ctx context.Context, tx *sqlx.Tx, r Request, hash []byte, id string) 
 	if n, err := res.RowsAffected(); err != nil || n == 1 {
 		return "", err
 	}
+	before, err = holder(ctx, tx, r, hash)
+	if errors.Is(err, sql.ErrNoRows) { // its day was over just now
+		return claim(ctx, tx, r, hash, id)
+	}
+	return before, err
+}
+
+// holder returns the order that a request's key is taken for.
+func holder(ctx context.Context, tx *sqlx.Tx, r Request, hash []byte) (string, error) {
 	var held struct {
 		Hash    []byte `db:"body_hash"`
 		OrderID string `db:"order_id"`

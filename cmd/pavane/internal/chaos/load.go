@@ -249,14 +249,14 @@ type Tally struct {
 
 // Shop places orders at a rate, over every path of the saga, until stop is
 // called. Stop returns when each has ended, or after limit.
-func Shop(ctx context.Context, gateway string, rate float64) (stop func(limit time.Duration) Tally) {
+func Shop(ctx context.Context, gateway *client.Client, rate float64) (stop func(limit time.Duration) Tally) {
 	placing, enough := context.WithCancel(ctx)
 	sagas, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	b := newBook()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		load{client.New(gateway), rate, 0, newPrefix(), b}.run(sagas, placing)
+		load{gateway, rate, 0, newPrefix(), b}.run(sagas, placing)
 	}()
 	return func(limit time.Duration) Tally {
 		enough()

@@ -38,7 +38,7 @@ type Config struct {
 	Rate    float64       // orders per second
 	Kinds   []fault.Kind
 	Driver  fault.Driver
-	Gateway string // http://host:port
+	Gateway *client.Client
 	Audit   audit.Source
 
 	// End is how long after the last fault every saga may take to end; 0 means
@@ -69,7 +69,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if cfg.End == 0 {
 		cfg.End = EndLimit
 	}
-	r := &run{Config: cfg, book: newBook(), counters: newCounters(client.New(cfg.Gateway)), taken: map[string]*sync.Mutex{}}
+	r := &run{Config: cfg, book: newBook(), counters: newCounters(cfg.Gateway), taken: map[string]*sync.Mutex{}}
 	plan := Possible(Plan(cfg.Seed, cfg.For, cfg.Every, cfg.Kinds), cfg.Kinds, fault.Kind.Missing, r.Progress)
 	r.Progress("seed %d: %d faults in %s, %g orders/s", cfg.Seed, len(plan), cfg.For, cfg.Rate)
 	stop, cancel := context.WithTimeout(ctx, cfg.For)
@@ -77,7 +77,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	sagas, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 	var orders, side sync.WaitGroup
-	l := load{client.New(cfg.Gateway), cfg.Rate, cfg.Seed, newPrefix(), r.book}
+	l := load{cfg.Gateway, cfg.Rate, cfg.Seed, newPrefix(), r.book}
 	orders.Go(func() { l.run(sagas, stop) })
 	side.Go(func() { r.counters.follow(sagas) })
 	side.Go(func() { r.tell(sagas) })

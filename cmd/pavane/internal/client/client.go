@@ -23,13 +23,19 @@ const timeout = 15 * time.Second
 
 // Client calls one gateway.
 type Client struct {
-	base string
-	http *http.Client
+	base  string
+	http  *http.Client
+	token func() (string, error) // nil: none is shown
 }
 
 // New returns a client of the gateway at base, "http://127.0.0.1:8080".
 func New(base string) *Client {
 	return &Client{base: strings.TrimSuffix(base, "/"), http: &http.Client{Timeout: timeout}}
+}
+
+// With has the client show a token with each request, a new one each time.
+func (c *Client) With(token func() (string, error)) *Client {
+	return &Client{base: c.base, http: c.http, token: token}
 }
 
 // Item is one line of an order.
@@ -86,6 +92,13 @@ func (c *Client) Do(ctx context.Context, method, route string, body []byte, head
 	}
 	if len(body) > 0 {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != nil {
+		token, err := c.token()
+		if err != nil {
+			return Answer{}, fmt.Errorf("gateway: %w", err)
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	for i := 0; i+1 < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])

@@ -55,7 +55,7 @@ type path struct {
 // Run runs every path once, one after the other, and tells each result as it
 // comes. It returns whether all came to what was expected.
 func Run(ctx context.Context, state stack.State, told func(Result)) bool {
-	r := &runner{gateway: client.New(state.Gateway), server: state.Postgres}
+	r := &runner{gateway: state.Client(), server: state.Postgres}
 	all := true
 	for _, p := range r.paths() {
 		begin := time.Now()

@@ -6,19 +6,23 @@ import (
 	"net/http"
 	"time"
 
+	"pavane/cmd/pavane/internal/client"
 	"pavane/shared/postgres"
 	"pavane/shared/relay"
 )
 
-const readyPoll = 20 * time.Millisecond
+const (
+	readyPoll   = 20 * time.Millisecond
+	readyWithin = 2 * time.Second // for one answer
+)
 
 // Ready waits until the gateway is ready and reaches the others. An error names
 // what was missing last.
 func (s *Stack) Ready(ctx context.Context) error {
-	client := &http.Client{Timeout: 2 * time.Second}
+	gateway := s.State().Client()
 	for _, route := range []string{"/readyz", "/v1/products"} {
 		for {
-			err := get(ctx, client, s.State().Gateway+route)
+			err := get(ctx, gateway, route)
 			if err == nil {
 				break
 			}
@@ -32,20 +36,14 @@ func (s *Stack) Ready(ctx context.Context) error {
 	return nil
 }
 
-func get(ctx context.Context, client *http.Client, url string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
+func get(ctx context.Context, gateway *client.Client, route string) error {
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	a, err := gateway.Do(ctx, http.MethodGet, route, nil)
+	if err == nil && a.Status != http.StatusOK {
+		err = fmt.Errorf("GET %s: %s", route, a.Text())
 	}
-	res, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close() //nolint:errcheck // only the status counts
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s: %s", url, res.Status)
-	}
-	return nil
+	return err
 }
 
 const statesSQL = `select count(*) filter (where state = 'placed'), count(*) filter (where state = 'confirmed'),

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"pavane/cmd/pavane/internal/authority"
 )
 
 // writeSecrets writes what the services are told in files, for their owner only:
@@ -26,6 +28,12 @@ func (s *Stack) writeSecrets(context.Context) error {
 	}
 	if err := os.Mkdir(secretFile(s.cfg.Dir, ""), 0o700); err != nil {
 		return fmt.Errorf("write the services' secrets: %w", err)
+	}
+	if s.cfg.Auth {
+		s.state.Authority = secretFile(s.cfg.Dir, "")
+		if err := authority.Make(s.state.Authority); err != nil {
+			return err
+		}
 	}
 	for name, secret := range secrets {
 		if err := os.WriteFile(secretFile(s.cfg.Dir, name), []byte(secret), 0o600); err != nil {

@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"pavane/cmd/pavane/internal/authority"
 	"pavane/cmd/pavane/internal/mailsink"
 	"pavane/internal/devstack"
 	"pavane/internal/faultproxy"
@@ -74,6 +75,7 @@ type Config struct {
 	GatewayPort int    // wanted; a taken one is stepped over
 	Env         []string
 	Throwaway   bool    // the data need not survive a power cut
+	Auth        bool    // have the gateway ask for tokens of an authority of the stack's own
 	RealKafka   bool    // start an Apache Kafka in place of the embedded broker
 	Breakable   bool    // lead each service's ways to servers that the stack starts through proxies of its own
 	Control     Control // its token is the operator's, and the gateway is told where it is; zero: nobody is an operator
@@ -258,6 +260,10 @@ func (s *Stack) env(svc service, gatewayPort int, gossip string, join []string) 
 	}
 	if svc.name == gateway {
 		env = append(env, "PAVANE_HTTP_ADDR="+loopback(gatewayPort), "PAVANE_BREAK_URL="+s.cfg.Control.URL)
+		if s.cfg.Auth {
+			env = append(env, "PAVANE_AUTH_JWKS_FILE="+authority.KeySet(s.state.Authority),
+				"PAVANE_AUTH_ISSUER="+authority.Issuer, "PAVANE_AUTH_AUDIENCE="+authority.Audience)
+		}
 	}
 	if svc.database != "" {
 		env = append(env, "PAVANE_DATABASE_FILE="+secretFile(s.cfg.Dir, svc.database+"-url"), "PAVANE_MIGRATE=false")

@@ -8,17 +8,21 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"pavane/cmd/pavane/internal/authority"
+	"pavane/cmd/pavane/internal/client"
 )
 
 // State is what a running stack leaves in its directory: for the commands that
 // look at it, and for the next start, which ends what a kill -9 left behind.
 type State struct {
-	Pid       int                `json:"pid"`       // of `pavane up`
-	Gateway   string             `json:"gateway"`   // http://host:port
-	Postgres  string             `json:"postgres"`  // URL of the server, with a superuser; the database is left open
-	Provider  string             `json:"provider"`  // http://host:port of the card provider's simulator
-	Kafka     []string           `json:"kafka"`     // host:port
-	Namespace string             `json:"namespace"` // before the names of topics
+	Pid       int                `json:"pid"`                 // of `pavane up`
+	Gateway   string             `json:"gateway"`             // http://host:port
+	Authority string             `json:"authority,omitempty"` // directory with the key of tokens; empty: the gateway asks for none
+	Postgres  string             `json:"postgres"`            // URL of the server, with a superuser; the database is left open
+	Provider  string             `json:"provider"`            // http://host:port of the card provider's simulator
+	Kafka     []string           `json:"kafka"`               // host:port
+	Namespace string             `json:"namespace"`           // before the names of topics
 	Started   time.Time          `json:"started"`
 	Services  map[string]Process `json:"services"`
 	Servers   map[string]Process `json:"servers,omitempty"` // that are processes of ours
@@ -36,6 +40,31 @@ type Control struct {
 type Process struct {
 	Pid      int    `json:"pid"`
 	Identity string `json:"identity"`
+}
+
+const (
+	// requestLife is how long the token of one request is good for.
+	requestLife = time.Minute
+	toolName    = "pavane"
+)
+
+// Token is one with which the tool sees everything and acts for everybody, for a
+// while.
+func (s State) Token(life time.Duration) (string, error) {
+	a, err := authority.Load(s.Authority)
+	if err != nil {
+		return "", err
+	}
+	return a.Token(toolName, authority.Operators, life)
+}
+
+// Client calls the gateway, with a token where it asks for one.
+func (s State) Client() *client.Client {
+	c := client.New(s.Gateway)
+	if s.Authority == "" {
+		return c
+	}
+	return c.With(func() (string, error) { return s.Token(requestLife) })
 }
 
 func stateFile(dir string) string { return filepath.Join(dir, "state.json") }

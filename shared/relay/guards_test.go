@@ -1,0 +1,121 @@
+package relay
+
+import (
+	"errors"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"pavane/shared/broker"
+	"pavane/shared/pgtest"
+	"pavane/shared/postgres"
+)
+
+func do(t *testing.T, db *postgres.DB, sql string) {
+	t.Helper()
+	if _, err := db.SQL().Exec(sql); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func number(t *testing.T, db *postgres.DB, sql string) (n int64) {
+	t.Helper()
+	if err := db.Get(t.Context(), &n, sql); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+const acknowledge = `insert into relay_ack (chunk, acked_at, offsets) values (1, now(), '{"t/0": 0}')`
+
+// How far a partition's pieces have come is written by who knows all that others
+// have written: else pieces would be sent under numbers that others have given to
+// other records.
+func TestStep_AnotherRelayChangedTheChunk_DoesNothing(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]string{
+		"nothing":            `select 1`,
+		"a piece":            `update relay_journal set progress = '{"t/0": {"size": 5}}'`,
+		"a parked key":       `update relay_journal set counts = '{"t/0": 9}'`,
+		"another producer":   `update relay_journal set producer_id = 8`,
+		"another epoch":      `update relay_journal set producer_epoch = 1`,
+		"an acknowledgement": acknowledge,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := planned(t)
+			do(t, r.cfg.DB, change)
+			if moved, err := r.head.step(t.Context(), r.cfg.DB, "t/0", progress{Size: 2}); moved != (name == "nothing") || err != nil {
+				t.Errorf("step: %t, %v", moved, err)
+			}
+		})
+	}
+}
+
+// A chunk that is on its way is compared with the log as it is sent, by whoever
+// sends it: this relay knows nothing of how far that one is.
+func TestVerify_HeadIsOnItsWay_LeavesTheLogAlone(t *testing.T) {
+	t.Parallel()
+	r := planned(t) // it has no Kafka to ask
+	r.head.ends = map[string]int64{"t/0": 5}
+	r.verified = time.Now().Add(-time.Hour)
+	if err := r.verify(t.Context()); err != nil {
+		t.Errorf("verify = %v", err)
+	}
+}
+
+// Rows that are gone cannot be in the pieces that the journal has counted.
+func TestPieces_RowsOfTheChunkAreGone_RefusesToGoOn(t *testing.T) {
+	t.Parallel()
+	r := planned(t) // of ten rows, which are not there
+	r.reader = newReader(r.cfg)
+	if moved, err := r.head.step(t.Context(), r.cfg.DB, "t/0", progress{Size: 5}); !moved || err != nil {
+		t.Fatalf("step: %t, %v", moved, err)
+	}
+	s := pieceSender{Relay: r, tp: "t/0", offsets: map[string]int64{}, healedAt: -1}
+	if err := s.look(t.Context()); !errors.Is(err, ErrRefuse) {
+		t.Errorf("look = %v, want ErrRefuse", err)
+	}
+}
+
+// The journal and the outbox are cut back in two transactions. A chunk whose rows
+// are gone cannot be put back; healing looks further.
+func TestHeal_RowsOfAnOldChunkAreGone_IsAGap(t *testing.T) {
+	t.Parallel()
+	r := planned(t)
+	do(t, r.cfg.DB, acknowledge)
+	if err := r.putBack(t.Context(), newReader(r.cfg), 1, "t/0", math.MaxInt64); !errors.Is(err, broker.ErrSequenceGap) {
+		t.Errorf("putBack = %v, want a gap", err)
+	}
+}
+
+// Without a chunk the next relay would begin from the first row, under a new
+// producer, and everything that is retained would come twice.
+func TestMaintain_NothingIsWrittenForLong_NewestChunkStays(t *testing.T) {
+	t.Parallel()
+	r := planned(t)
+	do(t, r.cfg.DB, `insert into relay_journal select (jsonb_populate_record(j, '{"chunk": 2}')).* from relay_journal j`)
+	do(t, r.cfg.DB, `insert into relay_ack (chunk, acked_at, offsets) select n, now() - interval '30 hours', '{}' from generate_series(1, 2) n`)
+	r.cfg.Retention = 24 * time.Hour
+	if err := r.maintainOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := []int64{number(t, r.cfg.DB, `select coalesce(max(chunk), 0) from relay_journal`), number(t, r.cfg.DB, `select count(*) from relay_journal`)}; got[0] != 2 || got[1] != 1 {
+		t.Errorf("the newest of %d chunks is %d, want the second alone", got[1], got[0])
+	}
+}
+
+// What is not noted as released would be published from both places.
+func TestRelease_ChunkOfTheParkedRowIsGone_ChangesNothing(t *testing.T) {
+	t.Parallel()
+	db := pgtest.WithKit(t)
+	do(t, db, `select nextval('outbox_id_seq')`)
+	do(t, db, `insert into relay_parked (key, topic, since_id, chunk, reason) values ('k', 't', 1, 7, 'too large')`)
+	if n, err := Release(t.Context(), db, "k", "ada", "to see"); err == nil || !strings.Contains(err.Error(), "has lost a chunk") {
+		t.Errorf("%d rows were released, %v; want an error that names the lost chunk", n, err)
+	}
+	if number(t, db, `select count(*) from relay_parked`) != 1 {
+		t.Error("the key is not parked any more")
+	}
+}
