@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"strings"
 
 	"pavane/shared/service"
 )
@@ -29,7 +30,7 @@ type Config struct {
 
 	UpstreamNetworks []string `desc:"networks such as 10.0.0.0/8 in which services may be; the gateway connects to no other address; empty: to any"`
 
-	BreakURL string `desc:"demo: http URL on the loopback where operators have things broken; empty: there is no such route"`
+	BreakURL string `desc:"demo: http URL on the loopback, or of a container, where operators have things broken; empty: there is no such route"`
 }
 
 // Validate refuses a gateway that is open by mistake, and breaking anywhere but
@@ -87,13 +88,22 @@ func (c Config) networks() ([]netip.Prefix, error) {
 	return all, nil
 }
 
+// isNear tells whether a host is this machine or, by a name without a dot, a
+// container of the same network: nobody else is shown the operator's token.
+func isNear(host string) bool {
+	if ip := net.ParseIP(host); ip != nil {
+		return ip.IsLoopback()
+	}
+	return host != "" && !strings.ContainsAny(host, ".:")
+}
+
 func (c Config) validateBreak() error {
 	if c.BreakURL == "" {
 		return nil
 	}
 	u, err := url.Parse(c.BreakURL)
-	if err != nil || u.Scheme != "http" || !net.ParseIP(u.Hostname()).IsLoopback() {
-		return fmt.Errorf("%s_BREAK_URL=%q: want http://127.0.0.1:port, which pavane up sets; leave it out anywhere else", service.Prefix, c.BreakURL)
+	if err != nil || u.Scheme != "http" || !isNear(u.Hostname()) {
+		return fmt.Errorf("%s_BREAK_URL=%q: want http://127.0.0.1:port, which pavane up sets, or the bare name of a container, as in compose.chaos.yaml; leave it out anywhere else", service.Prefix, c.BreakURL)
 	}
 	if c.OperatorToken == "" {
 		return fmt.Errorf("%s_BREAK_URL is set without %s_OPERATOR_TOKEN: only an operator may break things", service.Prefix, service.Prefix)

@@ -43,7 +43,7 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	c.AddCommand(upCommand(), auditCommand(), sagaCommand(), benchCommand(), outboxCommand(), parkedCommand(), orderCommand(),
-		smokeCommand(), chaosCommand(), breakCommand(), healCommand(), brokerCommand(), providerCommand(), relayCommand(), tokenCommand())
+		smokeCommand(), chaosCommand(), breakCommand(), healCommand(), breakerCommand(), brokerCommand(), providerCommand(), relayCommand(), tokenCommand())
 	return c
 }
 

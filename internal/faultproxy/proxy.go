@@ -43,11 +43,14 @@ const dialTimeout = 5 * time.Second
 type Config struct {
 	Protocol Protocol
 	Target   string // host:port of the server; of a Kafka cluster, any of its brokers
+	Listen   string // host:port for clients; empty: a free port of the loopback
+	Host     string // by which clients reach what listens; empty: that of Listen
 }
 
 // Proxy is a running proxy. It is safe for concurrent use.
 type Proxy struct {
 	cfg    Config
+	host   string // that it listens on
 	addr   string
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -62,7 +65,7 @@ type Proxy struct {
 	slow   time.Duration // by which each answer is late
 }
 
-// Start begins to listen on a free port of the loopback.
+// Start begins to listen.
 func Start(cfg Config) (*Proxy, error) {
 	if cfg.Protocol != Kafka && cfg.Protocol != Postgres {
 		return nil, fmt.Errorf("fault proxy: protocol %q: want %q or %q", cfg.Protocol, Kafka, Postgres)
@@ -70,9 +73,19 @@ func Start(cfg Config) (*Proxy, error) {
 	if _, _, err := net.SplitHostPort(cfg.Target); err != nil {
 		return nil, fmt.Errorf("fault proxy: target: want host:port: %w", err)
 	}
+	if cfg.Listen == "" {
+		cfg.Listen = "127.0.0.1:0"
+	}
+	host, _, err := net.SplitHostPort(cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("fault proxy: listen: want host:port: %w", err)
+	}
+	if cfg.Host == "" {
+		cfg.Host = host
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &Proxy{
-		cfg: cfg, ctx: ctx, cancel: cancel,
+		cfg: cfg, host: host, ctx: ctx, cancel: cancel,
 		fronts: map[string]net.Listener{}, links: map[*link]struct{}{}, seen: map[string]int{},
 		gate: make(chan struct{}),
 	}
@@ -109,18 +122,31 @@ func (p *Proxy) front(target string) (string, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if l, ok := p.fronts[target]; ok {
-		return l.Addr().String(), nil
+		return p.reached(l), nil
 	}
 	if p.ctx.Err() != nil {
 		return "", errors.New("fault proxy: closed")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr := net.JoinHostPort(p.host, "0")
+	if len(p.fronts) == 0 { // that of the target
+		addr = p.cfg.Listen
+	}
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return "", fmt.Errorf("fault proxy: %w", err)
 	}
 	p.fronts[target] = l
 	p.work.Go(func() { p.accept(l, target) })
-	return l.Addr().String(), nil
+	return p.reached(l), nil
+}
+
+// reached is the address of a listener for clients.
+func (p *Proxy) reached(l net.Listener) string {
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		return l.Addr().String()
+	}
+	return net.JoinHostPort(p.cfg.Host, port)
 }
 
 func (p *Proxy) accept(l net.Listener, target string) {

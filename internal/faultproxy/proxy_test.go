@@ -11,6 +11,8 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"pavane/internal/await"
 	"pavane/internal/faultproxy"
@@ -352,6 +354,30 @@ func TestKafka_SeveralBrokers_NobodyGoesPastTheProxy(t *testing.T) {
 	}
 }
 
+func TestKafka_ReachedByAName_AllAddressesBearIt(t *testing.T) {
+	t.Parallel()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(2), kfake.SeedTopics(2, "t"))
+	must(t, err)
+	t.Cleanup(cluster.Close)
+	for p := range int32(2) {
+		must(t, cluster.MoveTopicPartition("t", p, p))
+	}
+	proxy, err := faultproxy.Start(faultproxy.Config{Protocol: faultproxy.Kafka, Target: cluster.ListenAddrs()[0], Listen: "0.0.0.0:0", Host: "localhost"})
+	must(t, err)
+	t.Cleanup(proxy.Close)
+	if !strings.HasPrefix(proxy.Addr(), "localhost:") {
+		t.Errorf("it is reached at %s", proxy.Addr())
+	}
+	conn, err := kgo.NewClient(kgo.SeedBrokers(proxy.Addr()))
+	must(t, err)
+	defer conn.Close()
+	meta, err := kmsg.NewPtrMetadataRequest().RequestWith(t.Context(), conn)
+	must(t, err)
+	if len(meta.Brokers) != 2 || slices.ContainsFunc(meta.Brokers, func(b kmsg.MetadataResponseBroker) bool { return b.Host != "localhost" }) {
+		t.Errorf("brokers are told at %+v, want both at localhost", meta.Brokers)
+	}
+}
+
 func TestClose_ConnectionsHeldAndSilent_EndsThemAll(t *testing.T) {
 	t.Parallel()
 	d := newDatabase(t)
@@ -375,6 +401,7 @@ func TestStart_WrongConfig_IsNamed(t *testing.T) {
 	for want, cfg := range map[string]faultproxy.Config{
 		"protocol": {Protocol: "http", Target: "127.0.0.1:1"},
 		"target":   {Protocol: faultproxy.Kafka, Target: "somewhere"},
+		"listen":   {Protocol: faultproxy.Kafka, Target: "127.0.0.1:1", Listen: "here"},
 	} {
 		if _, err := faultproxy.Start(cfg); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: got %v; want an error about the %s", cfg, err, want)

@@ -20,7 +20,7 @@ const (
 	// purgeSQL locks no rows beforehand: for that a role must be allowed to update
 	// them. What another instance deletes meanwhile is waited for, and does not count.
 	purgeSQL = `delete from idempotency where (customer_id, key) in (
-  select customer_id, key from idempotency where created_at < clock_timestamp() - $1 * interval '1 microsecond'
+  select customer_id, key from idempotency where created_at < statement_timestamp() - $1 * interval '1 microsecond'
   order by created_at limit $2)`
 )
 

@@ -2,6 +2,7 @@ package control
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -29,7 +30,7 @@ type kind struct {
 	Lasts    bool     `json:"lasts"` // until it is healed
 	Breaks   string   `json:"breaks"`
 	Expect   string   `json:"expect"`
-	Missing  string   `json:"missing,omitempty"` // what this machine lacks to cause it
+	Missing  string   `json:"missing,omitempty"` // what the system lacks to cause it
 }
 
 // broken is a fault that stands.
@@ -48,15 +49,15 @@ type state struct {
 }
 
 // show tells what can be broken, what is, and what was done.
-func (s *Server) show(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) show(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(s.look()) //nolint:errcheck // the client is gone
+	json.NewEncoder(w).Encode(s.look(r.Context())) //nolint:errcheck // the client is gone
 }
 
-func (s *Server) look() state {
+func (s *Server) look(ctx context.Context) state {
 	st := state{Standing: []broken{}}
 	for _, k := range fault.Kinds() {
-		st.Kinds = append(st.Kinds, kind{k.Name, k.Services, k.Servers, k.Most > 0, k.Breaks, k.Expect, missing(k)})
+		st.Kinds = append(st.Kinds, kind{k.Name, k.Services, k.Servers, k.Most > 0, k.Breaks, k.Expect, s.missing(ctx, k.Name)})
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,8 +87,9 @@ func (s *Server) note(name, text string, err error) {
 	s.notes = s.notes[max(0, len(s.notes)-keptNotes):]
 }
 
-func missing(k fault.Kind) string {
-	if err := k.Missing(); err != nil {
+// missing says what the system lacks to cause faults of a kind; empty: nothing.
+func (s *Server) missing(ctx context.Context, kind string) string {
+	if err := s.driver.Missing(ctx, kind); err != nil {
 		return err.Error()
 	}
 	return ""
