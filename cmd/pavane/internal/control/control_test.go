@@ -26,6 +26,8 @@ type paused struct {
 	who map[string]bool
 }
 
+func (*paused) Missing(context.Context, string) error { return nil }
+
 func (p *paused) Pause(_ context.Context, service string) error  { return p.set(service, true) }
 func (p *paused) Resume(_ context.Context, service string) error { return p.set(service, false) }
 
