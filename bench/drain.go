@@ -81,11 +81,15 @@ func (r *rig) drainRound(ctx context.Context, w way, round int, batches [partiti
 	if d.Log, err = t.count(ctx, rows); err != nil {
 		return d, nil, err
 	}
+	if l != nil {
+		r.found.add("limits", *l)
+		r.say("  limits: %.0f rows/s read, %.0f produced, %.0f both; %.1f+%.1f µs/row", l.Read, l.Produce, l.Combined, l.ReadCPU, l.ProduceCPU)
+	}
 	d.Round = round
 	r.found.add(r.section, d)
 	r.found.promise(r.section, w, "each row once and in order", d.Log)
-	r.say("  %s: %.0f rows/s (%.0f once running), first after %.3f s, %.1f+%.1f+%.1f µs/row, %.0f MB, %s, %.0f %% stolen, others %.0f %%",
-		w.name, d.Rate, d.Running, d.First, d.CPU.Relay, d.CPU.Broker, d.CPU.Postgres, d.Peak, d.Log, 100*d.CPU.Stolen, 100*d.CPU.Others)
+	r.say("  %s: %.0f rows/s (%.0f once running), first after %.3f s, %.1f+%.1f+%.1f µs/row, %.1f of it Java's compiler, %.0f MB, %s, %.0f %% stolen, others %.0f %%",
+		w.name, d.Rate, d.Running, d.First, d.CPU.Relay, d.CPU.Broker, d.CPU.Postgres, d.CPU.Compiler, d.Peak, d.Log, 100*d.CPU.Stolen, 100*d.CPU.Others)
 	return d, l, nil
 }
 
@@ -104,8 +108,6 @@ func (t *trial) drainWithin(ctx context.Context, batches [partitions][][]byte, r
 		return d, nil, err
 	}
 	l := mean(before, after)
-	t.found.add("limits", l)
-	t.say("  limits: %.0f rows/s read, %.0f produced, %.0f both; %.1f+%.1f µs/row", l.Read, l.Produce, l.Combined, l.ReadCPU, l.ProduceCPU)
 	return d, &l, nil
 }
 
@@ -170,6 +172,7 @@ func (r *rig) reportDrains(all map[string][]drain, limits []limit) {
 	figures("rows/s once running", func(d drain) float64 { return d.Running })
 	figures("CPU µs/row, relay", func(d drain) float64 { return d.CPU.Relay })
 	figures("CPU µs/row, broker", func(d drain) float64 { return d.CPU.Broker })
+	figures("CPU µs/row, of the broker's Java's compiler", func(d drain) float64 { return d.CPU.Compiler })
 	figures("CPU µs/row, Postgres", func(d drain) float64 { return d.CPU.Postgres })
 	figures("first record after, s", func(d drain) float64 { return d.First })
 	figures("memory at most, MB", func(d drain) float64 { return d.Peak })

@@ -3,6 +3,7 @@ package main
 import (
 	"math"
 	"os"
+	"strings"
 	"time"
 
 	"pavane/internal/proc"
@@ -12,6 +13,7 @@ import (
 type reading struct {
 	at                            time.Time
 	relay, broker, postgres, self time.Duration
+	compiler                      time.Duration // of the broker's
 	machine                       proc.Machine
 }
 
@@ -22,6 +24,11 @@ func (r *rig) read(c *child) reading {
 	self, _ := proc.Of(os.Getpid())
 	broker, _ := proc.Of(r.kafka.Pid())
 	now.self, now.broker = self.CPU, broker.CPU
+	for _, thread := range proc.Threads(r.kafka.Pid()) {
+		if strings.Contains(thread.Name, " CompilerThre") { // C1 and C2, cut by the kernel
+			now.compiler += thread.CPU
+		}
+	}
 	if c != nil {
 		relay, _ := proc.Of(c.pid())
 		now.relay = relay.CPU
@@ -43,6 +50,7 @@ type usage struct {
 	Seconds  float64 `json:"seconds"`
 	Relay    float64 `json:"relay_us"` // CPU time a row, microseconds
 	Broker   float64 `json:"broker_us"`
+	Compiler float64 `json:"compiler_us"` // of the broker's, what Java took to compile it anew
 	Postgres float64 `json:"postgres_us"`
 	Self     float64 `json:"bench_us"` // of this process: writers, readers, looks
 	Stolen   float64 `json:"stolen"`   // share of the cores that the host gave to others
@@ -59,6 +67,7 @@ func (r reading) since(before reading, rows int) usage {
 	}
 	broker, self := r.broker-before.broker, r.self-before.self
 	u.Relay, u.Broker, u.Postgres, u.Self = each(u.relay), each(broker), each(u.postgres), each(self)
+	u.Compiler = each(r.compiler - before.compiler)
 	if total := machine.Total; total > 0 {
 		ours := u.relay + u.postgres + broker + self
 		u.Stolen = share(machine.Stolen, total)

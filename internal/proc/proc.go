@@ -45,7 +45,23 @@ func All() []Stat {
 
 // Of returns one process; false when it is not there.
 func Of(pid int) (Stat, bool) {
-	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	return read(filepath.Join("/proc", strconv.Itoa(pid)))
+}
+
+// Threads returns the threads of a process, each with the time of its own. The
+// kernel keeps 15 bytes of a name.
+func Threads(pid int) []Stat {
+	dirs, _ := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "task", "*")) // the pattern is right
+	var all []Stat
+	for _, dir := range dirs {
+		if st, ok := read(dir); ok {
+			all = append(all, st)
+		}
+	}
+	return all
+}
+
+func read(dir string) (Stat, bool) {
 	b, err := os.ReadFile(filepath.Join(dir, "stat"))
 	if err != nil {
 		return Stat{}, false
@@ -63,6 +79,7 @@ func Of(pid int) (Stat, bool) {
 		n, _ := strconv.ParseInt(fields[field-3], 10, 64)
 		return n
 	}
+	pid, _ := strconv.Atoi(filepath.Base(dir))
 	return Stat{
 		PID: pid, Parent: int(number(4)), Name: string(b[from+1 : to]),
 		CPU: ticks(number(14) + number(15)), Gone: ticks(number(16) + number(17)),

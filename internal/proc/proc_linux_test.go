@@ -33,3 +33,22 @@ func TestOf_ProcessThatWorks_ItsTimeGrows(t *testing.T) {
 		t.Errorf("the machine's time: %+v", d)
 	}
 }
+
+func TestThreads_ProcessThatWorks_TheirTimeIsItsOwn(t *testing.T) {
+	t.Parallel()
+	threads := Threads(os.Getpid())
+	if len(threads) == 0 {
+		t.Fatal("this process has no threads")
+	}
+	var sum time.Duration
+	for _, st := range threads {
+		if st.Name == "" {
+			t.Errorf("thread %d has no name", st.PID)
+		}
+		sum += st.CPU
+	}
+	// Each has less than a tick that does not show.
+	if whole, _ := Of(os.Getpid()); sum > whole.CPU+time.Duration(len(threads))*10*time.Millisecond {
+		t.Errorf("threads used %v, all of the process %v", sum, whole.CPU)
+	}
+}
