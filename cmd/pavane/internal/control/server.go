@@ -4,6 +4,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"encoding/json"
@@ -59,6 +60,8 @@ type Server struct {
 // standing is a fault that was begun and is not healed.
 type standing struct {
 	fault.Fault
+	name  string        // of the fault
+	begun chan struct{} // closed when Begin has ended; nobody heals it before
 	since time.Time
 	until time.Time // when it is healed; zero: when somebody says so
 }
@@ -130,41 +133,38 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	whole := context.WithoutCancel(r.Context()) // what was begun is ended
-	did, err := f.Begin(whole)
-	s.note(o.String(), did, err)
 	k, _ := fault.Find(o.Kind)
+	did, err := s.start(whole, f, k.Most > 0)
+	tell(w, did, err)
 	if err != nil || k.Most == 0 {
-		s.drop(o.Spec)
-		tell(w, did, err)
 		return
 	}
-	tell(w, did, nil)
 	switch {
 	case o.For == 0: // it stands until it is healed
 	case o.Detached:
-		go s.mendAfter(o.String(), o.For)
+		go s.mendAfter(f, o.For)
 	default:
 		select {
 		case <-time.After(o.For):
 		case <-r.Context().Done():
 		}
-		tell(w, "", s.mend(whole, o.String()))
+		tell(w, "", s.mend(whole, f))
 	}
 }
 
 // mendAfter heals a fault whose client does not wait for it. At the end of the
 // demo it goes down with it.
-func (s *Server) mendAfter(name string, length time.Duration) {
+func (s *Server) mendAfter(f *standing, length time.Duration) {
 	select {
 	case <-time.After(length):
-		s.mend(s.whole, name) //nolint:errcheck // it is noted
+		s.mend(s.whole, f) //nolint:errcheck // it is noted
 	case <-s.whole.Done():
 	}
 }
 
 // take notes a fault that is about to begin. Two on one resource would heal each
 // other.
-func (s *Server) take(o order) (fault.Fault, error) {
+func (s *Server) take(o order) (*standing, error) {
 	f, err := fault.New(o.Spec, s.driver)
 	if err != nil {
 		return nil, err
@@ -177,35 +177,53 @@ func (s *Server) take(o order) (fault.Fault, error) {
 	if s.chaos.running() {
 		return nil, fmt.Errorf("%s has to wait: chaos is under way, and two faults on one thing could not be told apart", o.Spec)
 	}
-	st := &standing{Fault: f, since: time.Now()}
+	st := &standing{Fault: f, name: o.String(), begun: make(chan struct{}), since: time.Now()}
 	if o.For > 0 {
 		st.until = st.since.Add(o.For)
 	}
-	s.standing[o.String()] = st
-	return f, nil
+	s.standing[st.name] = st
+	return st, nil
 }
 
-func (s *Server) drop(spec fault.Spec) {
+// start begins a fault that was taken. One that failed, or does not last, stands
+// no more.
+func (s *Server) start(ctx context.Context, f *standing, lasts bool) (did string, err error) {
+	defer close(f.begun)
+	did, err = f.Begin(ctx)
+	s.note(f.name, did, err)
+	if err != nil || !lasts {
+		s.drop(f)
+	}
+	return did, err
+}
+
+// drop tells whether the fault stood until now.
+func (s *Server) drop(f *standing) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.standing, spec.String())
+	if s.standing[f.name] != f { // another one may bear its name by now
+		return false
+	}
+	delete(s.standing, f.name)
+	return true
 }
 
 // mend heals a standing fault; one that somebody else has healed is no error.
-func (s *Server) mend(ctx context.Context, name string) error {
-	s.mu.Lock()
-	f := s.standing[name]
-	delete(s.standing, name)
-	s.mu.Unlock()
-	if f == nil {
+func (s *Server) mend(ctx context.Context, f *standing) error {
+	select {
+	case <-f.begun:
+	case <-ctx.Done():
+		return fmt.Errorf("heal %s, which is still beginning: %w", f.name, ctx.Err())
+	}
+	if !s.drop(f) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, healLimit)
 	defer cancel()
 	did, err := f.Heal(ctx)
-	s.note(name, joinNonEmpty("healed", did), err)
+	s.note(f.name, joinNonEmpty("healed", did), err)
 	if err != nil {
-		return fmt.Errorf("heal %s: %w", name, err)
+		return fmt.Errorf("heal %s: %w", f.name, err)
 	}
 	return nil
 }
@@ -230,17 +248,17 @@ func (s *Server) Heal(ctx context.Context) error { return s.mendAll(ctx, "", fun
 // mendAll heals all that stands, or the one of a name.
 func (s *Server) mendAll(ctx context.Context, only string, healed func(name string)) error {
 	s.mu.Lock()
-	names := slices.Sorted(maps.Keys(s.standing))
+	all := slices.SortedFunc(maps.Values(s.standing), func(a, b *standing) int { return cmp.Compare(a.name, b.name) })
 	s.mu.Unlock()
 	var errs []error
-	for _, name := range names {
-		if only != "" && only != name {
+	for _, f := range all {
+		if only != "" && only != f.name {
 			continue
 		}
-		err := s.mend(ctx, name)
+		err := s.mend(ctx, f)
 		errs = append(errs, err)
 		if err == nil {
-			healed(name)
+			healed(f.name)
 		}
 	}
 	return errors.Join(errs...)

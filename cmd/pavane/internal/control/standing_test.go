@@ -1,0 +1,77 @@
+package control
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+
+	"pavane/cmd/pavane/internal/fault"
+)
+
+// slow is a system that takes its time to pause a service.
+type slow struct {
+	fault.Driver
+	paused  chan struct{} // closed: it may be
+	resumed int
+}
+
+func (d *slow) Pause(context.Context, string) error { <-d.paused; return nil }
+
+func (d *slow) Resume(context.Context, string) error { d.resumed++; return nil }
+
+func serverOf(d fault.Driver) *Server {
+	s := &Server{driver: d, standing: map[string]*standing{}}
+	s.whole, s.end = context.WithCancel(context.Background())
+	return s
+}
+
+func mustTake(t *testing.T, s *Server) *standing {
+	t.Helper()
+	f, err := s.take(order{Spec: pauseOf("order-svc")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// Healed before it has begun, it would stand until the end of the demo.
+func TestHeal_FaultIsStillBeginning_WaitsForIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := &slow{paused: make(chan struct{})}
+		s := serverOf(d)
+		f := mustTake(t, s)
+		go s.start(t.Context(), f, true) //nolint:errcheck // it does not fail
+		healed := make(chan error, 1)
+		go func() { healed <- s.Heal(t.Context()) }()
+		synctest.Wait()
+		if d.resumed != 0 {
+			t.Error("healed while it began")
+		}
+		close(d.paused)
+		if err := <-healed; err != nil || d.resumed != 1 || len(s.standing) != 0 {
+			t.Errorf("%v, healed %d times, %d stand", err, d.resumed, len(s.standing))
+		}
+	})
+}
+
+// The clock of a fault that is healed runs on; the next one of its name is not its.
+func TestMend_FaultWasHealedAndBegunAgain_LeavesTheNewOne(t *testing.T) {
+	t.Parallel()
+	d := &slow{paused: make(chan struct{})}
+	close(d.paused)
+	s := serverOf(d)
+	var faults [2]*standing
+	for i := range faults {
+		faults[i] = mustTake(t, s)
+		if _, err := s.start(t.Context(), faults[i], true); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.mend(t.Context(), faults[0]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d.resumed != 1 || s.standing[faults[1].name] != faults[1] {
+		t.Errorf("healed %d times, %d stand; want the second to stand", d.resumed, len(s.standing))
+	}
+}
