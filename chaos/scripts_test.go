@@ -3,6 +3,7 @@
 package chaos_test
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,5 +51,32 @@ func TestScripts_EachOnARunningDemo_AllOrdersEndAndTheAuditIsClean(t *testing.T)
 			}
 			t.Logf("%s", out)
 		})
+	}
+	t.Run("a schedule", func(t *testing.T) { runSchedule(t, filepath.Join(bin, "pavane"), dir) })
+}
+
+// runSchedule has the demo that runs deal out faults itself, and looks at the report.
+// Its orders are too few for the cards that wait for a deadline.
+func runSchedule(t *testing.T, pavane, dir string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "report.json")
+	out, err := exec.Command(pavane, "chaos", "--running", "--dir", dir, "--seed", "3", "--for", "12s", "--every", "2s", "--rate", "5",
+		"--faults", "restart,duplicates,latency", "--json", file).CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rep struct {
+		OK     bool
+		Seed   uint64
+		Faults []struct{ Kind string }
+		Audit  struct{ Clean bool }
+	}
+	if err := json.Unmarshal(text, &rep); err != nil || !rep.OK || !rep.Audit.Clean || rep.Seed != 3 || len(rep.Faults) < 2 {
+		t.Errorf("%+v, %v", rep, err)
 	}
 }

@@ -33,10 +33,11 @@ func breakCommand() *cobra.Command {
 	var o breakOptions
 	c := &cobra.Command{
 		Use:   "break KIND [SERVICE] [broker|postgres]",
-		Short: "Break something in the running demo",
-		Long: `Breaks one thing in the demo that runs in --dir, says what one should see, and
-with --for heals it after that time. Ctrl-C heals it at once. Without --for it
-stays broken until ` + "`pavane heal`" + `. Without a kind it lists them.`,
+		Short: "Break something in the running demo, or in the stack of compose.yaml and compose.chaos.yaml",
+		Long: `Breaks one thing in what runs in --dir (for the stack of compose that is
+deploy/secrets/host), says what one should see, and with --for heals it after that
+time. Ctrl-C heals it at once. Without --for it stays broken until
+` + "`pavane heal`" + `. Without a kind it lists them.`,
 		Args: cobra.MaximumNArgs(3),
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pavane/cmd/pavane/internal/chaos"
+	"pavane/cmd/pavane/internal/control"
 	"pavane/cmd/pavane/internal/fault"
 	"pavane/cmd/pavane/internal/stack"
 	"pavane/internal/audit"
@@ -35,6 +36,8 @@ type chaosOptions struct {
 	keep       bool
 	json, html string
 	plan       bool
+	running    bool
+	dir        string
 }
 
 func chaosCommand() *cobra.Command {
@@ -42,11 +45,13 @@ func chaosCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "chaos",
 		Short: "Break a fresh stack by a seeded schedule while orders are placed, and judge what is left",
-		Long: `Starts a stack of its own in a fresh directory and never touches another one.
+		Long: `Starts a stack of its own in a fresh directory and touches no other one, unless
+--running asks for that.
 Each service reaches Kafka and Postgres through proxies of its own. Orders are
 placed on a constant schedule, over every path of the saga, while faults come and
 overlap by a schedule that the seed decides. Then everything is healed, every
-order must end with all its effects within 60 s, and the audit must be clean.
+order must end with all its effects within 60 s (90 s with --running, where an
+order's deadline may be longer), and the audit must be clean.
 
 The run fails when the audit does, when an order does not end, when fewer than
 95 % of the faults landed inside a saga, or fewer than 90 % of the orders were
@@ -73,6 +78,11 @@ The faults:` + describeKinds(),
 	f.StringVar(&o.json, "json", "", "file for the report as JSON")
 	f.StringVar(&o.html, "html", "", "file for the report as one page with the timeline")
 	f.BoolVar(&o.plan, "plan", false, "print the schedule and do nothing")
+	f.BoolVar(&o.running, "running", false, "break what runs in --dir in place of a fresh stack, with its own data; place no orders of your own meanwhile")
+	f.StringVar(&o.dir, "dir", stack.DefaultDir(), "with --running: directory of the running `pavane up`, or deploy/secrets/host for the stack of compose.yaml and compose.chaos.yaml")
+	for _, own := range []string{"rounds", "real-kafka", "keep", "plan"} {
+		c.MarkFlagsMutuallyExclusive("running", own)
+	}
 	return c
 }
 
@@ -86,8 +96,11 @@ func describeKinds() string {
 
 // chosen returns the kinds of faults to deal out.
 func (o chaosOptions) chosen() ([]fault.Kind, error) {
-	if o.length < 10*time.Second || o.length > 24*time.Hour || o.every < 200*time.Millisecond || o.rate <= 0 || o.rate > 1000 || o.rounds < 1 {
-		return nil, errors.New("chaos: want --for from 10s to 24h, --every from 200ms on, --rate above 0 and up to 1000, --rounds from 1 on")
+	if err := chaos.Check(o.length, o.every, o.rate); err != nil {
+		return nil, err
+	}
+	if o.rounds < 1 {
+		return nil, errors.New("chaos: want --rounds from 1 on")
 	}
 	if len(o.kinds) == 0 {
 		return fault.Kinds(), nil
@@ -96,7 +109,7 @@ func (o chaosOptions) chosen() ([]fault.Kind, error) {
 	for _, name := range o.kinds {
 		k, err := fault.Find(name)
 		if err == nil {
-			err = k.Missing() // who asks for it by name wants it
+			err = o.missing(name) // who asks for it by name wants it
 		}
 		if err != nil {
 			return nil, err
@@ -113,12 +126,15 @@ func runChaos(ctx context.Context, o chaosOptions, out io.Writer) error {
 	}
 	if o.plan {
 		tell := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
-		for _, p := range chaos.Possible(chaos.Plan(o.seed, o.length, o.every, kinds), kinds, fault.Kind.Missing, tell) {
+		for _, p := range chaos.Possible(chaos.Plan(o.seed, o.length, o.every, kinds), kinds, stack.Missing, tell) {
 			fmt.Fprintf(out, "%7.1f s  %-36s %.1f s\n", p.At.Seconds(), p.Spec, p.For.Seconds())
 		}
 		return nil
 	}
 	p := newPrinter(out)
+	if o.running {
+		return o.onRunning(ctx, out, p)
+	}
 	for round := range o.rounds {
 		if o.rounds > 1 {
 			p.say("round %d of %d", round+1, o.rounds)
@@ -128,6 +144,37 @@ func runChaos(ctx context.Context, o chaosOptions, out io.Writer) error {
 		}
 		o.seed++
 	}
+	return nil
+}
+
+// missing says what is missing for a kind, as far as it can be known here.
+func (o chaosOptions) missing(kind string) error {
+	if o.running {
+		return nil // whoever runs it looks
+	}
+	return stack.Missing(kind)
+}
+
+// onRunning has what runs already break itself.
+func (o chaosOptions) onRunning(ctx context.Context, out io.Writer, p *printer) error {
+	s, err := stack.Load(o.dir)
+	if err != nil {
+		return err
+	}
+	defer p.alive("under way")()
+	order := control.ChaosOrder{Seed: o.seed, For: o.length, Every: o.every, Rate: o.rate, Kinds: o.kinds}
+	rep, err := control.RunChaos(ctx, s.Control, order, func(line string) { p.say("%s", line) })
+	if err == nil {
+		err = o.write(rep, out)
+	}
+	switch {
+	case err != nil:
+		return err
+	case !rep.OK:
+		p.say("chaos: FAILED under seed %d", rep.Seed)
+		return errVerdict
+	}
+	p.say("chaos: ok under seed %d", rep.Seed)
 	return nil
 }
 
@@ -170,13 +217,12 @@ func (o chaosOptions) round(ctx context.Context, kinds []fault.Kind, out io.Writ
 }
 
 func (o chaosOptions) judged(ctx context.Context, s *stack.Stack, kinds []fault.Kind, p *printer) (*chaos.Report, error) {
-	return chaos.Run(ctx, chaosOn(s, chaos.Config{Seed: o.seed, For: o.length, Every: o.every, Rate: o.rate, Kinds: kinds, Progress: p.say}))
+	return chaos.Run(ctx, chaosOn(s, s.State(), chaos.Config{Seed: o.seed, For: o.length, Every: o.every, Rate: o.rate, Kinds: kinds, Progress: p.say}))
 }
 
-// chaosOn is the run against a stack.
-func chaosOn(s *stack.Stack, c chaos.Config) chaos.Config {
-	state := s.State()
-	c.Driver, c.Gateway = s, state.Gateway
+// chaosOn is the run against what the state describes.
+func chaosOn(d fault.Driver, state stack.State, c chaos.Config) chaos.Config {
+	c.Driver, c.Gateway = d, state.Gateway
 	c.Audit = audit.Source{Postgres: state.Postgres, Kafka: state.Kafka, Namespace: state.Namespace, Provider: state.Provider}
 	return c
 }

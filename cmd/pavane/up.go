@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -141,7 +142,7 @@ func stop(s *stack.Stack) error {
 }
 
 func runUp(ctx context.Context, o upOptions, p *printer) error {
-	ctl, err := control.Listen()
+	ctl, err := control.Listen("127.0.0.1:0", rand.Text())
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -10,7 +11,8 @@ import (
 	"pavane/cmd/pavane/internal/stack"
 )
 
-// What a run of chaos in the demo is: short enough to be watched.
+// What a run of chaos in a running system is unless it is said otherwise: short
+// enough to be watched on the page.
 const (
 	demoChaosLength = time.Minute
 	demoChaosEvery  = 4 * time.Second
@@ -20,22 +22,45 @@ const (
 	demoChaosEnd = 90 * time.Second
 )
 
-// chaos is a minute of chaos in the demo itself, for the page. There is none
-// where a server is somebody else's: half of the faults could not be caused.
+// chaos is that of the demo. There is none where a server is somebody else's: half
+// of the faults could not be caused.
 func (o upOptions) chaos(s *stack.Stack, p *printer) control.Chaos {
 	if o.kafka != "" || o.postgres != "" {
 		return nil
 	}
-	return func(ctx context.Context, seed uint64, healed func(), progress func(string, ...any)) (control.Verdict, error) {
-		p.say("chaos for %s, asked for on the page", demoChaosLength)
-		rep, err := chaos.Run(ctx, chaosOn(s, chaos.Config{
-			Seed: seed, For: demoChaosLength, Every: demoChaosEvery, Rate: demoChaosRate, End: demoChaosEnd, Kinds: fault.Kinds(), Progress: progress, Healed: healed,
-		}))
-		if err != nil {
-			p.say("chaos: no verdict: %v", err)
-			return control.Verdict{}, err
+	return chaosIn(s, s.State(), p.say)
+}
+
+// chaosIn is chaos in a system that runs, with its own data.
+func chaosIn(d fault.Driver, state stack.State, say func(format string, args ...any)) control.Chaos {
+	return func(ctx context.Context, o control.ChaosOrder, healed func(), progress func(string, ...any)) (*chaos.Report, error) {
+		c := chaos.Config{
+			Seed: o.Seed, For: cmp.Or(o.For, demoChaosLength), Every: cmp.Or(o.Every, demoChaosEvery), Rate: cmp.Or(o.Rate, demoChaosRate),
+			End: demoChaosEnd, Kinds: fault.Kinds(), Progress: progress, Healed: healed,
 		}
-		p.say("chaos: ok %t under seed %d", rep.OK, rep.Seed)
-		return control.Verdict{OK: rep.OK, Failures: rep.Failures, Summary: rep.Summary()}, nil
+		if err := chaos.Check(c.For, c.Every, c.Rate); err != nil {
+			return nil, err
+		}
+		if len(o.Kinds) > 0 {
+			c.Kinds = nil
+		}
+		for _, name := range o.Kinds {
+			k, err := fault.Find(name)
+			if err == nil {
+				err = d.Missing(ctx, name) // who asks for it by name wants it
+			}
+			if err != nil {
+				return nil, err
+			}
+			c.Kinds = append(c.Kinds, k)
+		}
+		say("chaos for %s under seed %d", c.For, c.Seed)
+		rep, err := chaos.Run(ctx, chaosOn(d, state, c))
+		if err != nil {
+			say("chaos: no verdict: %v", err)
+			return nil, err
+		}
+		say("chaos: ok %t under seed %d", rep.OK, rep.Seed)
+		return rep, nil
 	}
 }

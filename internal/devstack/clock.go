@@ -86,7 +86,13 @@ func (p *Postgres) MoveClock(ctx context.Context, by time.Duration) error {
 	if err := p.writeClock(by); err != nil {
 		return err
 	}
-	db, err := sql.Open("postgres", p.URL(superuser))
+	return AwaitClock(ctx, p.URL(superuser), by)
+}
+
+// AwaitClock returns when the server at a URL answers with a time that is so much
+// after the machine's.
+func AwaitClock(ctx context.Context, server string, by time.Duration) error {
+	db, err := sql.Open("postgres", server)
 	if err != nil {
 		return fmt.Errorf("move the clock: %w", err)
 	}

@@ -49,6 +49,15 @@ type Config struct {
 	Healed   func() // told when everything is healed; nil: nobody
 }
 
+// Check says what is wrong with the length of a run, the time between two of its
+// faults, or its orders per second.
+func Check(length, every time.Duration, rate float64) error {
+	if length < 10*time.Second || length > 24*time.Hour || every < 200*time.Millisecond || rate <= 0 || rate > 1000 {
+		return errors.New("chaos: want --for from 10s to 24h, --every from 200ms on, --rate above 0 and up to 1000")
+	}
+	return nil
+}
+
 // run is a run under way.
 type run struct {
 	Config
@@ -70,7 +79,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		cfg.End = EndLimit
 	}
 	r := &run{Config: cfg, book: newBook(), counters: newCounters(client.New(cfg.Gateway)), taken: map[string]*sync.Mutex{}}
-	plan := Possible(Plan(cfg.Seed, cfg.For, cfg.Every, cfg.Kinds), cfg.Kinds, fault.Kind.Missing, r.Progress)
+	plan := Possible(Plan(cfg.Seed, cfg.For, cfg.Every, cfg.Kinds), cfg.Kinds, func(kind string) error { return cfg.Driver.Missing(ctx, kind) }, r.Progress)
 	r.Progress("seed %d: %d faults in %s, %g orders/s", cfg.Seed, len(plan), cfg.For, cfg.Rate)
 	stop, cancel := context.WithTimeout(ctx, cfg.For)
 	defer cancel()

@@ -45,10 +45,10 @@ func Plan(seed uint64, length, every time.Duration, kinds []fault.Kind) []Planne
 }
 
 // Possible leaves out the faults that something is missing for, and tells what. The
-// rest of the schedule is that of a machine where nothing is.
-func Possible(plan []Planned, kinds []fault.Kind, missing func(fault.Kind) error, tell func(format string, args ...any)) []Planned {
+// rest of the schedule is that of a system where nothing is.
+func Possible(plan []Planned, kinds []fault.Kind, missing func(kind string) error, tell func(format string, args ...any)) []Planned {
 	for _, k := range kinds {
-		if err := missing(k); err != nil {
+		if err := missing(k.Name); err != nil {
 			before := len(plan)
 			plan = slices.DeleteFunc(plan, func(p Planned) bool { return p.Kind == k.Name })
 			tell("%d faults %q are left out: %v", before-len(plan), k.Name, err)

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"pavane/cmd/pavane/internal/chaos"
 )
 
 const (
@@ -14,10 +16,25 @@ const (
 	keptLines = 40
 	// healPatience is how long the end of the demo waits for chaos to heal.
 	healPatience = 10 * time.Second
+	// toldLines is how many lines of a run wait for a client that is slow.
+	toldLines = 64
 )
 
-// Verdict is what a run of chaos came to.
-type Verdict struct {
+// ChaosOrder is what a client asks a run of chaos to be. What is zero, but for the
+// seed, is left to the one who runs it.
+type ChaosOrder struct {
+	Seed  uint64        `json:"seed"`
+	For   time.Duration `json:"for_ns"`
+	Every time.Duration `json:"every_ns"`
+	Rate  float64       `json:"rate"`   // orders per second
+	Kinds []string      `json:"faults"` // to deal out
+	// Attached: the client waits. The answer tells each step and ends with the
+	// report; when the client is gone the run ends.
+	Attached bool `json:"attached"`
+}
+
+// verdict is what a run came to, in short.
+type verdict struct {
 	OK       bool     `json:"ok"`
 	Failures []string `json:"failures"` // why it is not
 	Summary  []string `json:"summary"`
@@ -25,7 +42,7 @@ type Verdict struct {
 
 // Chaos breaks things by a seed and judges what is left. It calls healed when
 // nothing is broken any more; when ctx ends it heals, and judges what there is.
-type Chaos func(ctx context.Context, seed uint64, healed func(), progress func(format string, args ...any)) (Verdict, error)
+type Chaos func(ctx context.Context, o ChaosOrder, healed func(), progress func(format string, args ...any)) (*chaos.Report, error)
 
 // chaosRun is the run that is under way, or the last one. The server's lock
 // guards it.
@@ -42,7 +59,7 @@ type chaosView struct {
 	Began   *time.Time `json:"began,omitempty"` // absent: there was none yet
 	Running bool       `json:"running"`
 	Lines   []string   `json:"lines"` // the last ones
-	Verdict *Verdict   `json:"verdict,omitempty"`
+	Verdict *verdict   `json:"verdict,omitempty"`
 	Error   string     `json:"error,omitempty"`
 }
 
@@ -57,23 +74,41 @@ func (c *chaosRun) view() *chaosView {
 	return &v
 }
 
-// beginChaos starts a run and does not wait for it.
+// beginChaos starts a run, and waits for it when it was asked to.
 func (s *Server) beginChaos(w http.ResponseWriter, r *http.Request) {
-	var in struct {
-		Seed uint64 `json:"seed"`
-	}
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<10)).Decode(&in); err != nil {
+	var o ChaosOrder
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<12)).Decode(&o); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	if err := s.startChaos(in.Seed); err != nil {
+	lines := make(chan said, toldLines)
+	if err := s.startChaos(o, lines); err != nil {
 		tell(w, "", err)
 		return
 	}
-	tell(w, fmt.Sprintf("chaos under seed %d", in.Seed), nil)
+	tell(w, fmt.Sprintf("chaos under seed %d", o.Seed), nil)
+	if !o.Attached {
+		return
+	}
+	gone := r.Context().Done()
+	for {
+		select {
+		case line, more := <-lines:
+			if !more {
+				return
+			}
+			json.NewEncoder(w).Encode(line)       //nolint:errcheck // a client that is gone is noticed below
+			http.NewResponseController(w).Flush() //nolint:errcheck // as above
+		case <-gone:
+			s.stopChaos()
+			gone = nil // what is left is the verdict
+		}
+	}
 }
 
-func (s *Server) startChaos(seed uint64) error {
+// startChaos starts a run, which tells each step and in the end closes lines. Steps
+// that nobody takes are lost.
+func (s *Server) startChaos(o ChaosOrder, lines chan<- said) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := &s.chaos
@@ -89,12 +124,13 @@ func (s *Server) startChaos(seed uint64) error {
 	}
 	ctx, stop := context.WithCancel(s.whole)
 	began := time.Now()
-	c.last, c.stop, c.healed = chaosView{Seed: seed, Began: &began, Running: true}, stop, make(chan struct{})
-	go s.runChaos(ctx, seed, c.healed)
+	c.last, c.stop, c.healed = chaosView{Seed: o.Seed, Began: &began, Running: true}, stop, make(chan struct{})
+	go s.runChaos(ctx, o, c.healed, lines)
 	return nil
 }
 
-func (s *Server) runChaos(ctx context.Context, seed uint64, healed chan struct{}) {
+func (s *Server) runChaos(ctx context.Context, o ChaosOrder, healed chan struct{}, lines chan<- said) {
+	defer close(lines)
 	open := true
 	heal := func() {
 		if open {
@@ -103,34 +139,53 @@ func (s *Server) runChaos(ctx context.Context, seed uint64, healed chan struct{}
 		}
 	}
 	defer heal() // when it failed before
-	v, err := s.chaos.run(ctx, seed, heal, func(format string, args ...any) {
-		line := time.Now().Format(time.TimeOnly) + " " + fmt.Sprintf(format, args...)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		c := &s.chaos.last
-		c.Lines = slices.Clone(append(c.Lines, line)[max(0, len(c.Lines)+1-keptLines):])
-	})
+	rep, err := s.chaos.run(ctx, o, heal, func(format string, args ...any) { s.step(fmt.Sprintf(format, args...), lines) })
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.chaos.stop()
 	c := &s.chaos.last
 	c.Running = false
+	end := said{Report: rep}
 	if err != nil {
 		c.Error = err.Error()
-		return
+		end = said{Error: c.Error}
+	} else {
+		c.Verdict = &verdict{rep.OK, rep.Failures, rep.Summary()}
 	}
-	c.Verdict = &v
+	s.mu.Unlock()
+	if o.Attached {
+		lines <- end // the handler takes all, also when its client is gone
+	}
+}
+
+// step notes a step of a run, and tells it if somebody has the time for it.
+func (s *Server) step(text string, lines chan<- said) {
+	s.mu.Lock()
+	c := &s.chaos.last
+	c.Lines = slices.Clone(append(c.Lines, time.Now().Format(time.TimeOnly)+" "+text)[max(0, len(c.Lines)+1-keptLines):])
+	s.mu.Unlock()
+	select {
+	case lines <- said{Text: text}:
+	default:
+	}
+}
+
+// stopChaos has a run that is under way end; false: there was none.
+func (s *Server) stopChaos() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.chaos.running() {
+		return false
+	}
+	s.chaos.stop()
+	return true
 }
 
 // endChaos has a run end before its time.
 func (s *Server) endChaos(w http.ResponseWriter, _ *http.Request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.chaos.running() {
+	if !s.stopChaos() {
 		tell(w, "no chaos is under way", nil)
 		return
 	}
-	s.chaos.stop()
 	tell(w, "everything is healed and judged now", nil)
 }
 

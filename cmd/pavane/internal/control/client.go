@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
+	"pavane/cmd/pavane/internal/chaos"
 	"pavane/cmd/pavane/internal/fault"
 	"pavane/cmd/pavane/internal/stack"
 )
@@ -22,26 +25,72 @@ func Break(ctx context.Context, c stack.Control, spec fault.Spec, length time.Du
 	if err != nil {
 		return fmt.Errorf("break: %w", err)
 	}
-	return ask(ctx, c, http.MethodPost, body, told)
+	return ask(ctx, c, http.MethodPost, "/faults", body, heard(told))
 }
 
 // Heal has the demo heal all that is broken.
 func Heal(ctx context.Context, c stack.Control, told func(string)) error {
-	return ask(ctx, c, http.MethodDelete, nil, told)
+	return ask(ctx, c, http.MethodDelete, "/faults", nil, heard(told))
 }
 
-func ask(ctx context.Context, c stack.Control, method string, body []byte, told func(string)) error {
+// RunChaos has the demo run chaos, tells each step, and returns the report. When
+// ctx ends the demo heals, and judges what there is.
+func RunChaos(ctx context.Context, c stack.Control, o ChaosOrder, told func(string)) (rep *chaos.Report, err error) {
+	o.Attached = true
+	body, err := json.Marshal(o)
+	if err != nil {
+		return nil, fmt.Errorf("chaos: %w", err)
+	}
+	whole := context.WithoutCancel(ctx)
+	enough := func() {
+		ask(whole, c, http.MethodDelete, "/chaos", nil, func(said) {}) //nolint:errcheck // then the answer below ends, too
+	}
+	var begun sync.Once
+	forget := func() bool { return false }
+	err = ask(whole, c, http.MethodPost, "/chaos", body, func(line said) {
+		begun.Do(func() { forget = context.AfterFunc(ctx, enough) }) // now it can be told to end
+		if line.Text != "" {
+			told(line.Text)
+		}
+		rep = line.Report
+	})
+	forget() // the next run may be somebody else's
+	if err == nil && rep == nil {
+		err = errors.New("chaos: the demo ended before its report")
+	}
+	return rep, err
+}
+
+// unreached says what to do when nobody listens.
+func unreached(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return fmt.Errorf("break: nobody takes orders: start `pavane up`, or the stack of compose with -f compose.yaml -f compose.chaos.yaml: %w", err)
+	}
+	return fmt.Errorf("break: %w", err)
+}
+
+// heard passes on the texts of lines.
+func heard(told func(string)) func(said) {
+	return func(line said) {
+		if line.Text != "" {
+			told(line.Text)
+		}
+	}
+}
+
+func ask(ctx context.Context, c stack.Control, method, path string, body []byte, told func(said)) error {
 	if c.URL == "" {
 		return errors.New("this demo cannot be broken: it was started by an older `pavane up`, or it is only just coming up")
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.URL+"/faults", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, c.URL+path, bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("break: %w", err)
 	}
 	req.Header.Set("Authorization", "Bearer "+c.Token)
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return fmt.Errorf("break: %w", err)
+		return unreached(err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
@@ -57,8 +106,8 @@ func ask(ctx context.Context, c stack.Control, method string, body []byte, told 
 			return fmt.Errorf("break: the demo ended, or the fault was given up: %w", err)
 		case line.Error != "":
 			return errors.New(line.Error)
-		case line.Text != "":
-			told(line.Text)
+		default:
+			told(line)
 		}
 	}
 }

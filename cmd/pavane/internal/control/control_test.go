@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"pavane/cmd/pavane/internal/chaos"
 	"pavane/cmd/pavane/internal/fault"
 	"pavane/cmd/pavane/internal/stack"
 	"pavane/internal/await"
@@ -45,14 +47,14 @@ func start(t *testing.T) (*paused, stack.Control) {
 	return startWith(t, nil)
 }
 
-func startWith(t *testing.T, chaos Chaos) (*paused, stack.Control) {
+func startWith(t *testing.T, run Chaos) (*paused, stack.Control) {
 	t.Helper()
 	p := &paused{who: map[string]bool{}}
-	s, err := Listen()
+	s, err := Listen("127.0.0.1:0", "let me in")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Serve(p, chaos)
+	s.Serve(p, run)
 	t.Cleanup(s.Close)
 	return p, s.Control()
 }
@@ -164,14 +166,83 @@ func TestBreak_Detached_IsShownAndHealsByItself(t *testing.T) {
 	}
 }
 
+// untilStopped is chaos that goes on until somebody has enough.
+func untilStopped(ctx context.Context, o ChaosOrder, healed func(), progress func(string, ...any)) (*chaos.Report, error) {
+	progress("seed %d for %s", o.Seed, o.For)
+	<-ctx.Done()
+	healed()
+	return &chaos.Report{OK: true, Seed: o.Seed, For: o.For, Ended: map[string]int{"confirmed": 3}}, nil
+}
+
+func TestRunChaos_ClientHasEnough_GetsTheReport(t *testing.T) {
+	t.Parallel()
+	_, c := startWith(t, untilStopped)
+	ctx, enough := context.WithCancel(t.Context())
+	defer enough()
+	var told []string
+	rep, err := RunChaos(ctx, c, ChaosOrder{Seed: 7, For: long}, func(line string) {
+		if told = append(told, line); strings.HasPrefix(line, "seed 7 for 1h") {
+			enough()
+		}
+	})
+	if err != nil || !rep.OK || rep.Seed != 7 || rep.For != long || rep.Ended["confirmed"] != 3 {
+		t.Errorf("%+v, %v; told %q", rep, err, told)
+	}
+	if s := look(t, c).Chaos; s.Running || s.Verdict == nil {
+		t.Errorf("afterwards: %+v", s)
+	}
+}
+
+func TestRunChaos_ClientIsGone_EndsTheRun(t *testing.T) {
+	t.Parallel()
+	_, c := startWith(t, untilStopped)
+	ctx, gone := context.WithCancel(t.Context())
+	defer gone()
+	err := ask(ctx, c, http.MethodPost, "/chaos", []byte(`{"seed":7,"attached":true}`), func(line said) {
+		if strings.HasPrefix(line.Text, "seed 7") {
+			gone()
+		}
+	})
+	if err == nil {
+		t.Error("a run that was given up ended well")
+	}
+	await.True(t, 10*time.Second, "the run has ended", func() bool { return !look(t, c).Chaos.Running })
+}
+
+func TestRunChaos_ItCannotBegin_SaysWhy(t *testing.T) {
+	t.Parallel()
+	_, c := start(t)
+	if rep, err := RunChaos(t.Context(), c, ChaosOrder{}, func(string) {}); err == nil || !strings.Contains(err.Error(), "no chaos here") {
+		t.Errorf("%+v, %v", rep, err)
+	}
+	_, c = startWith(t, func(context.Context, ChaosOrder, func(), func(string, ...any)) (*chaos.Report, error) {
+		return nil, errors.New("nothing to break")
+	})
+	if rep, err := RunChaos(t.Context(), c, ChaosOrder{}, func(string) {}); err == nil || !strings.Contains(err.Error(), "nothing to break") {
+		t.Errorf("%+v, %v", rep, err)
+	}
+}
+
+func TestHeal_OfTheServer_HealsWhatStands(t *testing.T) {
+	t.Parallel()
+	p := &paused{who: map[string]bool{}}
+	s, err := Listen("127.0.0.1:0", "let me in")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Serve(p, nil)
+	t.Cleanup(s.Close)
+	if err := Break(t.Context(), s.Control(), pauseOf("order-svc"), 0, func(string) {}); err != nil || !p.is("order-svc") {
+		t.Fatalf("%v, paused %t", err, p.is("order-svc"))
+	}
+	if err := s.Heal(t.Context()); err != nil || p.is("order-svc") {
+		t.Errorf("%v, paused %t", err, p.is("order-svc"))
+	}
+}
+
 func TestChaos_RunsOnceAtATimeAndTellsItsVerdict(t *testing.T) {
 	t.Parallel()
-	_, c := startWith(t, func(ctx context.Context, seed uint64, healed func(), progress func(string, ...any)) (Verdict, error) {
-		progress("seed %d", seed)
-		<-ctx.Done()
-		healed()
-		return Verdict{OK: true, Summary: []string{"all ended"}}, nil
-	})
+	_, c := startWith(t, untilStopped)
 	call(t, c, http.MethodPost, "/chaos", `{"seed":7}`)
 	await.True(t, 10*time.Second, "it tells", func() bool {
 		s := look(t, c).Chaos
@@ -191,7 +262,7 @@ func TestChaos_RunsOnceAtATimeAndTellsItsVerdict(t *testing.T) {
 
 func TestChaos_WhileSomethingIsBroken_IsRefused(t *testing.T) {
 	t.Parallel()
-	_, c := startWith(t, func(context.Context, uint64, func(), func(string, ...any)) (Verdict, error) { return Verdict{}, nil })
+	_, c := startWith(t, untilStopped)
 	call(t, c, http.MethodPost, "/faults", `{"kind":"pause","service":"order-svc"}`)
 	if said := call(t, c, http.MethodPost, "/chaos", `{"seed":7}`); !strings.Contains(said, "heal them first") {
 		t.Error(said)

@@ -1,21 +1,22 @@
 // Package control owns the way by which `pavane break` and the page reach a
-// running demo: a server on the loopback that takes orders from who knows its
-// token, and the client that reads address and token from the demo's state file.
+// running demo, or the stack of compose.yaml: a server that takes orders from who
+// knows its token, and the client that has address and token from a state file.
 package control
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
 	"sync"
 	"time"
 
+	"pavane/cmd/pavane/internal/chaos"
 	"pavane/cmd/pavane/internal/fault"
 	"pavane/cmd/pavane/internal/stack"
 )
@@ -34,8 +35,9 @@ type order struct {
 
 // said is one line of an answer.
 type said struct {
-	Text  string `json:"text,omitempty"`
-	Error string `json:"error,omitempty"`
+	Text   string        `json:"text,omitempty"`
+	Error  string        `json:"error,omitempty"`
+	Report *chaos.Report `json:"report,omitempty"` // of a run of chaos: the last line
 }
 
 // Server takes orders.
@@ -61,15 +63,15 @@ type standing struct {
 	until time.Time // when it is healed; zero: when somebody says so
 }
 
-// Listen takes a port on the loopback and makes a token, so that both can be told
-// to what is started before there is something to break. Who asks waits until
-// Serve.
-func Listen() (*Server, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// Listen takes a port, so that it and the token of those who may give orders can be
+// told to what is started before there is something to break. Who asks waits
+// until Serve.
+func Listen(addr, token string) (*Server, error) {
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("control: %w", err)
 	}
-	s := &Server{token: rand.Text(), listener: l, standing: map[string]*standing{}}
+	s := &Server{token: token, listener: l, standing: map[string]*standing{}}
 	s.whole, s.end = context.WithCancel(context.Background())
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /faults", s.show)
@@ -81,8 +83,8 @@ func Listen() (*Server, error) {
 	return s, nil
 }
 
-// Serve begins to take orders against a system. Chaos runs a seeded minute of
-// it; nil: there is none.
+// Serve begins to take orders against a system. Chaos breaks it by a seed; nil:
+// there is none.
 func (s *Server) Serve(driver fault.Driver, chaos Chaos) {
 	s.driver, s.chaos.run = driver, chaos
 	go s.http.Serve(s.listener) //nolint:errcheck // it ends with Close
@@ -210,29 +212,38 @@ func (s *Server) mend(ctx context.Context, name string) error {
 
 // heal heals all that stands, or the one that is named.
 func (s *Server) heal(w http.ResponseWriter, r *http.Request) {
-	only := r.URL.Query().Get("name")
-	s.mu.Lock()
-	var names []string
-	for name := range s.standing {
-		if only == "" || only == name {
-			names = append(names, name)
-		}
-	}
-	s.mu.Unlock()
-	slices.Sort(names)
-	var errs []error
-	for _, name := range names {
-		err := s.mend(context.WithoutCancel(r.Context()), name)
-		errs = append(errs, err)
-		if err == nil {
-			tell(w, "healed: "+name, nil)
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
+	some := false
+	err := s.mendAll(context.WithoutCancel(r.Context()), r.URL.Query().Get("name"), func(name string) {
+		some = true
+		tell(w, "healed: "+name, nil)
+	})
+	if err != nil {
 		tell(w, "", err)
-	} else if len(names) == 0 {
+	} else if !some {
 		tell(w, "nothing was broken", nil)
 	}
+}
+
+// Heal heals all that stands: for a system that outlives the server.
+func (s *Server) Heal(ctx context.Context) error { return s.mendAll(ctx, "", func(string) {}) }
+
+// mendAll heals all that stands, or the one of a name.
+func (s *Server) mendAll(ctx context.Context, only string, healed func(name string)) error {
+	s.mu.Lock()
+	names := slices.Sorted(maps.Keys(s.standing))
+	s.mu.Unlock()
+	var errs []error
+	for _, name := range names {
+		if only != "" && only != name {
+			continue
+		}
+		err := s.mend(ctx, name)
+		errs = append(errs, err)
+		if err == nil {
+			healed(name)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // tell writes a line of an answer at once.

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"pavane/internal/devstack"
 	"pavane/internal/faultproxy"
 	"pavane/internal/providersim"
 )
@@ -18,6 +17,8 @@ import (
 // Driver does to one system what faults ask for. Services go by their names,
 // servers by "broker", "postgres" and "provider".
 type Driver interface {
+	// Missing says what the system lacks to cause faults of a kind; nil: nothing.
+	Missing(ctx context.Context, kind string) error
 	// Kill and Restart return when the service runs again.
 	Kill(ctx context.Context, service string) error
 	Restart(ctx context.Context, service string) error
@@ -63,8 +64,8 @@ func (s Spec) Resource() string {
 		return s.Service + " → " + s.Server
 	case s.Service != "":
 		return s.Service
-	case s.Kind == clock:
-		return clock // Postgres may well crash under another time
+	case s.Kind == Clock:
+		return Clock // Postgres may well crash under another time
 	case strings.HasPrefix(s.Kind, "postgres"):
 		return "postgres"
 	case strings.HasPrefix(s.Kind, "provider"):
@@ -91,15 +92,6 @@ type Kind struct {
 	Breaks      string // what it breaks
 	Expect      string // what one should see
 	make        func(Spec, Driver) Fault
-}
-
-// Missing says what this machine lacks to cause faults of the kind; nil: nothing.
-func (k Kind) Missing() error {
-	if k.Name != clock {
-		return nil
-	}
-	_, err := devstack.Faketime()
-	return err
 }
 
 // New makes the fault for a system. The error of a wrong spec names what would

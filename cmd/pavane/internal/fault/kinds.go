@@ -74,9 +74,9 @@ func newSlowDisk(_ Spec, d Driver) Fault {
 	}
 }
 
-// clock is the kind that moves the clock, by jump forth or back.
+// Clock is the kind that moves the clock, by jump forth or back.
 const (
-	clock = "clock"
+	Clock = "clock"
 	jump  = 2 * time.Hour
 )
 

@@ -2,6 +2,7 @@ package fault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -18,6 +19,7 @@ const (
 	// PoisonKey begins the keys of poison records: they are of no order.
 	PoisonKey  = "chaos-"
 	fetchWait  = 2 * time.Second
+	idWait     = 10 * time.Second
 	fetchBytes = 1 << 20
 )
 
@@ -101,7 +103,7 @@ func (f records) into(ctx context.Context, c *broker.Client, topic string) (int,
 	if err != nil {
 		return 0, err
 	}
-	producer, err := c.InitProducer(ctx)
+	producer, err := newProducer(ctx, c)
 	if err != nil {
 		return 0, err
 	}
@@ -120,6 +122,26 @@ func (f records) into(ctx context.Context, c *broker.Client, topic string) (int,
 		}
 	}
 	return produce(ctx, c, producer, batches)
+}
+
+// newProducer asks until there is an id: a Kafka that has come up a moment ago has
+// none at the first request.
+func newProducer(ctx context.Context, c *broker.Client) (broker.Producer, error) {
+	ctx, cancel := context.WithTimeout(ctx, idWait)
+	defer cancel()
+	tick := time.NewTicker(serverPoll)
+	defer tick.Stop()
+	for {
+		p, err := c.InitProducer(ctx)
+		if !errors.Is(err, broker.ErrUnavailable) {
+			return p, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return p, err
+		}
+	}
 }
 
 // collect adds a marked record to the batch of its partition. What was put here

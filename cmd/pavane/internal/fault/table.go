@@ -73,7 +73,7 @@ func ofServers() []Kind {
 			"everything takes longer, and more transactions share a flush", newSlowDisk,
 		},
 		{
-			clock, nil, nil, 4 * second, 12 * second, "has the clock of Postgres jump by two hours, forth or back, and back again; needs libfaketime",
+			Clock, nil, nil, 4 * second, 12 * second, "has the clock of Postgres jump by two hours, forth or back, and back again; needs libfaketime",
 			"forth, orders that are under way meet their deadline and are cancelled; all others go on, and nothing is left waiting for hours", newClock,
 		},
 	}

@@ -1,21 +1,19 @@
 package stack
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
+	"pavane/cmd/pavane/internal/fault"
+	"pavane/internal/devstack"
 	"pavane/internal/faultproxy"
 	"pavane/internal/providersim"
-	"pavane/shared/postgres"
 )
 
 // Servers that a stack runs beside its services.
@@ -225,27 +223,25 @@ func (s *Stack) forget(service string) {
 	}
 }
 
-// SlowDisk has each flush of Postgres take longer, 100 ms at most. It takes no
-// root: commit_delay is meant for other ends, and does just that.
+// SlowDisk has each flush of Postgres take longer, 100 ms at most.
 func (s *Stack) SlowDisk(ctx context.Context, added time.Duration) error {
 	if s.postgres == nil {
 		return errors.New("this Postgres is not the stack's: only one that it started is slowed down")
 	}
-	db, err := postgres.Open(postgres.Config{URL: s.cfg.Postgres, MaxConns: 1, Name: "pavane-break"})
-	if err != nil {
-		return err
-	}
-	defer db.Close() //nolint:errcheck // the settings are made
-	for _, set := range []string{
-		fmt.Sprintf("alter system set commit_delay = %d", added.Microseconds()),
-		"alter system set commit_siblings = 0", "select pg_reload_conf()",
-	} {
-		if _, err := db.SQL().ExecContext(ctx, set); err != nil {
-			return fmt.Errorf("slow the disk of Postgres down: %w", err)
-		}
-	}
-	return nil
+	return fault.SlowDisk(ctx, s.cfg.Postgres, added)
 }
+
+// Missing says what this machine lacks to cause faults of a kind; nil: nothing.
+func Missing(kind string) error {
+	if kind != fault.Clock {
+		return nil
+	}
+	_, err := devstack.Faketime()
+	return err
+}
+
+// Missing is [Missing]: the stack runs on this machine.
+func (s *Stack) Missing(_ context.Context, kind string) error { return Missing(kind) }
 
 // MoveClock has the clock of Postgres, and with it that of every service, jump to
 // so much after the machine's; 0 puts it right.
@@ -258,23 +254,7 @@ func (s *Stack) MoveClock(ctx context.Context, by time.Duration) error {
 
 // Provider replaces what goes wrong at the card provider.
 func (s *Stack) Provider(ctx context.Context, f providersim.Faults) error {
-	body, err := json.Marshal(f)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, s.state.Provider+"/v1/admin/faults", bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return fmt.Errorf("switch the faults of the card provider: %w", err)
-	}
-	defer resp.Body.Close() //nolint:errcheck // its status says all
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("switch the faults of the card provider: it answers %s", resp.Status)
-	}
-	return nil
+	return fault.SetProvider(ctx, s.state.Provider, f)
 }
 
 // Log says where the records are, past all proxies: the brokers, and what the

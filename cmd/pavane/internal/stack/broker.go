@@ -3,13 +3,13 @@ package stack
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
 
+	"pavane/cmd/pavane/internal/fault"
 	"pavane/internal/devstack"
 )
 
@@ -55,22 +55,11 @@ func (s *Stack) startBroker(ctx context.Context) error {
 	if err := b.child.start(); err != nil {
 		return err
 	}
-	if err := answers(ctx, b.addr); err != nil {
+	if err := fault.AwaitBroker(ctx, b.addr); err != nil {
 		return err
 	}
 	s.cfg.Progress("broker (embedded, Kafka protocol) at %s", s.cfg.Kafka)
 	return nil
-}
-
-// answers returns when somebody listens.
-func answers(ctx context.Context, addr string) error {
-	return poll(ctx, "the broker at "+addr+" does not come up", func() bool {
-		conn, err := net.DialTimeout("tcp", addr, time.Second)
-		if err == nil {
-			conn.Close() //nolint:errcheck // nothing was said
-		}
-		return err == nil
-	})
 }
 
 // poll returns when ok, or with an error that says what is not when ctx ends first.
@@ -113,7 +102,7 @@ func end(ctx context.Context, c *child, kill bool) error {
 
 func (b *embedded) up(ctx context.Context) error {
 	b.child.release()
-	return answers(ctx, b.addr)
+	return fault.AwaitBroker(ctx, b.addr)
 }
 
 func (b *embedded) stop(ctx context.Context) error {
