@@ -82,7 +82,7 @@ chaos-long: build ## the same for hours: rounds of ten minutes on fresh stacks, 
 page-test: build ## use the page of a demo in a real Chromium; PAVANE_SHOTS=dir keeps screenshots
 	$(BIN) $(PROOF) -timeout 6m ./proof/page
 
-compose-test: build ## bring the stack of compose.yaml up, try it and take it down, 5 minutes; STANDINS=dir with images that cannot be pulled
+compose-test: build ## bring the stack of compose.yaml up, try it, break it with compose.chaos.yaml and take it down, 7 minutes; STANDINS=dir with images that cannot be pulled
 	PAVANE_BIN=$(CURDIR)/bin deploy/compose-test.sh
 
 compose-test-secure: build ## the same with TLS, users and rights

@@ -1,10 +1,12 @@
 # What the scripts beside this file share. Each breaks one thing in the demo that
-# runs (make demo), places orders meanwhile, and ends with `pavane audit`. It
-# exits with 0 when all orders have ended and the audit is clean.
+# runs (make demo), or in the stack of compose.yaml and compose.chaos.yaml, places
+# orders meanwhile, and ends with `pavane audit`. It exits with 0 when all orders
+# have ended and the audit is clean.
 #
 #   FOR=10s       how long it stays broken
 #   ORDERS=5      orders per second meanwhile
-#   PAVANE_DIR=…  directory of the demo, when it is not the usual one
+#   PAVANE_DIR=…  directory of the demo, when it is not the usual one;
+#                 deploy/secrets/host for the stack of compose
 #
 # Ctrl-C heals at once.
 set -eu

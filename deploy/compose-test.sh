@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the images, brings the stack of compose.yaml up under a name and ports
-# of its own, and tries it: every path of the saga, containers killed under
-# orders, the audit, what each container may do, memory, a second start on the
-# same data. It leaves nothing behind.
+# of its own, and tries it: every path of the saga, the audit, what each container
+# may do, memory, a second start on the same data. That one is with
+# compose.chaos.yaml, and everything is broken there. It leaves nothing behind.
 #
 #   STANDINS=../shared/standins   where images of the public names can be made
 #                                 that cannot be pulled here; without that folder
@@ -10,13 +10,16 @@
 #   BUILT=local                   tag of images to try that are built already
 #   KEEP=1                        leave the stack running when a check fails
 #   UP_LIMIT=60                   seconds that `up --wait` may take with images built
-#   SECURE=1                      with compose.secure.yaml
+#   SECURE=1                      with compose.secure.yaml in place of compose.chaos.yaml
 set -euo pipefail
 cd "$(dirname "$0")/.."
 STANDINS=${STANDINS:-../shared/standins}
 UP_LIMIT=${UP_LIMIT:-60}
 IMAGE_LIMIT=$((30 * 1000 * 1000))
 MEMORY_LIMIT=1200 # MB of all containers
+# The faults that no script below causes.
+REST=kill,restart,pause,down,second,roll,postgres,postgres-kill,postgres-slow,clock,provider,provider-kill,partition,latency,answers,duplicates,replay,reorder,poison
+pavane=${PAVANE_BIN:-bin}/pavane
 SERVICES="order-svc payment-svc inventory-svc notification-svc gateway-svc"
 
 say() { printf '%4ds  %s\n' $SECONDS "$*"; }
@@ -54,13 +57,14 @@ prepare() {
 	project=pavane-test-$$
 	export TAG=${BUILT:-test-$$} VERSION=${VERSION:-v0.0.0-test} ORDER_DEADLINE=3s SECRETS_DIR
 	SECRETS_DIR=$(mktemp -d)
-	files=
+	files="-f compose.yaml"
 	if [ -n "${SECURE:-}" ]; then
 		files="-f compose.yaml -f compose.secure.yaml"
 		[ ! -x "$STANDINS/build" ] || mend_standin
 	fi
-	export COMPOSE="$docker_compose $files -p $project"
-	for v in GATEWAY_PORT POSTGRES_PORT KAFKA_PORT PROVIDER_PORT MAIL_PORT; do free_port $v; done
+	dir=$SECRETS_DIR/host
+	[ -z "${SECURE:-}" ] || dir=$SECRETS_DIR/tls/host
+	for v in GATEWAY_PORT POSTGRES_PORT KAFKA_PORT PROVIDER_PORT MAIL_PORT CHAOS_PORT; do free_port $v; done
 	log=$SECRETS_DIR/compose.log
 	trap clean EXIT
 	if [ -n "${SECURE:-}" ]; then deploy/secure.sh; else deploy/secrets.sh; fi
@@ -73,16 +77,17 @@ clean() {
 	if [ $status != 0 ]; then
 		compose ps -a --format '{{.Name}} {{.Status}}' || true
 		compose logs --no-color --tail 5 || true
-		[ -z "${KEEP:-}" ] || { say "left running: $COMPOSE, secrets in $SECRETS_DIR"; exit $status; }
+		[ -z "${KEEP:-}" ] || { say "left running: $docker_compose $files -p $project, secrets in $SECRETS_DIR"; exit $status; }
 	fi
 	compose --profile '*' down -v --remove-orphans >/dev/null 2>&1 || true
-	[ -n "${BUILT:-}" ] || for s in $SERVICES pavane; do docker image rm "${IMAGE_PREFIX:-pavane}/$s:$TAG" >/dev/null 2>&1 || true; done
+	[ -n "${BUILT:-}" ] || for s in $SERVICES pavane postgres-clock; do docker image rm "${IMAGE_PREFIX:-pavane}/$s:$TAG" >/dev/null 2>&1 || true; done
 	rm -rf "$SECRETS_DIR"
 	say "$([ $status = 0 ] && echo ok || echo "exit status $status")"
 	exit $status
 }
 
-compose() { $COMPOSE "$@"; }
+compose() { $docker_compose $files -p $project "$@"; }
+tool() { compose run --rm -T tool "$@"; }
 quietly() { "$@" >"$log" 2>&1; }
 ids() { compose ps -q "$@"; }
 
@@ -115,13 +120,18 @@ check_rights() {
 		got=$(awk '/^(Uid|CapEff|NoNewPrivs):/ {printf "%s%s ", $1, $2}' "/proc/$(docker inspect -f '{{.State.Pid}}' $(ids $s))/status" 2>/dev/null || true)
 		[ -z "$got" ] || [ "$got" = "Uid:65532 CapEff:0000000000000000 NoNewPrivs:1 " ] || fail "$s: the process has $got"
 	done
-	for c in $(ids); do
-		got=$(docker inspect -f '{{range .HostConfig.PortBindings}}{{range .}}{{.HostIp}} {{end}}{{end}}' "$c")
-		[ -z "${got//127.0.0.1 /}" ] || fail "$(docker inspect -f '{{.Name}}' "$c") is published on $got"
-		got=$(docker inspect -f '{{.HostConfig.Memory}} {{.RestartCount}} {{.State.OOMKilled}}' "$c")
-		[[ $got =~ ^[1-9][0-9]*\ 0\ false$ ]] || fail "$(docker inspect -f '{{.Name}}' "$c"): memory limit, restarts, out of memory: $got"
-	done
+	check_ports
 	say "rights: no root, no capability, nothing to write to, published on the loopback only"
+}
+
+# Where each container is published, and how it has fared.
+check_ports() {
+	local name memory restarts out addresses
+	while read -r name memory restarts out addresses; do
+		addresses=${addresses// /}
+		[ -z "${addresses//127.0.0.1/}" ] || fail "$name is published on $addresses"
+		[[ "$memory $restarts $out" =~ ^[1-9][0-9]*\ 0\ false$ ]] || fail "$name: memory limit, restarts, out of memory: $memory $restarts $out"
+	done < <(docker inspect -f '{{.Name}} {{.HostConfig.Memory}} {{.RestartCount}} {{.State.OOMKilled}}{{range .HostConfig.PortBindings}}{{range .}} {{.HostIp}}{{end}}{{end}}' $(ids))
 }
 
 # No secret in a log, nor in what Docker knows of the containers.
@@ -165,9 +175,8 @@ clean_audit() { # COMMAND…
 
 # outside COMMAND…: the tool on this machine, through the published ports.
 outside() {
-	export PAVANE_DIR=$SECRETS_DIR/host
+	export PAVANE_DIR=$dir
 	if [ -n "${SECURE:-}" ]; then
-		PAVANE_DIR=$SECRETS_DIR/tls/host
 		export PAVANE_KAFKA_TLS=true PAVANE_KAFKA_CA_FILE=$SECRETS_DIR/tls/ca.pem PAVANE_KAFKA_MECHANISM=SCRAM-SHA-512 \
 			PAVANE_KAFKA_USER=audit PAVANE_KAFKA_PASSWORD_FILE=$SECRETS_DIR/tls/kafka_audit
 	fi
@@ -194,8 +203,57 @@ check_secure() {
 		fail "Postgres takes a connection without TLS"
 	compose exec -T postgres psql -qX "postgres://postgres:$(cat "$SECRETS_DIR/postgres_password")@127.0.0.1/postgres?sslmode=verify-full&sslrootcert=/run/secrets/ca" -c "select 1" >/dev/null ||
 		fail "Postgres does not take a connection with TLS"
-	! PAVANE_DIR=$SECRETS_DIR/tls/host "${PAVANE_BIN:-bin}/pavane" audit >/dev/null 2>&1 || fail "Kafka takes a connection without TLS and user"
+	! PAVANE_DIR=$dir "$pavane" audit >/dev/null 2>&1 || fail "Kafka takes a connection without TLS and user"
 	say "secure: Postgres and Kafka refuse who comes without TLS or user"
+}
+
+# crash SERVICE: kill -9 under orders, and a start.
+crash() {
+	local orders c
+	say "kill $1, under orders"
+	c=$(ids "$1")
+	outside "$pavane" order --rate 5 --for 6s &
+	orders=$!
+	{ docker kill "$c" && docker wait "$c" && docker start "$c"; } >/dev/null
+	wait $orders || fail "kill $1"
+}
+
+# The socket of Docker is in the one container that breaks the others.
+check_socket() {
+	local holders
+	holders=$(docker inspect -f '{{.Name}}{{range .Mounts}} {{.Destination}}{{end}}' $(ids) | awk '/docker\.sock/ {print $1}')
+	[ "$holders" = "/$project-chaos-1" ] || fail "the socket of Docker is in: $holders"
+	say "the socket of Docker is in the container chaos alone"
+}
+
+# break_status [HEADER]: what the gateway says to the page's first question.
+break_status() { curl -s -o /dev/null -w '%{http_code}' ${1:+-H "$1"} "http://127.0.0.1:$GATEWAY_PORT/v1/break/faults"; }
+
+# "Break it" as the page does it: for the operator only.
+check_page() {
+	local operator before after
+	operator="X-Pavane-Operator: $(cat "$SECRETS_DIR/operator_token")"
+	[ "$(break_status) $(break_status "$operator")" = "403 200" ] || fail "who may break things: without and with the token $(break_status), $(break_status "$operator")"
+	before=$(docker inspect -f '{{.State.StartedAt}}' $(ids order-svc))
+	curl -sSf -X POST -H "$operator" -d '{"kind":"kill","service":"order-svc","detached":true}' "http://127.0.0.1:$GATEWAY_PORT/v1/break/faults"
+	after=$(docker inspect -f '{{.State.StartedAt}}' $(ids order-svc))
+	[ "$before" != "$after" ] || fail "order-svc was not killed from the page"
+	say "the page: its operator has killed order-svc, and nobody else may"
+}
+
+# Every way to break it: each effect by itself, some scripts, and a schedule.
+break_all() {
+	say "each effect on containers"
+	PAVANE_COMPOSE=$project PAVANE_DIR=$dir go test -count=1 ./cmd/pavane/internal/compose || fail "an effect on containers"
+	quietly compose up --wait --no-recreate
+	for script in broker-down.sh broker-kill.sh provider-wrong.sh; do
+		say "chaos/$script"
+		PAVANE_DIR=$dir PAVANE=$pavane FOR=2s chaos/$script || fail "chaos/$script"
+	done
+	# A Kafka takes too long to come back for others to find their moment within a
+	# minute. Under this seed there is each of the others.
+	say "a schedule of all the other faults"
+	PAVANE_DIR=$dir "$pavane" chaos --running --seed 127 --for 60s --every 3s --faults "$REST" || fail "chaos"
 }
 
 main() {
@@ -214,25 +272,33 @@ main() {
 
 	say "the page"
 	curl -sSf "http://127.0.0.1:$GATEWAY_PORT/" | grep -ci '<!doctype html' >/dev/null || fail "no page"
-	deploy/pavane smoke || fail "a path of the saga"
-	check_memory
-
+	[ "$(break_status)" = 404 ] || fail "there is a route to break things: $(break_status)"
+	tool smoke || fail "a path of the saga"
 	began=$SECONDS
 	check_restart
-	for fault in "kill payment-svc" "kill gateway-svc" "broker-kill" "postgres-kill" "partition inventory-svc"; do
-		say "$fault, under orders"
-		deploy/pavane break $fault --for 4s --orders 5 || fail "$fault"
-	done
-	quietly compose up --wait --no-recreate
+	[ -z "${SECURE:-}" ] || for server in payment-svc gateway-svc kafka postgres; do crash $server; done
 	say "audit, from inside and from this machine"
-	clean_audit deploy/pavane audit --settle 60s
-	outside clean_audit "${PAVANE_BIN:-bin}/pavane" audit --settle 60s
+	clean_audit tool audit --settle 60s
+	outside clean_audit "$pavane" audit --settle 60s
 	check_memory
 	check_secrets
 
 	quietly compose down
-	bring_up "the same volumes"
-	clean_audit deploy/pavane audit
+	if [ -n "${SECURE:-}" ]; then
+		bring_up "the same volumes"
+		clean_audit tool audit
+		return
+	fi
+	files="-f compose.yaml -f compose.chaos.yaml"
+	export ORDER_DEADLINE=12s # longer than most faults
+	[ -n "${BUILT:-}" ] || quietly compose build postgres
+	bring_up "the same volumes, with compose.chaos.yaml"
+	check_ports
+	check_socket
+	check_page
+	break_all
+	check_memory
+	check_secrets
 }
 
 main

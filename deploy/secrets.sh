@@ -32,6 +32,8 @@ fresh() { od -An -tx1 -N"${1:-24}" /dev/urandom | tr -d ' \n'; }
 keep() { [ -s "$dir/$1" ] || put "$1" "$2"; }
 
 sslmode="sslmode=disable"
+proxy=5401 # of compose.chaos.yaml, one for each service
+mkdir -p "$dir/chaos"
 
 keep postgres_password "$(fresh)"
 keep gossip_key "$(fresh 32)"
@@ -42,14 +44,17 @@ for database in orders payments inventory notifications; do
 		keep "$role" "$(fresh)"
 		put "${role}_url" "postgres://$role:$(cat "$dir/$role")@postgres:5432/$database?$sslmode"
 	done
+	put "chaos/${database}_url" "postgres://$database:$(cat "$dir/$database")@chaos:$proxy/$database?$sslmode"
+	proxy=$((proxy + 1))
 done
 
 # Where the tool looks: from inside (docker compose run tool) and from this
 # machine (PAVANE_DIR=deploy/secrets/host bin/pavane audit).
 superuser="postgres://postgres:$(cat "$dir/postgres_password")"
-state() { # GATEWAY POSTGRES PROVIDER KAFKA
-	printf '{"gateway":"http://%s","postgres":"%s@%s/postgres?%s","provider":"http://%s","kafka":["%s"]}' "$1" "$superuser" "$2" "$sslmode" "$3" "$4"
+state() { # GATEWAY POSTGRES PROVIDER KAFKA CHAOS
+	printf '{"gateway":"http://%s","postgres":"%s@%s/postgres?%s","provider":"http://%s","kafka":["%s"],"control":{"url":"http://%s","token":"%s"}}' \
+		"$1" "$superuser" "$2" "$sslmode" "$3" "$4" "$5" "$(cat "$dir/operator_token")"
 }
-put tool_state "$(state gateway-svc:8080 postgres:5432 provider:8089 kafka:9092)"
+put tool_state "$(state gateway-svc:8080 postgres:5432 provider:8089 kafka:9092 chaos:7070)"
 mkdir -p "$dir/host"
-put host/state.json "$(state "127.0.0.1:$(setting GATEWAY_PORT)" "127.0.0.1:$(setting POSTGRES_PORT)" "127.0.0.1:$(setting PROVIDER_PORT)" "127.0.0.1:$(setting KAFKA_PORT)")"
+put host/state.json "$(state "127.0.0.1:$(setting GATEWAY_PORT)" "127.0.0.1:$(setting POSTGRES_PORT)" "127.0.0.1:$(setting PROVIDER_PORT)" "127.0.0.1:$(setting KAFKA_PORT)" "127.0.0.1:$(setting CHAOS_PORT)")"

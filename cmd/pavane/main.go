@@ -42,7 +42,7 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	c.AddCommand(upCommand(), auditCommand(), sagaCommand(), benchCommand(), outboxCommand(), parkedCommand(), orderCommand(),
-		smokeCommand(), chaosCommand(), breakCommand(), healCommand(), brokerCommand(), providerCommand(), relayCommand())
+		smokeCommand(), chaosCommand(), breakCommand(), healCommand(), breakerCommand(), brokerCommand(), providerCommand(), relayCommand())
 	return c
 }
 

@@ -225,3 +225,15 @@ func TestClock_BySeed_JumpsForthOrBackAndIsPutRight(t *testing.T) {
 		}
 	}
 }
+
+func TestAwaitLog_ReturnsWhenAllTopicsCanBeRead(t *testing.T) {
+	t.Parallel()
+	l, _ := newLog(t)
+	must(t, AwaitLog(t.Context(), l))
+	l.namespace = "other-" + l.namespace
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := AwaitLog(ctx, l); err == nil || !strings.Contains(err.Error(), "does not come up") {
+		t.Errorf("of topics that are not there: %v", err)
+	}
+}

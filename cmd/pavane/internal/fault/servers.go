@@ -10,14 +10,16 @@ import (
 	"time"
 
 	"pavane/internal/providersim"
+	"pavane/shared/broker"
+	"pavane/shared/contract"
 	"pavane/shared/postgres"
 )
 
-// serverPoll is the pause between two looks whether a server is there, dialTime how
+// serverPoll is the pause between two looks whether a server is there, lookTime how
 // long one look may take.
 const (
 	serverPoll = 20 * time.Millisecond
-	dialTime   = time.Second
+	lookTime   = 5 * time.Second
 )
 
 // AwaitBroker returns when somebody listens at host:port.
@@ -27,6 +29,25 @@ func AwaitBroker(ctx context.Context, addr string) error {
 		if err == nil {
 			conn.Close() //nolint:errcheck // nothing was said
 		}
+		return err
+	})
+}
+
+// AwaitLog returns when all topics of a system can be read. A Kafka listens long
+// before that.
+func AwaitLog(ctx context.Context, d Driver) error {
+	brokers, namespace := d.Log()
+	c, err := broker.Dial(broker.Config{Brokers: brokers, ClientID: "pavane-break"})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	var topics []string
+	for _, topic := range contract.Topics() {
+		topics = append(topics, namespace+topic)
+	}
+	return await(ctx, "the log", func(ctx context.Context) error {
+		_, err := c.Offsets(ctx, topics...)
 		return err
 	})
 }
@@ -45,7 +66,7 @@ func await(ctx context.Context, what string, look func(context.Context) error) e
 	tick := time.NewTicker(serverPoll)
 	defer tick.Stop()
 	for {
-		one, cancel := context.WithTimeout(ctx, dialTime)
+		one, cancel := context.WithTimeout(ctx, lookTime)
 		err := look(one)
 		cancel()
 		if err == nil {
