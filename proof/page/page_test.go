@@ -36,7 +36,7 @@ func (p tab) until(what, expression string) {
 	_, err := chromedp.Run(p.ctx, chromedp.Poll[bool]("Boolean("+expression+")", chromedp.WithPollingTimeout(30*time.Second), chromedp.WithPollingInterval(50*time.Millisecond)))
 	if err != nil {
 		text, _ := chromedp.Run(p.ctx, chromedp.Evaluate[string](`document.body.innerText`))
-		p.t.Fatalf("%s was not seen: %v; the page says:\n%.1500s", what, err, text)
+		p.t.Fatalf("%s was not seen: %v; the page says:\n%.6000s", what, err, text)
 	}
 }
 
@@ -152,6 +152,7 @@ func killService(p tab) {
 // and has it tried again.
 func parkPoison(p tab) {
 	p.run(chromedp.Click(chromedp.CSS("#tab-break")), chromedp.Click(chromedp.CSS("[data-break='poison']")))
+	p.until("that the poison is in the log", `/poison: \d+ records written/.test(document.getElementById("break-notes").textContent)`)
 	p.run(chromedp.Click(chromedp.CSS("#tab-parked")))
 	p.until("four causes", `["fault", "gap", "undecodable", "unknown_version"].every(c => document.querySelector("[data-cause=" + c + "] .key-line"))`)
 	if strange := value[[]string](p, `[...document.querySelectorAll(".row .what")].map((e) => e.textContent).filter((text) => !text.includes(" × "))`); len(strange) > 0 {
@@ -280,6 +281,9 @@ func screenshots(p tab) {
 			for _, view := range []string{"story", "map", "gauges", "parked", "break"} {
 				p.do(`document.getElementById("tab-` + view + `").click(); scrollTo(0, 0)`)
 				p.until("the view "+view, `document.querySelector("#`+view+`:not([hidden]) :is(.event, .node, #instances td, .cause, [data-break])")`)
+				if view == "map" { // drawn anew a moment after its width has changed
+					p.until("the map as it fits", `document.querySelector("#map-drawing svg").classList.contains("down") === (innerWidth < 700)`)
+				}
 				p.shoot(filepath.Join(dir, strings.Join([]string{size.name, name, view}, "-")+".png"), size.name == "phone")
 			}
 			p.fits(size.name)
