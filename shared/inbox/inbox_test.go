@@ -2,6 +2,7 @@ package inbox_test
 
 import (
 	"context"
+	"errors"
 	"math"
 	"os"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/jmoiron/sqlx"
 	"pgregory.net/rapid"
 
+	"pavane/shared/fault"
 	"pavane/shared/inbox"
 	"pavane/shared/pgtest"
 	"pavane/shared/postgres"
@@ -99,11 +101,17 @@ func TestSave_NeverGoesBack(t *testing.T) {
 		_, err := inbox.Begin(ctx, tx, []inbox.Offset{at})
 		return err
 	})
-	for _, n := range []int64{9, 3} {
+	save := func(n int64, last map[inbox.ID]int64) error {
 		at.Next = n
-		in(t, db, func(ctx context.Context, tx *sqlx.Tx) error {
-			return inbox.Save(ctx, tx, []inbox.Offset{at}, map[inbox.ID]int64{id: n})
-		})
+		return db.InTx(t.Context(), func(ctx context.Context, tx *sqlx.Tx) error { return inbox.Save(ctx, tx, []inbox.Offset{at}, last) })
+	}
+	if err := errors.Join(save(9, map[inbox.ID]int64{id: 9}), save(3, nil)); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int64{3, 9} { // somebody else has applied them
+		if err := save(11, map[inbox.ID]int64{id: n}); fault.ClassOf(err) != fault.ClassUnavailable {
+			t.Errorf("number %d after 9: %v; want unavailable", n, err)
+		}
 	}
 	in(t, db, func(ctx context.Context, tx *sqlx.Tx) error {
 		offsets, err := inbox.Begin(ctx, tx, []inbox.Offset{at})

@@ -17,7 +17,9 @@ const (
 	// The lowest record of each id decides; the ones behind it wait for it. The
 	// index is walked from head to head, because behind one key there may be any
 	// number of records. An attempt that lies further off than any pause is long
-	// was put there by a clock that has gone back since.
+	// was put there by a clock that has gone back since. A lowest one that says it
+	// follows another one is judged anew: what it followed is out of the way, and
+	// what is missing shows only now.
 	runnableSQL = `with recursive h as (
   (` + headColumns + ` order by p.source, p.key, p.sequence, p.record_offset limit 1)
   union all
@@ -27,7 +29,7 @@ select h.source, h.key, h.topic, h.partition
 from h join unnest($1::text[], $2::integer[]) as t (topic, partition) on h.topic = t.topic and h.partition = t.partition
 left join inbox i on i.source = h.source and i.key = h.key
 where (h.cause in ('gap', 'follows') or h.cause = 'retry' and (h.retry_at <= clock_timestamp() or h.retry_at > clock_timestamp() + interval '1 minute'))
-  and h.sequence - 1 <= coalesce(i.last_seq, 0)
+  and (h.sequence - 1 <= coalesce(i.last_seq, 0) or h.cause = 'follows')
 order by h.source, h.key limit $3`
 	headColumns = `select p.source, p.key, p.sequence, p.topic, p.partition, p.cause, p.retry_at from parked p`
 
@@ -47,7 +49,8 @@ where topic = $1 and partition = $2 and record_offset = $3`
 )
 
 // Runnable finds the ids of the partitions whose lowest parked record may be
-// applied now: the one before it is applied and no operator is asked for. Only
+// applied or judged now: the one before it is applied, or it has just become the
+// lowest, and no operator is asked for. Only
 // ID, Topic and Partition of what it returns are set. At most limit are
 // returned.
 func Runnable(ctx context.Context, tx *sqlx.Tx, offsets []Offset, limit int) ([]Parked, error) {

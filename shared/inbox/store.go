@@ -7,6 +7,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"pavane/shared/fault"
 	"pavane/shared/postgres"
 )
 
@@ -136,17 +137,28 @@ func Load(ctx context.Context, tx *sqlx.Tx, ids []ID) ([]State, error) {
 	return states, nil
 }
 
-// Save moves offsets and the last applied numbers of ids on, never back.
+// Save moves offsets and the last applied numbers of ids on, never back. It
+// fails with [fault.Unavailable] when another transaction has applied one of
+// these numbers: Load locks no key of which nothing was applied, so two readers
+// of a key's first event, on two topics, meet only here. Run again, the
+// transaction sees what the other one did.
 func Save(ctx context.Context, tx *sqlx.Tx, offsets []Offset, last map[ID]int64) error {
 	topics, partitions, nexts := columns(offsets)
 	sources, keys, numbers := make([]string, 0, len(last)), make([]string, 0, len(last)), make([]int64, 0, len(last))
 	for id, number := range last {
 		sources, keys, numbers = append(sources, id.Source), append(keys, id.Key), append(numbers, number)
 	}
-	_, err := tx.ExecContext(ctx, saveSQL, postgres.Array(topics), postgres.Array(partitions), postgres.Array(nexts),
+	res, err := tx.ExecContext(ctx, saveSQL, postgres.Array(topics), postgres.Array(partitions), postgres.Array(nexts),
 		postgres.Array(sources), postgres.Array(keys), postgres.Array(numbers))
-	if err != nil {
+	var moved int64
+	if err == nil {
+		moved, err = res.RowsAffected()
+	}
+	switch {
+	case err != nil:
 		return fmt.Errorf("inbox: save %d offsets, %d keys: %w", len(offsets), len(last), err)
+	case moved < int64(len(last)):
+		return fault.Unavailable("inbox: %d of %d keys were applied by another transaction meanwhile", int64(len(last))-moved, len(last))
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"pavane/shared/event"
 	"pavane/shared/fault"
 	"pavane/shared/inbox"
+	"pavane/shared/postgres"
 	"pavane/shared/tracing"
 )
 
@@ -91,8 +92,12 @@ func (p *pass) take(ctx context.Context, it *item) {
 		p.duplicates++
 	case at == inbox.Next && !blocked:
 		p.apply(ctx, it, st)
-	case st.Head == 0:
-		p.gaps++
+	case st.Head == 0 || it.env.Sequence < st.Head:
+		// The lowest that waits: only the missing one can let it go. A gap behind a
+		// record that was itself parked shows when that one is out of the way.
+		if st.Head == 0 || p.replaying {
+			p.gaps++
+		}
 		p.park(it, st, it.parked(inbox.Missing, fmt.Sprintf("number %d came, number %d of this key is missing", it.env.Sequence, st.Last+1)))
 	default:
 		p.park(it, st, it.parked(inbox.Follows, fmt.Sprintf("waits for number %d of this key", min(st.Head, st.Last+1))))
@@ -173,8 +178,18 @@ func (p *pass) tell(ctx context.Context, batch []event.Envelope) (err error) {
 	}()
 	events, err := p.c.byKind[kind].Handle(ctx, p.tx, batch...)
 	p.events = append(p.events, events...)
+	if fault.ClassOf(err) == fault.ClassUnavailable && !postgres.Retryable(err) {
+		// What the handler misses, other records may not need: it may not hold up
+		// more than its key, as a database that is away does.
+		return plain{err}
+	}
 	return err
 }
+
+// plain is an error without its class.
+type plain struct{ err error }
+
+func (p plain) Error() string { return p.err.Error() }
 
 // finish writes what the pass has gathered.
 func (p *pass) finish(ctx context.Context, ends []inbox.Offset) error {
