@@ -75,7 +75,7 @@ func (t *tokens) check(token string) (identity.Principal, error) {
 	if c.Subject == "" || len(c.Subject) > maxSubject {
 		return identity.Principal{}, errors.New("the token names nobody: its sub has 1 to 64 bytes")
 	}
-	p := identity.Principal{Subject: c.Subject, Expires: c.ExpiresAt.Time}
+	p := identity.Principal{Subject: c.Subject, Expires: c.ExpiresAt.Add(leeway)}
 	for _, scope := range []string{identity.ScopeRead, identity.ScopeOperate} {
 		if slices.Contains(c.Scope, scope) || slices.Contains(c.Scp, scope) {
 			p.Scopes = append(p.Scopes, scope)
