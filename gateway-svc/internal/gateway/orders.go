@@ -31,7 +31,7 @@ type placeInput struct {
 	Prefer         []string `header:"Prefer" doc:"wait=N: answer when the order is decided or after N seconds, 1 to 30"`
 	RawBody        []byte
 	Body           struct {
-		CustomerID    string `json:"customer_id,omitempty" minLength:"1" maxLength:"64" pattern:"^[a-z0-9][a-z0-9._-]*$" example:"cust-01" doc:"who orders; whoever shows a token orders for itself and may leave it out"`
+		CustomerID    string `json:"customer_id,omitempty" minLength:"1" maxLength:"64" pattern:"^[A-Za-z0-9_|@+:/=-][A-Za-z0-9._|@+:/=-]*$" example:"cust-01" doc:"who orders; whoever shows a token orders for itself and may leave it out"`
 		Items         []line `json:"items" minItems:"1" maxItems:"100" nullable:"false" doc:"each SKU once"`
 		PaymentMethod string `json:"payment_method,omitempty" enum:"wallet,card" doc:"how to pay; left out: wallet"`
 		CardToken     string `json:"card_token,omitempty" maxLength:"64" doc:"what the payment provider calls the card, for card alone; never a card number"`

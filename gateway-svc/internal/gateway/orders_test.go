@@ -164,6 +164,18 @@ func TestPlace_GatewayDiesWhileWaiting_AnotherAnswersTheSameKeyForTheSameOrder(t
 	}
 }
 
+func TestPlace_CustomersOfIssuers_AreTaken(t *testing.T) {
+	t.Parallel()
+	order := startService(t).on("POST /v1/orders", 201, placed)
+	url := startGateway(t, gateway.Config{Registry: at{"order-svc": {order.addr()}}.registry(t)})
+	for customer, want := range map[string]int{"auth0|5f7c": 202, "Jane.Doe+shop@example.com": 202, "a b": 422, "..": 422, "<b>": 422} {
+		body := fmt.Sprintf(`{"customer_id":%q,"items":[{"sku":"a","quantity":1}]}`, customer)
+		if got := ask(t, "POST", url+"/v1/orders", body); got.status != want {
+			t.Errorf("%s: %d %s, want %d", customer, got.status, got.text, want)
+		}
+	}
+}
+
 func TestPlace_BadInput_SaysWhatToMendAndReachesNobody(t *testing.T) {
 	t.Parallel()
 	order := startService(t).on("POST /v1/orders", 201, placed)
