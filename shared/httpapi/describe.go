@@ -47,7 +47,7 @@ func (s *Server) refuseEmpty(ctx huma.Context, next func(huma.Context)) {
 			continue
 		}
 		huma.WriteErr(s.api, ctx, http.StatusUnprocessableEntity, "validation failed", //nolint:errcheck // the client is gone
-			&huma.ErrorDetail{Location: "query." + p.Name, Message: "there is no value: give one, or leave the parameter out", Value: ""})
+			&huma.ErrorDetail{Location: "query." + p.Name, Message: "there is no value: give one, or leave the parameter out"})
 		return
 	}
 	next(ctx)
@@ -77,6 +77,14 @@ func allowNull(registry huma.Registry, s *huma.Schema) {
 			}
 			allowNull(registry, field)
 		}
+	}
+}
+
+// hideValues takes the value out of the description of a wrong field: it is never
+// sent.
+func hideValues(registry huma.Registry) {
+	if detail := registry.Map()[reflect.TypeFor[huma.ErrorDetail]().Name()]; detail != nil {
+		delete(detail.Properties, "value")
 	}
 }
 

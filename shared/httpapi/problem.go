@@ -21,11 +21,8 @@ const retryAfter = time.Second
 // work because it has too much: 503, and asking another instance is no use.
 const TypeBusy = "urn:pavane:problem:busy"
 
-// The limits of what an answer echoes of a request.
-const (
-	maxDetails   = 20
-	maxEchoBytes = 100
-)
+// maxDetails is how many wrong fields an answer names.
+const maxDetails = 20
 
 // Register binds an operation to s. When h returns an error, its class decides:
 // Invalid 422, NotFound 404, Conflict 409, Unavailable and a deadline 503 with
@@ -170,20 +167,6 @@ func finish(p *huma.ErrorModel, requestID string) {
 		p.Errors = p.Errors[:maxDetails]
 	}
 	for _, e := range p.Errors {
-		e.Value = echo(e.Value)
+		e.Value = nil // it may be a card's number, and the client has it
 	}
-}
-
-// echo gives back small values only: a wrong body can be large and can hold
-// what does not belong into a log of answers.
-func echo(v any) any {
-	switch v := v.(type) {
-	case string:
-		if len(v) <= maxEchoBytes {
-			return v
-		}
-	case float64, bool, int, int64:
-		return v
-	}
-	return nil
 }

@@ -195,7 +195,10 @@ func (s *Server) endStreams() { s.stopOnce.Do(func() { close(s.stopping) }) }
 // openAPI serves the document. It is made at the first request, when all
 // operations are bound.
 func (s *Server) openAPI() http.HandlerFunc {
-	document := sync.OnceValues(func() ([]byte, error) { return json.Marshal(s.api.OpenAPI()) })
+	document := sync.OnceValues(func() ([]byte, error) {
+		hideValues(s.api.OpenAPI().Components.Schemas)
+		return json.Marshal(s.api.OpenAPI())
+	})
 	return func(w http.ResponseWriter, r *http.Request) {
 		b, err := document()
 		if err != nil {

@@ -148,6 +148,28 @@ func TestBadRequest_SaysWhatToMend(t *testing.T) {
 	}
 }
 
+func TestBadRequest_ShowsNothingOfTheValue(t *testing.T) {
+	t.Parallel()
+	s, _ := newServer(t, ok)
+	for name, body := range map[string]string{
+		"a card's number where text belongs": `{"sku":4111111111111111,"quantity":1}`,
+		"one that is out of range":           `{"sku":"a","quantity":-4111111111111111}`,
+		"text where a number belongs":        `{"sku":"a","quantity":"4111111111111111"}`,
+		"a truth":                            `{"sku":true,"quantity":1}`,
+	} {
+		res := do(t, s, http.MethodPost, "/v1/orders", "application/json", body)
+		p := problem(t, res, http.StatusUnprocessableEntity)
+		text, err := json.Marshal(p)
+		if err != nil || len(p.Errors) == 0 || strings.Contains(string(text), "4111") || strings.Contains(string(text), `"value"`) {
+			t.Errorf("%s: %s, %v; want where and what, and no value", name, text, err)
+		}
+	}
+	document, err := io.ReadAll(do(t, s, http.MethodGet, "/openapi.json", "", "").Body)
+	if err != nil || !strings.Contains(string(document), `"ErrorDetail"`) || strings.Contains(string(document), "The value at the given location") {
+		t.Errorf("the document promises values of wrong fields: %s, %v", document, err)
+	}
+}
+
 func TestOversizeBodyWithoutLength_Is413(t *testing.T) {
 	t.Parallel()
 	s, _ := newServer(t, ok)

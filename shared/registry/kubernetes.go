@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -51,9 +52,9 @@ type Kubernetes struct {
 
 // watch is a service that somebody has asked for.
 type watch struct {
-	mu       sync.Mutex // held while the DNS is asked
-	asked    bool
-	answered time.Time // when the DNS last said something
+	asked    atomic.Bool // an answer, or a failure, has come
+	mu       sync.Mutex  // held while the DNS is asked
+	answered time.Time   // when the DNS last said something
 	failing  bool
 }
 
@@ -93,9 +94,9 @@ func (k *Kubernetes) Lookup(service string) []Instance {
 		k.watched[service] = w
 	}
 	k.mu.Unlock()
-	if !k.table.has(service) {
+	if !w.asked.Load() { // later ones wait for nobody, even while there is no instance
 		w.mu.Lock()
-		if !w.asked {
+		if !w.asked.Load() {
 			k.ask(context.Background(), service, w)
 		}
 		w.mu.Unlock()
@@ -145,7 +146,7 @@ func (k *Kubernetes) ask(ctx context.Context, service string, w *watch) {
 	if ctx.Err() != nil {
 		return
 	}
-	w.asked = true
+	defer w.asked.Store(true)
 	var dns *net.DNSError
 	if err != nil && !(errors.As(err, &dns) && dns.IsNotFound) { // not found: no pod is ready
 		if !w.failing {

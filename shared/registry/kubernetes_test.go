@@ -217,6 +217,25 @@ func TestKubernetes_DNSFails_LastAnswerStandsForAWhile(t *testing.T) {
 	}
 }
 
+func TestKubernetes_NoInstanceWhileTheDNSIsAsked_LookupWaitsForNobody(t *testing.T) {
+	t.Parallel()
+	k := kubernetes(t, newNameServer(t), KubernetesConfig{})
+	k.Lookup("order-svc") // the first one: no pod is ready
+	w := k.watches()["order-svc"]
+	w.mu.Lock() // as while Run asks
+	defer w.mu.Unlock()
+	found := make(chan []Instance, 1)
+	go func() { found <- k.Lookup("order-svc") }()
+	select {
+	case all := <-found:
+		if len(all) > 0 {
+			t.Errorf("found %v", all)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("a lookup waits for the question that runs")
+	}
+}
+
 func TestKubernetes_DNSFailsForLong_InstancesAreForgotten(t *testing.T) {
 	t.Parallel()
 	s := newNameServer(t)

@@ -124,13 +124,6 @@ func (t *table) remove(service, id string) (Instance, bool) {
 	return i, had
 }
 
-// has says whether any instance of a service is known.
-func (t *table) has(service string) bool {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return len(t.instances[service]) > 0
-}
-
 func (t *table) lookup(service string) []Instance {
 	t.mu.RLock()
 	defer t.mu.RUnlock()

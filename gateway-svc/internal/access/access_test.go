@@ -204,6 +204,7 @@ func TestGuard_GoodTokens_TellWhoCalls(t *testing.T) {
 		"cust-01 pavane:read pavane:operate": with("scope", "pavane:operate pavane:read"),
 		"cust-01 ":                           with("scope", "pavane:everyone PAVANE:READ pavane:readx"),
 		"somebody ":                          with("sub", "somebody"),
+		"auth0|5f7c8ec7 ":                    with("sub", "auth0|5f7c8ec7"),
 	} {
 		if a := get(t, url+"/who", bearer(signers[0].token(t, c))...); a.text != want {
 			t.Errorf("%+v; want %q", a, want)
@@ -272,6 +273,9 @@ func TestGuard_Attacks_AreRefused(t *testing.T) {
 		"issued in the future":               bearer(rs.token(t, with("iat", now.Add(time.Minute).Unix()))),
 		"no sub":                             bearer(rs.token(t, with("sub", nil))),
 		"long sub":                           bearer(rs.token(t, with("sub", strings.Repeat("a", 65)))),
+		"sub with a space":                   bearer(rs.token(t, with("sub", "a b"))),
+		"sub that is a step of a path":       bearer(rs.token(t, with("sub", ".."))),
+		"sub with a quote":                   bearer(rs.token(t, with("sub", `a"b`))),
 		"another signature":                  bearer(taken[:len(taken)-6] + "AAAAAA"),
 		"other claims under the signature":   bearer(swapClaims(taken, rs.token(t, with("sub", "cust-02")))),
 		"no signature":                       bearer(taken[:strings.LastIndex(taken, ".")+1]),
@@ -292,6 +296,9 @@ func TestGuard_Attacks_AreRefused(t *testing.T) {
 		if len(headers) == 2 && strings.Contains(a.text, strings.TrimPrefix(headers[1], "Bearer ")) && headers[1] != "" {
 			t.Errorf("%s: the answer shows the token", name)
 		}
+	}
+	if a := get(t, url+"/who", bearer(rs.token(t, with("sub", "a b")))...); !strings.Contains(a.text, "1 to 64 characters") {
+		t.Errorf("what a sub must be is not said: %s", a.text)
 	}
 	if a := get(t, url+"/who?access_token="+taken); a.status != http.StatusUnauthorized {
 		t.Errorf("in the address, which is logged everywhere: %+v", a)

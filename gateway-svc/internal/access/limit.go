@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,28 +14,27 @@ import (
 )
 
 const (
-	// maxCounted is how many principals have a count of their own. The others
-	// share one, so that nobody gets more by being many.
+	// maxCounted is how many subjects, and how many addresses, have a count of
+	// their own. The others share one, so that nobody gets more by being many.
 	maxCounted = 10_000
 	// sweepEvery is the pause between two looks for counts that are full again.
 	sweepEvery = time.Second
+	// ofSubject begins the name of a principal with a token.
+	ofSubject = "subject "
 )
 
-// rates limits how many requests each principal may make.
+// rates limits how many requests each principal may make. Addresses are counted
+// apart from subjects: anybody can have many, and they must not take the places
+// of customers with good tokens.
 type rates struct {
-	rate  rate.Limit
-	burst int
-	most  int
-
-	mu     sync.Mutex
-	counts map[string]*rate.Limiter
-	others *rate.Limiter
-	swept  time.Time
+	rate      rate.Limit
+	subjects  *counts
+	addresses *counts
 }
 
 func newRates(perSecond float64, burst int) *rates {
 	r := rate.Limit(perSecond)
-	return &rates{rate: r, burst: burst, most: maxCounted, counts: map[string]*rate.Limiter{}, others: rate.NewLimiter(r, burst)}
+	return &rates{rate: r, subjects: newCounts(r, burst), addresses: newCounts(r, burst)}
 }
 
 // take counts a request. When it is one too many, it returns how long to wait.
@@ -42,7 +42,11 @@ func (l *rates) take(who string, now time.Time) time.Duration {
 	if l.rate == 0 {
 		return 0
 	}
-	r := l.of(who, now).ReserveN(now, 1)
+	c := l.addresses
+	if strings.HasPrefix(who, ofSubject) {
+		c = l.subjects
+	}
+	r := c.of(who, now).ReserveN(now, 1)
 	wait := r.DelayFrom(now)
 	if wait > 0 {
 		r.CancelAt(now) // a refused request costs nothing
@@ -50,26 +54,42 @@ func (l *rates) take(who string, now time.Time) time.Duration {
 	return wait
 }
 
-func (l *rates) of(who string, now time.Time) *rate.Limiter {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if c := l.counts[who]; c != nil {
-		return c
+// counts are those of principals of one kind, in bounded memory.
+type counts struct {
+	rate  rate.Limit
+	burst int
+	most  int
+
+	mu     sync.Mutex
+	each   map[string]*rate.Limiter
+	others *rate.Limiter
+	swept  time.Time
+}
+
+func newCounts(r rate.Limit, burst int) *counts {
+	return &counts{rate: r, burst: burst, most: maxCounted, each: map[string]*rate.Limiter{}, others: rate.NewLimiter(r, burst)}
+}
+
+func (c *counts) of(who string, now time.Time) *rate.Limiter {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if own := c.each[who]; own != nil {
+		return own
 	}
-	if len(l.counts) >= l.most && now.Sub(l.swept) >= sweepEvery {
-		l.swept = now
-		for name, c := range l.counts {
-			if c.TokensAt(now) >= float64(l.burst) { // as good as a new one
-				delete(l.counts, name)
+	if len(c.each) >= c.most && now.Sub(c.swept) >= sweepEvery {
+		c.swept = now
+		for name, own := range c.each {
+			if own.TokensAt(now) >= float64(c.burst) { // as good as a new one
+				delete(c.each, name)
 			}
 		}
 	}
-	if len(l.counts) >= l.most {
-		return l.others
+	if len(c.each) >= c.most {
+		return c.others
 	}
-	c := rate.NewLimiter(l.rate, l.burst)
-	l.counts[who] = c
-	return c
+	own := rate.NewLimiter(c.rate, c.burst)
+	c.each[who] = own
+	return own
 }
 
 // streams counts the streams that each principal holds open.
@@ -101,7 +121,7 @@ func (s *streams) enter(who string) (leave func(), ok bool) {
 // comes from. What proxies say of that is not believed.
 func who(r *http.Request) string {
 	if p, _ := identity.From(r.Context()); p.Subject != "" {
-		return "subject " + p.Subject
+		return ofSubject + p.Subject
 	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {

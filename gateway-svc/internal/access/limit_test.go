@@ -12,7 +12,7 @@ func TestRates_ManyPrincipals_NeedBoundedMemoryAndGetNoMore(t *testing.T) {
 	const most = 50
 	now := time.Now()
 	l := newRates(1, 2)
-	l.most = most
+	l.addresses.most = most
 	for i := range most {
 		l.take(fmt.Sprint("first ", i), now)
 	}
@@ -22,12 +22,29 @@ func TestRates_ManyPrincipals_NeedBoundedMemoryAndGetNoMore(t *testing.T) {
 			passed++
 		}
 	}
-	if len(l.counts) > most || passed != 2 {
-		t.Errorf("%d counts, want %d at most; %d requests of those without a count passed, want the 2 of one", len(l.counts), most, passed)
+	if len(l.addresses.each) > most || passed != 2 {
+		t.Errorf("%d counts, want %d at most; %d requests of those without a count passed, want the 2 of one", len(l.addresses.each), most, passed)
 	}
 	later := now.Add(time.Minute) // all counts are full again, so they make room
-	if l.take("late", later) != 0 || len(l.counts) != 1 {
-		t.Errorf("%d counts after a minute without requests", len(l.counts))
+	if l.take("late", later) != 0 || len(l.addresses.each) != 1 {
+		t.Errorf("%d counts after a minute without requests", len(l.addresses.each))
+	}
+}
+
+func TestRates_ManyAddresses_TakeNoPlaceOfSubjects(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	l := newRates(1, 2)
+	l.subjects.most, l.addresses.most = 5, 5
+	for i := range 100 {
+		l.take(fmt.Sprint("address ", i), now)
+	}
+	for i := range 5 {
+		for n := range 2 {
+			if l.take(fmt.Sprint("subject ", i), now) != 0 {
+				t.Errorf("request %d of subject %d is refused: it shares a count", n, i)
+			}
+		}
 	}
 }
 

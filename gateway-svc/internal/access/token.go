@@ -9,6 +9,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"pavane/shared/contract"
 	"pavane/shared/identity"
 )
 
@@ -17,8 +18,6 @@ const (
 	leeway = 5 * time.Second
 	// maxToken is the size in bytes from which on a token is not looked at.
 	maxToken = 8 << 10
-	// maxSubject is the most bytes of a subject, as of a customer's id.
-	maxSubject = 64
 )
 
 // tokens checks the tokens of clients.
@@ -72,10 +71,10 @@ func (t *tokens) check(token string) (identity.Principal, error) {
 	if err != nil {
 		return identity.Principal{}, identity.Wrong(err)
 	}
-	if c.Subject == "" || len(c.Subject) > maxSubject {
-		return identity.Principal{}, errors.New("the token names nobody: its sub has 1 to 64 bytes")
+	if !contract.IsCustomerID(c.Subject) {
+		return identity.Principal{}, errors.New("the token names no customer: its sub must have " + contract.CustomerForm)
 	}
-	p := identity.Principal{Subject: c.Subject, Expires: c.ExpiresAt.Time}
+	p := identity.Principal{Subject: c.Subject, Expires: c.ExpiresAt.Add(leeway)}
 	for _, scope := range []string{identity.ScopeRead, identity.ScopeOperate} {
 		if slices.Contains(c.Scope, scope) || slices.Contains(c.Scp, scope) {
 			p.Scopes = append(p.Scopes, scope)

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"sync"
 	"time"
@@ -48,10 +47,10 @@ func (b *breakers) open() []string {
 	return list
 }
 
-// note takes the outcome of a call. One that the client gave up tells nothing
-// about the instance.
+// note takes the outcome of a call. A failure after the client left, or after
+// the time of the whole call was over, tells nothing about the instance.
 func (b *breakers) note(ctx context.Context, addr string, err error, status int) {
-	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
+	if err != nil && ctx.Err() != nil {
 		return
 	}
 	b.mu.Lock()

@@ -21,6 +21,9 @@ import (
 const (
 	placeTime  = 5 * time.Second // for one try to place or cancel
 	retryAfter = "1"             // seconds, for an order that is not decided yet
+
+	// answerTime is what is kept of a client's wait for order-svc's answer to come.
+	answerTime = 200 * time.Millisecond
 )
 
 type placeInput struct {
@@ -28,7 +31,7 @@ type placeInput struct {
 	Prefer         []string `header:"Prefer" doc:"wait=N: answer when the order is decided or after N seconds, 1 to 30"`
 	RawBody        []byte
 	Body           struct {
-		CustomerID    string `json:"customer_id,omitempty" minLength:"1" maxLength:"64" pattern:"^[a-z0-9][a-z0-9._-]*$" example:"cust-01" doc:"who orders; whoever shows a token orders for itself and may leave it out"`
+		CustomerID    string `json:"customer_id,omitempty" minLength:"1" maxLength:"64" pattern:"^[A-Za-z0-9_|@+:/=-][A-Za-z0-9._|@+:/=-]*$" example:"cust-01" doc:"who orders; whoever shows a token orders for itself and may leave it out"`
 		Items         []line `json:"items" minItems:"1" maxItems:"100" nullable:"false" doc:"each SKU once"`
 		PaymentMethod string `json:"payment_method,omitempty" enum:"wallet,card" doc:"how to pay; left out: wallet"`
 		CardToken     string `json:"card_token,omitempty" maxLength:"64" doc:"what the payment provider calls the card, for card alone; never a card number"`
@@ -107,8 +110,8 @@ func setIf(h http.Header, name, value string) {
 	}
 }
 
-// await asks for the order until it is decided, the time is over, the client has
-// gone or the process stops. The order is placed: whatever goes wrong here, it
+// await asks for the order until it is decided, the time is nearly over, the
+// client has gone or the process stops. The order is placed: whatever goes wrong here, it
 // returns what is known.
 func (g *Gateway) await(ctx context.Context, order doc[Order], wait time.Duration) doc[Order] {
 	ctx, cancel := context.WithTimeout(ctx, wait)
@@ -124,7 +127,10 @@ func (g *Gateway) await(ctx context.Context, order doc[Order], wait time.Duratio
 	}()
 	for order.value.State == "placed" && ctx.Err() == nil {
 		deadline, _ := ctx.Deadline()
-		rest := max(time.Until(deadline), time.Millisecond).Round(time.Millisecond)
+		rest := (time.Until(deadline) - answerTime).Round(time.Millisecond)
+		if rest <= 0 {
+			break
+		}
 		c := call{
 			service: orderSvc, path: orderPath(order.value.OrderID), query: url.Values{"wait": {rest.String()}},
 			repeatable: true, try: rest + tryTime,

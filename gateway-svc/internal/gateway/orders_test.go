@@ -77,6 +77,27 @@ func TestPlace_Prefer_AnswersWithTheDecision(t *testing.T) {
 	}
 }
 
+func TestPlace_Undecided_AsksForLessThanWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	order := startService(t).on("POST /v1/orders", 201, placed)
+	order.mux.HandleFunc("GET /v1/orders/o-1", func(w http.ResponseWriter, r *http.Request) {
+		wait, err := time.ParseDuration(r.URL.Query().Get("wait"))
+		if err != nil || wait > 800*time.Millisecond {
+			t.Errorf("order-svc is asked to wait for %v of a second: its answer would come too late", wait)
+		}
+		<-time.After(wait)
+		answer(w, 200, strings.Replace(placed, `"version":1`, `"version":7`, 1))
+	})
+	url := startGateway(t, gateway.Config{Registry: at{"order-svc": {order.addr()}}.registry(t)})
+	got := ask(t, "POST", url+"/v1/orders", goodOrder, "Prefer", "wait=1")
+	if got.status != 202 || got.body["version"] != 7.0 {
+		t.Errorf("%d %s; want 202 with what order-svc said last", got.status, got.text)
+	}
+	if n := order.count(); n != 2 {
+		t.Errorf("%d requests for one order that nobody decides, want 2", n)
+	}
+}
+
 func TestPlace_OrderServiceFailsWhileWaiting_TheOrderIsStillAnswered(t *testing.T) {
 	t.Parallel()
 	order := startService(t).on("POST /v1/orders", 201, placed).on("GET /v1/orders/o-1", 500, `{}`)
@@ -140,6 +161,18 @@ func TestPlace_GatewayDiesWhileWaiting_AnotherAnswersTheSameKeyForTheSameOrder(t
 	after := ask(t, "POST", second+"/v1/orders", goodOrder, "Idempotency-Key", "k", "Prefer", "wait=30")
 	if before.body["order_id"] != after.body["order_id"] || after.status != 201 || after.header.Get("Idempotency-Replayed") != "true" {
 		t.Errorf("first %s; then %d %s", before.text, after.status, after.text)
+	}
+}
+
+func TestPlace_CustomersOfIssuers_AreTaken(t *testing.T) {
+	t.Parallel()
+	order := startService(t).on("POST /v1/orders", 201, placed)
+	url := startGateway(t, gateway.Config{Registry: at{"order-svc": {order.addr()}}.registry(t)})
+	for customer, want := range map[string]int{"auth0|5f7c": 202, "Jane.Doe+shop@example.com": 202, "a b": 422, "..": 422, "<b>": 422} {
+		body := fmt.Sprintf(`{"customer_id":%q,"items":[{"sku":"a","quantity":1}]}`, customer)
+		if got := ask(t, "POST", url+"/v1/orders", body); got.status != want {
+			t.Errorf("%s: %d %s, want %d", customer, got.status, got.text, want)
+		}
 	}
 }
 

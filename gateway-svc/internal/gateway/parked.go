@@ -19,6 +19,9 @@ import (
 const (
 	// redriveTime is how long a service may take: it stops by itself before.
 	redriveTime = 30 * time.Second
+	// redriveAll is how long all tries may take together: the server ends a request
+	// after 60 s, answered or not.
+	redriveAll = 45 * time.Second
 )
 
 // parkedKey is a key that waits in a service, told by the record that holds it
@@ -195,7 +198,7 @@ func (g *Gateway) redrive(ctx context.Context, in *redriveInput) (*redriveOutput
 	ga := &gather{}
 	for _, service := range services {
 		ga.whole(ctx, g.upstream, call{
-			service: service, method: http.MethodPost, path: "/v1/parked/redrive", body: body, repeatable: true, try: redriveTime,
+			service: service, method: http.MethodPost, path: "/v1/parked/redrive", body: body, repeatable: true, try: redriveTime, all: redriveAll,
 			header: http.Header{"Content-Type": {"application/json"}, httpapi.OperatorHeader: {g.config.OperatorToken}},
 		}, func(body []byte) error {
 			m, err := parse[Moved](service, body)

@@ -53,17 +53,30 @@ func newTail(log Log, topics []string, buffer int, logger *slog.Logger) *tail {
 }
 
 // listen adds a listener and tells where it begins. The first one starts the
-// reading at the end of the log.
+// reading at the end of the log, for which the log is asked without the lock:
+// while it is silent, nobody waits for another's question.
 func (t *tail) listen(ctx context.Context) (*listener, []broker.Position, error) {
+	if l, at, err := t.join(nil); l != nil || err != nil {
+		return l, at, err
+	}
+	_, ends, err := t.bounds(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return t.join(ends)
+}
+
+// join adds a listener to the reading. While nobody reads it starts a reading at
+// the ends; without them it adds none.
+func (t *tail) join(ends []broker.Position) (*listener, []broker.Position, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
 		return nil, nil, errors.New("the gateway is stopping")
 	}
 	if len(t.listeners) == 0 {
-		_, ends, err := t.bounds(ctx)
-		if err != nil {
-			return nil, nil, err
+		if ends == nil {
+			return nil, nil, nil
 		}
 		t.at = ends
 		reading, stop := context.WithCancel(context.Background())
@@ -112,6 +125,7 @@ func (t *tail) bounds(ctx context.Context) (firsts, ends []broker.Position, err 
 	if err != nil {
 		return nil, nil, err
 	}
+	firsts, ends = []broker.Position{}, []broker.Position{}
 	for _, topic := range t.topics {
 		for partition, r := range ranges[topic] {
 			firsts = append(firsts, broker.Position{Topic: topic, Partition: int32(partition), Offset: r.First})

@@ -25,8 +25,8 @@ const (
 )
 
 var (
-	nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
-	keyForm  = regexp.MustCompile(`^[\x21-\x7e]{1,255}$`)
+	skuForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+	keyForm = regexp.MustCompile(`^[\x21-\x7e]{1,255}$`)
 
 	// A token, never a card's number: that is for the provider alone to see.
 	tokenForm  = regexp.MustCompile(`^tok_[A-Za-z0-9._-]{1,60}$`)
@@ -74,8 +74,8 @@ func (r *Request) check() error {
 		r.PaymentMethod = Wallet
 	}
 	switch {
-	case !nameForm.MatchString(r.CustomerID):
-		return fault.Invalid("customer_id %.80q is malformed: send 1 to 64 characters of a-z, 0-9, '.', '_' and '-'", r.CustomerID)
+	case !contract.IsCustomerID(r.CustomerID):
+		return fault.Invalid("customer_id %.80q is malformed: send %s", r.CustomerID, contract.CustomerForm)
 	case len(r.Lines) == 0 || len(r.Lines) > MaxLines:
 		return fault.Invalid("an order has 1 to %d items, this one has %d", MaxLines, len(r.Lines))
 	case r.PaymentMethod != Wallet && r.PaymentMethod != Card:
@@ -89,7 +89,7 @@ func (r *Request) check() error {
 	seen := make(map[string]bool, len(r.Lines))
 	for _, l := range r.Lines {
 		switch {
-		case !nameForm.MatchString(l.SKU):
+		case !skuForm.MatchString(l.SKU):
 			return fault.Invalid("sku %.80q is malformed: send 1 to 64 characters of a-z, 0-9, '.', '_' and '-'", l.SKU)
 		case l.Quantity < 1 || l.Quantity > MaxQuantity:
 			return fault.Invalid("quantity %d of %s: send a number from 1 to %d", l.Quantity, l.SKU, MaxQuantity)

@@ -39,6 +39,24 @@ func TestPlace_WritesOrderDeadlineKeyAndEventTogether(t *testing.T) {
 	}
 }
 
+func TestPlace_CustomersOfIssuers_AreTaken(t *testing.T) {
+	t.Parallel()
+	b := setup(t, time.Minute)
+	for _, id := range []string{"auth0|5f7c8ec7", "Jane.Doe+shop@example.com", "system:x/y="} {
+		b.must(b.exec(`insert into customers (customer_id, name, email) values ($1, 'Jane', 'jane@example.test')`, id))
+		r := request()
+		r.CustomerID = id
+		if o, _, err := b.s.Place(b.ctx, r); err != nil || o.CustomerID != id {
+			t.Errorf("%s: %+v, %v", id, o, err)
+		}
+	}
+	for _, id := range []string{"..", "a b", "a\"b", "<b>"} {
+		if err := b.exec(`insert into customers (customer_id, name, email) values ($1, 'Jane', 'jane@example.test')`, id); err == nil {
+			t.Errorf("the database takes a customer %q", id)
+		}
+	}
+}
+
 func TestPlace_Refused_LeavesNoRow(t *testing.T) {
 	t.Parallel()
 	b := setup(t, time.Minute)

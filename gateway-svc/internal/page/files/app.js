@@ -70,8 +70,9 @@ async function recent() {
   } catch { again = setTimeout(recent, 2000); }
 }
 
-// A stream that was away may have left something out.
-listen(saga.events.map((e) => e.kind), (e) => store.event(e), (live) => {
-  connection(live);
-  if (live) recent();
+// A stream that was away may have left something out. Who may not have the stream
+// of all has own orders still.
+listen(saga.events.map((e) => e.kind), (e) => store.event(e), (live, refused) => {
+  connection(live, refused);
+  if (live || refused?.status === 403) recent();
 });

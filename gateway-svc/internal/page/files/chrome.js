@@ -38,7 +38,8 @@ export function theme() {
   });
 }
 
-export function connection(live) {
+// connection shows whether there is a stream, and why there will be none.
+export function connection(live, refused) {
   $("connection").classList.toggle("live", live);
-  $("connection").textContent = live ? "live" : "connecting again";
+  $("connection").textContent = live ? "live" : refused ? `not live: ${refused.detail}` : "connecting again";
 }

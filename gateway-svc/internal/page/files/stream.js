@@ -5,22 +5,37 @@ import { asCaller } from "./caller.js";
 
 const PAUSE = 1000; // ms, before the stream is opened again
 
-// listen calls onEvent for each event of one of kinds, without end: a stream that
-// breaks is taken up where it was. onState says whether there is one.
+// listen calls onEvent for each event of one of kinds. A stream that breaks is
+// taken up where it was, without end, unless this caller may not have it. onState
+// says whether there is one, and of a refusal for good its status and detail.
 export async function listen(kinds, onEvent, onState) {
   const wanted = new Set(kinds);
   const place = { last: "" };
   for (;;) {
-    try { await read(place, (name, data) => { if (wanted.has(name)) onEvent(JSON.parse(data)); }, () => onState(true)); } catch { /* it is opened again */ }
-    onState(false);
-    await new Promise((done) => setTimeout(done, PAUSE));
+    let failed = {};
+    try { await read(place, (name, data) => { if (wanted.has(name)) onEvent(JSON.parse(data)); }, () => onState(true)); } catch (err) { failed = err; }
+    onState(false, failed.refused);
+    if (failed.refused) return;
+    await new Promise((done) => setTimeout(done, Math.max(PAUSE, failed.wait || 0)));
   }
+}
+
+// unopened is the error of an answer that is no stream. With another token the
+// page is loaded anew, so a refusal of this one stands.
+async function unopened(res) {
+  const err = new Error(res.statusText);
+  if ([401, 403].includes(res.status)) {
+    const problem = await res.json().catch(() => ({}));
+    err.refused = { status: res.status, detail: problem.detail || res.statusText };
+  }
+  if ([429, 503].includes(res.status)) err.wait = 1000 * Number(res.headers.get("Retry-After")) || 0;
+  return err;
 }
 
 async function read(place, take, opened) {
   const headers = { ...asCaller(), ...(place.last ? { "Last-Event-ID": place.last } : {}) };
   const res = await fetch("/v1/events", { headers, cache: "no-store" });
-  if (!res.ok) throw new Error(res.statusText);
+  if (!res.ok) throw await unopened(res);
   opened();
   const reader = res.body.pipeThrough(new TextDecoderStream()).getReader();
   for (let rest = ""; ;) {
