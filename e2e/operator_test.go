@@ -88,9 +88,12 @@ func (u *up) await(what string, ok func() bool) {
 func redriven(t *testing.T, u *up) {
 	t.Helper()
 	db := u.database("notifications").SQL()
-	_, err := db.Exec(`alter table addressees rename to addressees_away`)
+	id, err := u.Gateway().Place(orderLimit, "first", body("cust-05", "mug-red"))
 	must(t, err)
-	id, err := u.Gateway().Place(orderLimit, "redriven", body("cust-05", "mug-red"))
+	u.awaitMail(id) // a service that still starts would wait for the table
+	_, err = db.Exec(`alter table addressees rename to addressees_away`)
+	must(t, err)
+	id, err = u.Gateway().Place(orderLimit, "redriven", body("cust-05", "mug-red"))
 	must(t, err)
 	u.await("the order waits at notification-svc", func() bool {
 		return u.count("notifications", `select count(*) from parked where cause = 'fault'`) > 0
@@ -100,8 +103,14 @@ func redriven(t *testing.T, u *up) {
 	if n := u.redrive("fault"); n != 1 {
 		t.Errorf("%d keys were redriven, want 1", n)
 	}
+	u.awaitMail(id)
+	u.await("nothing waits at notification-svc", func() bool { return u.waiting("notifications") == 0 })
+}
+
+func (u *up) awaitMail(order string) {
+	u.t.Helper()
 	u.await("the customer gets a mail", func() bool {
-		return u.waiting("notifications") == 0 && u.count("notifications", `select count(*) from mails where order_id = '`+id+`'`) > 0
+		return u.count("notifications", `select count(*) from mails where order_id = '`+order+`'`) > 0
 	})
 }
 

@@ -92,9 +92,10 @@ func (p *pass) take(ctx context.Context, it *item) {
 		p.duplicates++
 	case at == inbox.Next && !blocked:
 		p.apply(ctx, it, st)
-	case st.Head == 0 || it.env.Sequence < st.Head:
-		// The lowest that waits: only the missing one can let it go. A gap behind a
-		// record that was itself parked shows when that one is out of the way.
+	case st.Head == 0 || it.env.Sequence < st.Head || p.replaying:
+		// The lowest that waits, perhaps with a copy of itself: only the missing one
+		// can let it go. A gap behind a record that was itself parked shows when that
+		// one is out of the way.
 		if st.Head == 0 || p.replaying {
 			p.gaps++
 		}

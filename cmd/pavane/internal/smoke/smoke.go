@@ -92,7 +92,7 @@ func (r *runner) walletPaths() []path {
 		{"payment declined", "cancelled payment_declined released", func(ctx context.Context, want string) (string, error) {
 			return r.end(ctx, want, poor, tea)
 		}},
-		{"cancelled before reservation", "cancelled customer", func(ctx context.Context, want string) (string, error) {
+		{"cancelled before reservation", "cancelled customer released|cancelled customer voided released", func(ctx context.Context, want string) (string, error) {
 			return r.cancelledWhile(ctx, want, mug(), "", "inventory", "payments")
 		}},
 		{"cancelled before authorisation", "cancelled customer released|cancelled customer voided released", func(ctx context.Context, want string) (string, error) {
