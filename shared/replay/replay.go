@@ -144,7 +144,9 @@ func (c *Config) selection(snapshot string) relay.Selection {
 }
 
 // Run prepares and publishes, and returns how many records that were. What was
-// sent before an error stays in the topic. While Kafka is away it waits.
+// sent before an error stays in the topic. While Kafka is away it waits. Rows that
+// were counted and go while it runs, because their day's partition is dropped or
+// their key is parked, end it with an error.
 func Run(ctx context.Context, cfg Config) (int64, error) {
 	p, err := Prepare(ctx, cfg)
 	if err != nil {
@@ -152,6 +154,14 @@ func Run(ctx context.Context, cfg Config) (int64, error) {
 	}
 	if err := cfg.Kafka.EnsureTopics(ctx, []broker.Topic{cfg.topic()}); err != nil {
 		return 0, err
+	}
+	if p.Holds < 0 { // it may have been there, and without a leader at that moment
+		if err := cfg.target(ctx, &p); err != nil {
+			return 0, err
+		}
+		if p.Holds < 0 {
+			return 0, fault.Unavailable("topic %s does not answer now, so nobody knows what it holds: try again", cfg.To)
+		}
 	}
 	producer, err := cfg.Kafka.InitProducer(ctx)
 	if err != nil {
@@ -162,6 +172,10 @@ func Run(ctx context.Context, cfg Config) (int64, error) {
 		if err := s.outbox(ctx, db, cfg.selection(p.snapshots[i])); err != nil {
 			return s.done, err
 		}
+	}
+	if s.done < p.Rows {
+		return s.done, fault.Conflict("%d of %d rows are in topic %s; the others went meanwhile, with their day's partition or because their key was parked, "+
+			"and a consumer would wait for them: delete the topic and begin anew", s.done, p.Rows, cfg.To)
 	}
 	return s.done, nil
 }
