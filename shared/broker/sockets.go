@@ -84,11 +84,12 @@ func (s *sockets) secure(ctx context.Context, conn net.Conn, address string) (ne
 
 // under returns the socket beneath a connection, nil when there is none.
 func (s *sockets) under(conn net.Conn) *socket {
-	local := conn.LocalAddr().String()
+	// Connections to two brokers may share a local address.
+	local, remote := conn.LocalAddr().String(), conn.RemoteAddr().String()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for sock := range s.open {
-		if sock.LocalAddr().String() == local {
+		if sock.LocalAddr().String() == local && sock.RemoteAddr().String() == remote {
 			return sock
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -66,6 +67,25 @@ func (e Envelope) Headers() []Header {
 // maxAttribute bounds each attribute, in bytes. What a reaction emits carries
 // some of them on, and must not outgrow a record by them.
 const maxAttribute = 2000
+
+// Check says why Decode, or the inbox of a reader, would refuse what is in the
+// envelope; nil when they take it. Who writes an event asks before: in the log
+// nobody can mend it.
+func (e Envelope) Check() error {
+	for _, a := range [...]struct{ name, value string }{
+		{"id", e.ID}, {"source", e.Source}, {"kind", e.Kind}, {"key", e.Key},
+		{"correlation id", e.CorrelationID}, {"causation id", e.CausationID}, {"trace parent", e.TraceParent},
+	} {
+		if len(a.value) > maxAttribute || !utf8.ValidString(a.value) || strings.IndexByte(a.value, 0) >= 0 {
+			return fmt.Errorf("%s, %d bytes, %.40q: want UTF-8 without NUL, %d bytes at most", a.name, len(a.value), a.value, maxAttribute)
+		}
+	}
+	if n := len(e.Source) + len(e.Key); n > maxAttribute {
+		return fmt.Errorf("source and key have %d bytes together: an inbox holds %d", n, maxAttribute)
+	}
+	_, _, err := SplitKind(e.Kind)
+	return err
+}
 
 // Decode reads an envelope from a record and checks what the kit relies on: the
 // required attributes, each at most once, as UTF-8 without NUL of a bearable

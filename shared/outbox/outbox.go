@@ -72,7 +72,10 @@ func (o *Outbox) Wake() <-chan struct{} { return o.wake }
 
 // Append adds events to the outbox in tx, in the order given. The caller holds
 // the lock of each key's row and took the sequences from its version. An event
-// goes on with the trace of its cause, else with that of ctx.
+// goes on with the trace of its cause, else with that of ctx, which is the one
+// that [postgres.DB.InTx] gave: with another one the relay is not woken and finds
+// the events when it looks next. What no reader could decode is an error, and
+// nothing is written.
 func (o *Outbox) Append(ctx context.Context, tx *sqlx.Tx, events ...event.Numbered) (err error) {
 	if len(events) == 0 {
 		return nil
@@ -146,6 +149,9 @@ func (o *Outbox) row(ctx context.Context, n event.Numbered, spans *tracing.Spans
 		}
 	} else {
 		e.TraceParent = tracing.TraceParent(ctx)
+	}
+	if err := e.Check(); err != nil {
+		return row{}, fmt.Errorf("outbox: %.40s of key %.40q: %w", kind, key, err)
 	}
 	if o.cfg.Tracer != nil {
 		span := o.cfg.Tracer.Create(ctx, e.TraceParent, tracing.Message{

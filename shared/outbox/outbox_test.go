@@ -142,6 +142,10 @@ func TestAppend_EventsOfOneStatement_NameEachItsOwnCause(t *testing.T) {
 	}
 }
 
+type unversioned struct{ told }
+
+func (unversioned) Kind() string { return "told.it" }
+
 func TestAppend_BadEvent_IsRefusedAndChangesNothing(t *testing.T) {
 	db, out := setup(t)
 	for name, events := range map[string][]event.Numbered{
@@ -150,6 +154,11 @@ func TestAppend_BadEvent_IsRefusedAndChangesNothing(t *testing.T) {
 		"no sequence": event.Number(0, told{ID: "a"}),
 		"too large":   event.Number(1, told{ID: "a", Text: strings.Repeat("x", 1000)}),
 		"not dense":   {{Event: told{ID: "a"}, Sequence: 1}, {Event: told{ID: "a"}, Sequence: 3}},
+		// What no reader could decode, and so nobody could mend.
+		"no version":   event.Number(1, unversioned{told{ID: "a"}}),
+		"long key":     event.Number(1, told{ID: strings.Repeat("k", 2000)}),
+		"NUL in a key": event.Number(1, told{ID: "a\x00"}),
+		"long cause":   {{Event: told{ID: "a"}, Sequence: 1, Cause: &event.Envelope{ID: strings.Repeat("c", 2001)}}},
 	} {
 		err := db.InTx(t.Context(), func(ctx context.Context, tx *sqlx.Tx) error { return out.Append(ctx, tx, events...) })
 		if err == nil {
