@@ -188,16 +188,22 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 }
 
-// Flush publishes what is committed now and returns; services call it when
-// they stop.
+// Flush publishes what is committed now and returns, also while others go on
+// appending; services call it when they stop.
 func (r *Relay) Flush(ctx context.Context) error {
 	defer r.stopAhead()
+	r.stopAhead()
+	// The rest of a set that was looked for before, and one that is looked for now.
+	sets := 2
 	for {
 		rows, err := r.cycle(ctx)
 		if err != nil {
 			return err
 		}
-		if rows > 0 || r.head == nil {
+		if rows > 0 && r.head != nil && r.head.last {
+			sets--
+		}
+		if rows > 0 && sets > 0 || r.head == nil {
 			continue
 		}
 		if err := r.ackNow(ctx); err != nil || r.head != nil {
