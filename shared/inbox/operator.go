@@ -38,7 +38,7 @@ insert into parked_log (action, source, key, sequence, upto_seq, records, who, w
 select 'redrive', $1, $2, min(m.sequence), max(m.sequence), count(*), $3, $4 from moved m having count(*) > 0 returning records`
 
 	discardSQL = `with gone as (
-  delete from parked where source = $1 and key = $2 and sequence <= $3 returning sequence)
+  delete from parked where source = $1 and key = $2 and sequence <= $3 and (sequence > 0 or cause in ('undecodable', 'foreign')) returning sequence)
 insert into parked_log (action, source, key, sequence, upto_seq, records, who, why)
 select 'discard', $1, $2, coalesce(min(g.sequence), $3), $3, count(*), $4, $5 from gone g
 having count(*) > 0 or $3 > (select coalesce(max(i.last_seq), 0) from inbox i where i.source = $1 and i.key = $2) returning records`
@@ -98,7 +98,7 @@ func Redrive(ctx context.Context, db *postgres.DB, id ID, who, why string) (int,
 // Discard gives up the records of a parked key up to and including a number,
 // those that are parked as well as those that never came, and lets the ones
 // after them go. Upto 0 gives up records that have no number: undecodable and
-// foreign ones. It refuses a number that lies above all parked ones, because
+// foreign ones, but for those that were let go and wait for their turn. It refuses a number that lies above all parked ones, because
 // later records would be lost unseen. Twice is harmless. It returns how many
 // parked records it gave up.
 func Discard(ctx context.Context, db *postgres.DB, id ID, upto int64, who, why string) (int, error) {

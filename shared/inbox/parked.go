@@ -28,14 +28,21 @@ const (
 select h.source, h.key, h.topic, h.partition
 from h join unnest($1::text[], $2::integer[]) as t (topic, partition) on h.topic = t.topic and h.partition = t.partition
 left join inbox i on i.source = h.source and i.key = h.key
-where (h.cause in ('gap', 'follows') or h.cause = 'retry' and (h.retry_at <= clock_timestamp() or h.retry_at > clock_timestamp() + interval '1 minute'))
+where (h.cause in ('gap', 'follows') or ` + letGo + ` or h.cause = 'retry' and (h.retry_at <= clock_timestamp() or h.retry_at > clock_timestamp() + interval '1 minute'))
   and (h.sequence - 1 <= coalesce(i.last_seq, 0) or h.cause = 'follows')
 order by h.source, h.key limit $3`
 	headColumns = `select p.source, p.key, p.sequence, p.topic, p.partition, p.cause, p.retry_at from parked p`
 
-	headSQL = `select sequence, record_offset, type, headers, payload, reason, cause, attempts
-from parked where source = $1 and key = $2 and topic = $3 and partition = $4
-order by sequence, record_offset limit 1`
+	// Records that are no events of their key's have no number and no order, so one
+	// of them holds up no other that an operator has let go.
+	letGo = `h.sequence = 0 and exists (select from parked f where f.source = h.source and f.key = h.key and f.sequence = 0 and f.cause = 'follows')`
+
+	headSQL = `select w.sequence, w.record_offset, w.type, w.headers, w.payload, w.reason, w.cause, w.attempts from (
+  (select 1 as turn, p.* from parked p where source = $1 and key = $2 and topic = $3 and partition = $4 and sequence = 0 and cause = 'follows'
+    order by sequence, record_offset limit 1)
+  union all
+  (select 2, p.* from parked p where source = $1 and key = $2 and topic = $3 and partition = $4 order by sequence, record_offset limit 1)) w
+order by w.turn limit 1`
 
 	dropSQL = `delete from parked where topic = $1 and partition = $2 and record_offset = $3`
 
@@ -72,7 +79,8 @@ func Runnable(ctx context.Context, tx *sqlx.Tx, offsets []Offset, limit int) ([]
 }
 
 // Head returns the lowest parked record of an id from one partition, and false
-// when there is none. The caller holds the offset of the partition.
+// when there is none. Of records without a number it returns one that was let go
+// before others. The caller holds the offset of the partition.
 func Head(ctx context.Context, tx *sqlx.Tx, id ID, topic string, partition int32) (Parked, bool, error) {
 	p := Parked{ID: id, Topic: topic, Partition: partition}
 	err := tx.QueryRowContext(ctx, headSQL, id.Source, id.Key, topic, partition).

@@ -136,3 +136,40 @@ func TestDiscard_GivesUpRecordsAndLetsFollowersGo(t *testing.T) {
 	}
 	requireEqual(t, "log", selected[int64](r, `select upto_seq from parked_log where action = 'discard' order by id`), []int64{2, 5})
 }
+
+// Records that could not be decoded have no order among themselves: one that still
+// cannot be holds up none that can.
+func TestRedrive_UndecodableBesideWhatIsMended_HoldsUpNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	strange := r.consumer(func(c *react.ConsumerConfig) { c.Sources = map[string]string{topic: "/somebody-else"} })
+	bad := r.record("a", 1, "")
+	bad.Headers = nil
+	r.deliver(strange, bad, r.record("a", 1, ""))
+	requireEqual(t, "effects", r.effects("a"), []int64{})
+	id := inbox.ID{Source: topic, Key: "a"}
+	redrive := func() {
+		t.Helper()
+		if n, err := inbox.Redrive(t.Context(), r.db, id, "ada", "the setting is right now"); n == 0 || err != nil {
+			t.Fatalf("%d redriven, %v", n, err)
+		}
+	}
+	discard := func(want int) {
+		t.Helper()
+		if n, err := inbox.Discard(t.Context(), r.db, id, 0, "ada", "to see"); n != want || err != nil {
+			t.Fatalf("%d discarded, %v; want %d", n, err, want)
+		}
+	}
+	redrive()
+	discard(0) // what was let go is not given up
+	c := r.guarded(func(c *react.ConsumerConfig) { c.Metrics = nil })
+	r.deliver(c)
+	r.requireDense("a", 1)
+	if parked := r.parked(); len(parked) != 1 || parked[0].Cause != inbox.Undecodable || parked[0].Records != 1 {
+		t.Fatalf("parked: %+v; want the one that is no event", parked)
+	}
+	redrive() // once more, for nothing
+	r.deliver(c)
+	discard(1)
+	requireEqual(t, "parked", len(r.parked()), 0)
+}
