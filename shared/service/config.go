@@ -45,7 +45,7 @@ type Config struct {
 
 	Session time.Duration `default:"6s" desc:"how long Kafka waits for a sign of life before it gives the partitions of this instance to another one; the broker's group.min.session.timeout.ms, 6 s by default, is the least"`
 
-	OperatorToken string `secret:"true" desc:"what an operator must show in the header X-Pavane-Operator to redrive parked keys over HTTP; the gateway passes it on, so all services have the same; at least 16 characters; empty: nobody can"`
+	OperatorToken string `secret:"true" desc:"what an operator must show in the header X-Pavane-Operator to redrive parked keys over HTTP; a gateway without PAVANE_SERVICE_KEY passes it on, so all services have the same; at least 16 characters; empty: nobody can"`
 
 	ServiceKey string `secret:"true" desc:"signs the calls of one service to another, so all have the same; at least 32 bytes; several, separated by commas: the first signs and all are taken, to change it; empty: calls are not signed, and anybody who reaches a service may call it"`
 
