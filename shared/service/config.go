@@ -45,7 +45,7 @@ type Config struct {
 
 	Session time.Duration `default:"6s" desc:"how long Kafka waits for a sign of life before it gives the partitions of this instance to another one; the broker's group.min.session.timeout.ms, 6 s by default, is the least"`
 
-	OperatorToken string `secret:"true" desc:"what an operator must show in the header X-Pavane-Operator to redrive parked keys over HTTP; the gateway passes it on, so all services have the same; at least 16 characters; empty: nobody can"`
+	OperatorToken string `secret:"true" desc:"what an operator must show in the header X-Pavane-Operator to redrive parked keys over HTTP; a gateway without PAVANE_SERVICE_KEY passes it on, so all services have the same; at least 16 characters; empty: nobody can"`
 
 	ServiceKey string `secret:"true" desc:"signs the calls of one service to another, so all have the same; at least 32 bytes; several, separated by commas: the first signs and all are taken, to change it; empty: calls are not signed, and anybody who reaches a service may call it"`
 
@@ -65,7 +65,7 @@ type RegistryConfig struct {
 	Bind      string   `default:"127.0.0.1:0" desc:"host:port for gossip, TCP and UDP; port 0 takes a free one"`
 	Advertise string   `desc:"host:port under which others reach the gossip port; empty: as bound"`
 	Join      []string `desc:"host:port of some members to join through; empty: be the first"`
-	Key       string   `secret:"true" desc:"keys of 16, 24 or 32 bytes as hex or base64, separated by commas: the first encrypts gossip, all decrypt it; empty: none, for loopback only"`
+	Key       string   `secret:"true" desc:"keys of 16, 24 or 32 bytes as hex or base64, separated by commas: the first encrypts gossip, all decrypt it; empty: none, which is refused beyond the loopback"`
 	Allowed   []string `desc:"service names that members may take; empty: any"`
 
 	SigningKey  string         `secret:"true" desc:"Ed25519 private key in PEM that proves to the other members that this instance may take its service's name; empty: no proof"`
@@ -96,6 +96,7 @@ func (c Config) Validate() error {
 	if c.Registry.Static != "" && c.Registry.Kubernetes != "" {
 		errs = append(errs, fmt.Errorf("%s_REGISTRY_STATIC and %s_REGISTRY_KUBERNETES are both set: choose one", Prefix, Prefix))
 	}
+	errs = append(errs, c.Registry.validateReach())
 	if c.OperatorToken != "" && len(c.OperatorToken) < minToken {
 		errs = append(errs, fmt.Errorf("%s_OPERATOR_TOKEN has %d characters: take at least %d random ones, such as of openssl rand -hex 16", Prefix, len(c.OperatorToken), minToken))
 	}
@@ -109,4 +110,27 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("%s_FAILPOINTS: %w", Prefix, err))
 	}
 	return errors.Join(errs...)
+}
+
+// validateReach refuses gossip without a key where others than this machine
+// could read it and join.
+func (r RegistryConfig) validateReach() error {
+	if r.Static != "" || r.Kubernetes != "" || r.Key != "" {
+		return nil
+	}
+	for _, addr := range []struct{ name, value string }{{"BIND", r.Bind}, {"ADVERTISE", r.Advertise}} {
+		if addr.value != "" && !onLoopback(addr.value) {
+			return fmt.Errorf("%s_REGISTRY_%s=%q is not on the loopback and %s_REGISTRY_KEY is empty: anybody who reaches it could join; give all the same key, such as of openssl rand -hex 32, or take 127.0.0.1",
+				Prefix, addr.name, addr.value, Prefix)
+		}
+	}
+	return nil
+}
+
+// onLoopback tells whether only this machine reaches addr, host:port. The gossip
+// itself refuses what has no port.
+func onLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	ip := net.ParseIP(host)
+	return err != nil || host == "localhost" || ip != nil && ip.IsLoopback()
 }

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"bufio"
+	"context"
 	"crypto/ed25519"
 	"encoding/base64"
 	"fmt"
@@ -16,10 +17,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/golang-jwt/jwt/v5"
 
 	"pavane/gateway-svc/internal/access"
 	"pavane/gateway-svc/internal/gateway"
+	"pavane/shared/httpapi"
 	"pavane/shared/identity"
 )
 
@@ -278,6 +281,54 @@ func TestUpstream_CallsAreSigned_AndCarryNothingOfTheClients(t *testing.T) {
 	for name, values := range orders.hits[0].Header {
 		if slices.Contains(values, shown[1]) {
 			t.Errorf("the client's token went on as %s", name)
+		}
+	}
+}
+
+// operated is payment-svc, which asks who calls and for what as the real one
+// does, and lets operators alone redrive.
+func operated(t *testing.T) *fakeService {
+	t.Helper()
+	s := httpapi.New(httpapi.Config{Title: "payment-svc", Version: "1.0.0", Logger: slog.New(slog.DiscardHandler)})
+	s.ForServices("payment-svc", serviceKeys(t))
+	httpapi.Register(s, huma.Operation{
+		OperationID: "redrive", Method: http.MethodPost, Path: "/v1/parked/redrive", Middlewares: s.ForOperators(operatorToken),
+	}, func(context.Context, *struct{}) (*struct{ Body gateway.Moved }, error) {
+		return &struct{ Body gateway.Moved }{Body: gateway.Moved{Keys: 2}}, nil
+	})
+	svc := startService(t)
+	svc.mux.Handle("/", s.Handler())
+	return svc
+}
+
+func TestRedrive_CallsAreSigned_AndCarryNothingOfTheOperators(t *testing.T) {
+	t.Parallel()
+	i, payments := newIssuer(t, access.Config{OperatorToken: operatorToken}), operated(t)
+	registry := at{"payment-svc": {payments.addr()}}.registry(t)
+	for name, c := range map[string]struct {
+		access *access.Access // nil: nobody is asked for a token
+		shown  []string
+	}{
+		"the scope":                       {i.access, i.bearer(t, "ops-01", identity.ScopeOperate)},
+		"the operator's token":            {i.access, []string{httpapi.OperatorHeader, operatorToken}},
+		"both":                            {i.access, append(i.bearer(t, "ops-01"), httpapi.OperatorHeader, operatorToken)},
+		"the operator's token, no access": {nil, []string{httpapi.OperatorHeader, operatorToken}},
+	} {
+		url := startGateway(t, gateway.Config{Access: c.access, Keys: serviceKeys(t), Registry: registry, OperatorToken: operatorToken})
+		before := payments.count()
+		a := ask(t, http.MethodPost, url+"/v1/parked/redrive", `{"service":"payment-svc","why":"mended"}`, c.shown...)
+		if a.status != http.StatusOK || a.body["keys"] != 2.0 || payments.count() != before+1 {
+			t.Fatalf("%s: %d %s", name, a.status, a.text)
+		}
+		for header, values := range payments.hits[before].Header {
+			for _, secret := range []string{operatorToken, c.shown[1]} {
+				if strings.Contains(strings.Join(values, " "), secret) {
+					t.Errorf("%s: a secret of the operator went on as %s", name, header)
+				}
+			}
+			if header == httpapi.OperatorHeader {
+				t.Errorf("%s: %s went on, %q", name, header, values)
+			}
 		}
 	}
 }

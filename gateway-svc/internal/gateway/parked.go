@@ -194,12 +194,15 @@ func (g *Gateway) redrive(ctx context.Context, in *redriveInput) (*redriveOutput
 	if in.Body.Service != "" {
 		services = []string{in.Body.Service}
 	}
+	header := http.Header{"Content-Type": {"application/json"}}
+	if g.config.Keys == nil { // a signed call says by its scope that an operator makes it
+		header.Set(httpapi.OperatorHeader, g.config.OperatorToken)
+	}
 	out := &redriveOutput{}
 	ga := &gather{}
 	for _, service := range services {
 		ga.whole(ctx, g.upstream, call{
-			service: service, method: http.MethodPost, path: "/v1/parked/redrive", body: body, repeatable: true, try: redriveTime, all: redriveAll,
-			header: http.Header{"Content-Type": {"application/json"}, httpapi.OperatorHeader: {g.config.OperatorToken}},
+			service: service, method: http.MethodPost, path: "/v1/parked/redrive", body: body, repeatable: true, try: redriveTime, all: redriveAll, header: header,
 		}, func(body []byte) error {
 			m, err := parse[Moved](service, body)
 			o := &out.Body.Moved
