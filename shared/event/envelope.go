@@ -73,8 +73,13 @@ const maxAttribute = 2000
 // nobody can mend it.
 func (e Envelope) Check() error {
 	for _, a := range [...]struct{ name, value string }{
-		{"id", e.ID}, {"source", e.Source}, {"kind", e.Kind}, {"key", e.Key},
-		{"correlation id", e.CorrelationID}, {"causation id", e.CausationID}, {"trace parent", e.TraceParent},
+		{"id", e.ID},
+		{"source", e.Source},
+		{"kind", e.Kind},
+		{"key", e.Key},
+		{"correlation id", e.CorrelationID},
+		{"causation id", e.CausationID},
+		{"trace parent", e.TraceParent},
 	} {
 		if len(a.value) > maxAttribute || !utf8.ValidString(a.value) || strings.IndexByte(a.value, 0) >= 0 {
 			return fmt.Errorf("%s, %d bytes, %.40q: want UTF-8 without NUL, %d bytes at most", a.name, len(a.value), a.value, maxAttribute)
