@@ -49,7 +49,10 @@ type Numbered struct {
 	Cause *Envelope
 }
 
-// Number gives events consecutive numbers, the first of them being first.
+// Number gives events consecutive numbers, the first of them being first. A change
+// that tells n events raises its row's version by n and passes version - n + 1. A
+// number that another event of the key has already is a copy to every reader: the
+// later event is dropped.
 func Number(first int64, events ...Event) []Numbered {
 	numbered := make([]Numbered, len(events))
 	for i, e := range events {
