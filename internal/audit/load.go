@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -87,7 +88,7 @@ func Load(ctx context.Context, src Source) (*Data, error) {
 func loadDatabase(ctx context.Context, src Source, p part, topics event.Topics, d *Data) error {
 	u, err := url.Parse(src.Postgres)
 	if err != nil {
-		return fmt.Errorf("URL of Postgres: %w", err)
+		return errors.New("URL of Postgres (not shown) cannot be read: percent-encode what is special in user and password") // err shows it
 	}
 	u.Path = "/" + p.database
 	db, err := postgres.Open(postgres.Config{

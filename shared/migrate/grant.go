@@ -41,13 +41,28 @@ union all
 select format('grant usage on schema %I to %s', current_schema(), r.name) from r`
 
 	// surplusSQL finds what the role may do beside the list: because everybody
-	// may, or a role that it is a member of.
-	surplusSQL = `select 'create in schema ' || current_schema() where has_schema_privilege($1, current_schema(), 'create')
-union all
-select lower(v.verb) || ' on table ' || c.relname
-from pg_class c cross join unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) as v (verb)
-where c.relnamespace = current_schema()::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f') and has_table_privilege($1, c.oid, v.verb)
-  and lower(v.verb) || ' on table ' || c.relname <> all (string_to_array($2, E'\n')) limit 10`
+	// may, or a role that it is a member of, even if it has to say SET ROLE first. A
+	// function counts when it acts for its owner; lists write its arguments in
+	// their own way.
+	surplusSQL = `with self as (select oid from pg_roles where pg_has_role($1::name, oid, 'member')),
+relation as (select oid, relname, relkind from pg_class where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p', 'v', 'm', 'f', 'S')),
+list as (select string_to_array($2, E'\n') as lines),
+held as (
+  select 'create in schema ' || current_schema() as line from self where has_schema_privilege(self.oid, current_schema(), 'create')
+  union select lower(verb) || ' on table ' || relname
+  from self, relation r, unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) verb
+  where relkind <> 'S' and has_table_privilege(self.oid, r.oid, verb)
+  union select format('%s (%s) on table %s', lower(verb), attname, relname)
+  from self, list, relation r join pg_attribute on attrelid = r.oid and attnum > 0, unnest(array['SELECT', 'INSERT', 'UPDATE', 'REFERENCES']) verb
+  where relkind <> 'S' and not has_table_privilege(self.oid, r.oid, verb) and has_column_privilege(self.oid, r.oid, attnum, verb)
+    and lower(verb) || ' on table ' || relname <> all (lines)
+  union select lower(verb) || ' on sequence ' || relname
+  from self, relation r, unnest(array['SELECT', 'USAGE', 'UPDATE']) verb where case relkind when 'S' then has_sequence_privilege(self.oid, r.oid, verb) end
+  union select 'execute on function ' || p.oid::regprocedure
+  from self, pg_proc p where pronamespace = current_schema()::regnamespace and prosecdef and has_function_privilege(self.oid, p.oid, 'execute')
+    and not exists (select from unnest(string_to_array($3, E'\n')) signature where to_regprocedure(signature) = p.oid)
+)
+select line from held, list where line <> all (lines) limit 10`
 )
 
 // Grant makes what the sets' lists allow, and no more, the privileges of role in
@@ -121,11 +136,17 @@ func runtimeRole(ctx context.Context, tx *sql.Tx, role string) (quoted string, e
 }
 
 func refuseSurplus(ctx context.Context, tx *sql.Tx, role string, allowed []Privilege) error {
-	names := make([]string, len(allowed))
-	for i, p := range allowed {
-		names[i] = p.String()
+	var lines, functions []string
+	for _, p := range allowed {
+		lines = append(lines, p.String())
+		for _, column := range p.Columns {
+			lines = append(lines, Privilege{Kind: p.Kind, Object: p.Object, Verb: p.Verb, Columns: []string{column}}.String())
+		}
+		if p.Kind == "function" {
+			functions = append(functions, p.Object)
+		}
 	}
-	surplus, err := texts(ctx, tx, surplusSQL, role, strings.Join(names, "\n"))
+	surplus, err := texts(ctx, tx, surplusSQL, role, strings.Join(lines, "\n"), strings.Join(functions, "\n"))
 	if err == nil && len(surplus) > 0 {
 		err = fmt.Errorf("it may do what it must not: %s: take that back from public or from the roles that it is a member of", strings.Join(surplus, "; "))
 	}

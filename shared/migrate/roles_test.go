@@ -261,31 +261,6 @@ func TestGrant_Again_TakesBackWhatIsNotInTheList(t *testing.T) {
 	}
 }
 
-func TestGrant_RoleThatCouldDoMore_IsRefused(t *testing.T) {
-	t.Parallel()
-	ownerURL, runtimeURL := pgtest.Roles(t)
-	u, _ := url.Parse(runtimeURL)
-	role := u.User.Username()
-	owner := pgtest.Open(t, ownerURL).SQL()
-	all := sets("order", migrations.Order())
-	up(t, owner, all...)
-	refused := func(role, want string) {
-		t.Helper()
-		if err := migrate.Grant(t.Context(), owner, role, all...); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("role %s: %v, want an error that says %q", role, err, want)
-		}
-	}
-	refused("no_such_role", "no such role")
-	refused(strings.TrimSuffix(role, "_runtime")+"_owner", "everything")
-	if _, err := owner.Exec(`grant delete on outbox to public`); err != nil {
-		t.Fatal(err)
-	}
-	refused(role, "delete on table outbox")
-	if has := query(t, owner, `select has_table_privilege($1, 'orders', 'select')::text`, role); has[0] != "false" {
-		t.Error("a refused grant has left something behind")
-	}
-}
-
 // TestRuntimeRole_Functions_KeepToTheirSchema puts a table of the same name where a search path would find it first.
 func TestRuntimeRole_Functions_KeepToTheirSchema(t *testing.T) {
 	t.Parallel()

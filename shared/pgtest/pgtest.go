@@ -166,7 +166,7 @@ func server(t testing.TB) *url.URL {
 	}
 	u, err := url.Parse(raw)
 	if err != nil {
-		t.Fatalf("%s: %v", serverEnv, err)
+		t.Fatalf("%s (not shown) is no URL: want postgres://user:password@host:port", serverEnv)
 	}
 	return u
 }

@@ -6,7 +6,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"net/url"
 	"sync"
 	"time"
 
@@ -86,9 +85,9 @@ func OpenBell(cfg Config, table string) (*Bell, error) {
 
 // listenURL is the URL for the driver's listener, which reads it itself.
 func listenURL(s, name string) (string, error) {
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme == "" {
-		return "", errors.New("database URL: want postgres://user:password@host:port/database")
+	u, err := parseURL(s)
+	if err != nil {
+		return "", err
 	}
 	q := u.Query()
 	q.Set("application_name", name)

@@ -11,7 +11,10 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -66,9 +69,12 @@ type DB struct {
 }
 
 // Open makes the pool; it does not connect. An error means that the URL is
-// malformed.
+// malformed; it shows no password.
 func Open(cfg Config) (*DB, error) {
 	cfg.setDefaults()
+	if _, err := parseURL(cfg.URL); err != nil {
+		return nil, err
+	}
 	pc, err := pq.NewConfig(cfg.URL)
 	if err != nil {
 		return nil, fmt.Errorf("database URL: %w", err)
@@ -101,9 +107,19 @@ func Open(cfg Config) (*DB, error) {
 	return &DB{db: sqlx.NewDb(pool, "postgres")}, nil
 }
 
+// parseURL reads the URL of a database. Its error repeats nothing of what may hold
+// a password, as those of package url and of the driver do.
+func parseURL(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil || !strings.HasPrefix(s, "postgres://") && !strings.HasPrefix(s, "postgresql://") {
+		return nil, errors.New("database URL (not shown) cannot be read: want postgres://user:password@host:port/database; percent-encode what is special in user and password")
+	}
+	return u, nil
+}
+
 // hardenTLS makes verify-full the mode of a URL that names none.
-func hardenTLS(pc *pq.Config, url string) {
-	if !mentionsSSLMode(url) {
+func hardenTLS(pc *pq.Config, raw string) {
+	if !mentionsSSLMode(raw) {
 		pc.SSLMode = pq.SSLModeVerifyFull
 	}
 }

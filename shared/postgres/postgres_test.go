@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -115,6 +116,31 @@ func TestOpen_BadURL_SaysWhatToMend(t *testing.T) {
 		if _, err := postgres.Open(postgres.Config{URL: bad}); err == nil {
 			t.Errorf("%q is accepted", bad)
 		}
+	}
+}
+
+func TestOpen_UnreadableURL_ShowsNothingOfThePassword(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []string{
+		"postgres://shop:hunter2%@h/db", "postgres://shop:hunter2/x@h/db", "postgres://shop:x?hunter2@h/db", "postgres://shop:hunter2@h/db\x7f",
+		"postgres//shop:hunter2@h/db", "postgres:/shop:hunter2@h/db", "POSTGRES://shop:hunter2@h/db", "shop:hunter2@h/db", "user=shop password=hunter2 db",
+	} {
+		_, opened := postgres.Open(postgres.Config{URL: bad})
+		_, rung := postgres.OpenBell(postgres.Config{URL: bad}, "shelf")
+		for _, err := range []error{opened, rung} {
+			if err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "percent-encode") {
+				t.Errorf("%q: %v", bad, err)
+			}
+		}
+	}
+	db, err := postgres.Open(postgres.Config{URL: "postgresql:///db?host=/run/postgresql"})
+	if err != nil {
+		t.Errorf("by a socket: %v", err)
+	} else {
+		must(t, db.Close())
+	}
+	if _, err := postgres.Open(postgres.Config{URL: "postgres://shop:hunter2@h/db?sslmode=some"}); err == nil || !strings.Contains(err.Error(), "some") || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("a parameter that is wrong: %v", err)
 	}
 }
 
