@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"html"
 	"io"
 	"os"
 	"os/exec"
@@ -181,9 +180,7 @@ func runUp(ctx context.Context, o upOptions, p *printer) error {
 	}
 	p.say("page: %s   try: kill -9 %d (payment-svc), pavane saga show ORDER, pavane audit", page, state.Services["payment-svc"].Pid)
 	if !o.noOpen {
-		if err := open(ctx, o.dir, page); err != nil {
-			p.say("%v", err)
-		}
+		open(ctx, page)
 	}
 	watch(ctx, s, gateway, exits, p)
 	p.say("stopping")
@@ -283,36 +280,24 @@ func watch(ctx context.Context, s *stack.Stack, gateway *client.Client, exits <-
 	}
 }
 
-// open shows the page in a browser where there is one. The browser is given a
-// file that leads there, because everybody on the machine can read what a process
-// was started with.
-func open(ctx context.Context, dir, page string) error {
+// open shows the page in a browser where there is one.
+func open(ctx context.Context, url string) {
 	if os.Getenv("CI") != "" {
-		return nil
+		return
 	}
 	command := "xdg-open"
 	switch {
 	case runtime.GOOS == "darwin":
 		command = "open"
 	case os.Getenv("DISPLAY") == "" && os.Getenv("WAYLAND_DISPLAY") == "":
-		return nil
+		return
 	}
-	path, err := exec.LookPath(command)
-	if err != nil {
-		return nil // no browser, and the address is in the terminal
+	if path, err := exec.LookPath(command); err == nil {
+		cmd := exec.CommandContext(ctx, path, url)
+		if cmd.Start() == nil {
+			go cmd.Wait() //nolint:errcheck // whether a browser came up is for the person to see
+		}
 	}
-	file, err := filepath.Abs(filepath.Join(dir, "secrets", "page.html"))
-	if err == nil {
-		err = os.WriteFile(file, fmt.Appendf(nil, `<!doctype html><meta charset="utf-8"><title>Pavane</title><meta http-equiv="refresh" content="0; url=%s">`, html.EscapeString(page)), 0o600)
-	}
-	if err != nil {
-		return fmt.Errorf("the page is not opened in a browser: %w: open its address yourself", err)
-	}
-	cmd := exec.CommandContext(ctx, path, file)
-	if cmd.Start() == nil {
-		go cmd.Wait() //nolint:errcheck // whether a browser came up is for the person to see
-	}
-	return nil
 }
 
 // smokeNamespace begins the names of topics on somebody else's Kafka, where an
