@@ -207,15 +207,19 @@ check_secure() {
 	say "secure: Postgres and Kafka refuse who comes without TLS or user"
 }
 
-# crash SERVICE: kill -9 under orders, and a start.
+# crash SERVICE: kill -9 under orders, and a start. It waits until all works again:
+# an order's deadline is over long before Kafka has its logs open.
 crash() {
-	local orders c
+	local orders c began=$SECONDS
 	say "kill $1, under orders"
 	c=$(ids "$1")
 	outside "$pavane" order --rate 5 --for 6s &
 	orders=$!
 	{ docker kill "$c" && docker wait "$c" && docker start "$c"; } >/dev/null
 	wait $orders || fail "kill $1"
+	until grep -q 'confirmed after' <<<"$(outside "$pavane" order --customer cust-05 2>&1)"; do
+		[ $SECONDS -lt $((began + 120)) ] || fail "no order is confirmed 120 s after kill $1"
+	done
 }
 
 # The socket of Docker is in the one container that breaks the others.
