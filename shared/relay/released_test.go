@@ -219,3 +219,31 @@ func TestRelease_BrokerComesBackEmpty_LogIsHealedAcrossTheRelease(t *testing.T) 
 
 // wait is how long something may take that comes by itself.
 const wait = 30 * time.Second
+
+// Its row would have a lower number than the copies, and overtake them.
+func TestRelease_WriterOfTheKeyHasNotCommitted_WaitsForIt(t *testing.T) {
+	b := setup(t)
+	p := b.picky()
+	b.start(b.relay(p))
+	must(t, b.db.InTx(t.Context(), func(ctx context.Context, tx *sqlx.Tx) error { return b.spoil(ctx, tx, "bad", huge) }))
+	await.True(t, wait, "the key is parked", func() bool { return b.drained().Parked == 1 })
+	late := b.begin()
+	must(t, b.append(t.Context(), late, "bad", 1))
+	p.limit.Store(1 << 20)
+	released := make(chan error, 1)
+	go func() {
+		_, err := relay.Release(t.Context(), b.db, "bad", "ada", "the limit is raised")
+		released <- err
+	}()
+	await.True(t, wait, "the release waits for the writer", func() bool {
+		if len(released) > 0 {
+			t.Fatalf("released beside a writer of the key: %v", <-released)
+		}
+		var waits bool
+		must(t, b.db.Get(t.Context(), &waits, `select exists (select from pg_locks where relation = 'outbox'::regclass and not granted)`))
+		return waits
+	})
+	must(t, late.Commit())
+	must(t, <-released)
+	await.True(t, wait, "both are in the log", func() bool { return len(b.kinds("bad")) == 2 })
+}
