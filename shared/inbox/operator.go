@@ -98,9 +98,10 @@ func Redrive(ctx context.Context, db *postgres.DB, id ID, who, why string) (int,
 // Discard gives up the records of a parked key up to and including a number,
 // those that are parked as well as those that never came, and lets the ones
 // after them go. Upto 0 gives up records that have no number: undecodable and
-// foreign ones, but for those that were let go and wait for their turn. It refuses a number that lies above all parked ones, because
-// later records would be lost unseen. Twice is harmless. It returns how many
-// parked records it gave up.
+// foreign ones, but for those that were let go and wait for their turn. It
+// refuses a number that lies above all parked ones, because later records would
+// be lost unseen. Twice is harmless. It returns how many parked records it gave
+// up.
 func Discard(ctx context.Context, db *postgres.DB, id ID, upto int64, who, why string) (int, error) {
 	if err := named(id, who, why); err != nil {
 		return 0, err
