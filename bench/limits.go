@@ -36,6 +36,9 @@ const (
 
 // limits measures both on a backlog that is filled already.
 func (t *trial) limits(ctx context.Context, batches [partitions][][]byte, rows int) (limit, error) {
+	if err := writeOut(ctx); err != nil {
+		return limit{}, err
+	}
 	before := t.read(nil)
 	n, err := readAll(ctx, t.pg.URL(t.name))
 	if err != nil {
@@ -168,7 +171,8 @@ func (r *rig) produceAll(ctx context.Context, batches [partitions][][]byte) erro
 // warm has a fresh broker compile what it will need: without it, its first minute
 // costs ten times the CPU. Java compiles a method anew when calls of another kind
 // come, so the last of it is drains as they are measured afterwards, until one
-// finds the compiler at rest or warmDrains have been.
+// finds the compiler at rest or warmDrains have been; and each measured drain
+// comes after another of its kind.
 func (r *rig) warm(ctx context.Context, batches [partitions][][]byte) error {
 	r.say("  warming up the broker")
 	client, err := r.client(limitsTopic)
@@ -185,7 +189,7 @@ func (r *rig) warm(ctx context.Context, batches [partitions][][]byte) error {
 		}
 	}
 	for range r.warmDrains {
-		u, err := r.warmDrain(ctx, batches)
+		u, err := r.warmDrain(ctx, pavane())
 		if err != nil || u.Compiler < atRest*u.Broker {
 			return err
 		}
@@ -197,20 +201,21 @@ func (r *rig) warm(ctx context.Context, batches [partitions][][]byte) error {
 // more to do.
 const atRest = 0.1
 
-func (r *rig) warmDrain(ctx context.Context, batches [partitions][][]byte) (u usage, err error) {
-	t, err := r.newTrial(ctx, pavane())
+// warmDrain drains with a way and does not count it.
+func (r *rig) warmDrain(ctx context.Context, w way) (u usage, err error) {
+	t, err := r.newTrial(ctx, w)
 	if err != nil {
 		return u, err
 	}
 	defer func() { err = errors.Join(err, t.end()) }()
-	if err := t.fill(ctx, r.rows); err != nil {
+	rows := r.rowsOf(w)
+	if err := t.fill(ctx, rows); err != nil {
 		return u, err
 	}
-	d, _, err := t.drainWithin(ctx, batches, r.rows)
+	d, err := t.drain(ctx, rows)
 	if err != nil {
 		return u, err
 	}
-	_, err = t.count(ctx, r.rows)
-	r.say("    %.0f rows/s, the broker %.1f µs/row, %.1f of it Java's compiler", d.Rate, d.CPU.Broker, d.CPU.Compiler)
-	return d.CPU, err
+	r.say("    %s: %.0f rows/s, the broker %.1f µs/row, %.1f of it Java's compiler", w.name, d.Rate, d.CPU.Broker, d.CPU.Compiler)
+	return d.CPU, nil
 }

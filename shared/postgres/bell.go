@@ -54,10 +54,14 @@ const (
 	wakeSQL = `select pg_advisory_unlock($1::integer, $2::bigint::oid::integer)`
 )
 
-// Ring returns the SQL expression by which a statement rings the bell of a table
-// at the commit of its transaction, if anybody sleeps.
+// Ring returns the SQL condition, always true, by which a statement rings the
+// bell of a table at the commit of its transaction, if anybody sleeps. It stands
+// in a WHERE, within a scalar subquery where there are many rows: a RETURNING,
+// for which Postgres stores the result first, would cost as much as a small
+// insert.
 func Ring(table string) string {
-	return fmt.Sprintf(`case when not pg_try_advisory_xact_lock_shared(%d, '%s'::regclass::oid::integer) then pg_notify('%s', '%[2]s'::regclass::oid::text) end`,
+	return fmt.Sprintf(`case when pg_try_advisory_xact_lock_shared(%d, '%s'::regclass::oid::integer) then true
+  else pg_notify('%s', '%[2]s'::regclass::oid::text) is not null end`,
 		bellClass, table, bellChannel)
 }
 

@@ -60,7 +60,7 @@ func (h *house) bell() *postgres.Bell {
 }
 
 func addWork(ctx context.Context, tx *sqlx.Tx) error {
-	_, err := tx.ExecContext(ctx, `insert into work select nextval('work_id_seq') + $1 returning `+postgres.Ring("work"), 0)
+	_, err := tx.ExecContext(ctx, `insert into work select nextval('work_id_seq') + $1 where `+postgres.Ring("work"), 0)
 	return err
 }
 
