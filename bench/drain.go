@@ -61,9 +61,6 @@ func drains(ctx context.Context, r *rig) error {
 // drainRound measures one way; with Pavane's goes the limit, on the same rows,
 // before and after.
 func (r *rig) drainRound(ctx context.Context, w way, round int, batches [partitions][][]byte) (d drain, l *limit, err error) {
-	if _, err := r.warmDrain(ctx, w); err != nil {
-		return d, nil, err
-	}
 	t, err := r.newTrial(ctx, w)
 	if err != nil {
 		return d, nil, err
@@ -117,7 +114,7 @@ func (t *trial) drainWithin(ctx context.Context, batches [partitions][][]byte, r
 // drain starts the relay's process and measures until all rows are in the log.
 func (t *trial) drain(ctx context.Context, rows int) (drain, error) {
 	d := drain{Way: t.way.name, Rows: rows}
-	if err := writeOut(ctx); err != nil {
+	if err := calm(ctx); err != nil {
 		return d, err
 	}
 	before := t.read(nil)

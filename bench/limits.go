@@ -36,7 +36,7 @@ const (
 
 // limits measures both on a backlog that is filled already.
 func (t *trial) limits(ctx context.Context, batches [partitions][][]byte, rows int) (limit, error) {
-	if err := writeOut(ctx); err != nil {
+	if err := calm(ctx); err != nil {
 		return limit{}, err
 	}
 	before := t.read(nil)
@@ -171,8 +171,7 @@ func (r *rig) produceAll(ctx context.Context, batches [partitions][][]byte) erro
 // warm has a fresh broker compile what it will need: without it, its first minute
 // costs ten times the CPU. Java compiles a method anew when calls of another kind
 // come, so the last of it is drains as they are measured afterwards, until one
-// finds the compiler at rest or warmDrains have been; and each measured drain
-// comes after another of its kind.
+// finds the compiler at rest or warmDrains have been.
 func (r *rig) warm(ctx context.Context, batches [partitions][][]byte) error {
 	r.say("  warming up the broker")
 	client, err := r.client(limitsTopic)
@@ -189,7 +188,7 @@ func (r *rig) warm(ctx context.Context, batches [partitions][][]byte) error {
 		}
 	}
 	for range r.warmDrains {
-		u, err := r.warmDrain(ctx, pavane())
+		u, err := r.warmDrain(ctx)
 		if err != nil || u.Compiler < atRest*u.Broker {
 			return err
 		}
@@ -201,21 +200,19 @@ func (r *rig) warm(ctx context.Context, batches [partitions][][]byte) error {
 // more to do.
 const atRest = 0.1
 
-// warmDrain drains with a way and does not count it.
-func (r *rig) warmDrain(ctx context.Context, w way) (u usage, err error) {
-	t, err := r.newTrial(ctx, w)
+func (r *rig) warmDrain(ctx context.Context) (u usage, err error) {
+	t, err := r.newTrial(ctx, pavane())
 	if err != nil {
 		return u, err
 	}
 	defer func() { err = errors.Join(err, t.end()) }()
-	rows := r.rowsOf(w)
-	if err := t.fill(ctx, rows); err != nil {
+	if err := t.fill(ctx, r.rows); err != nil {
 		return u, err
 	}
-	d, err := t.drain(ctx, rows)
+	d, err := t.drain(ctx, r.rows)
 	if err != nil {
 		return u, err
 	}
-	r.say("    %s: %.0f rows/s, the broker %.1f µs/row, %.1f of it Java's compiler", w.name, d.Rate, d.CPU.Broker, d.CPU.Compiler)
+	r.say("    %.0f rows/s, the broker %.1f µs/row, %.1f of it Java's compiler", d.Rate, d.CPU.Broker, d.CPU.Compiler)
 	return d.CPU, nil
 }

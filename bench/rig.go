@@ -146,18 +146,34 @@ func (r *rig) newTrial(ctx context.Context, w way) (*trial, error) {
 	if err := t.client.EnsureTopics(ctx, []broker.Topic{{Name: t.name, Partitions: partitions}}); err != nil {
 		return nil, errors.Join(err, t.end())
 	}
-	if err := writeOut(ctx); err != nil {
-		return nil, errors.Join(err, t.end())
-	}
 	return t, nil
 }
 
-// writeOut has the kernel write what is dirty. Left to itself it does so half a
-// minute later, in the middle of what is measured then, and a commit that meets
-// it waits for 40 to 260 ms.
-func writeOut(ctx context.Context) error {
+// backed is how much memory settles the machine for a measured part: more than
+// one makes the servers take.
+const backed = 512 << 20
+
+// calm lets a measured part begin on a machine that owes it nothing. The kernel
+// writes what is dirty: left to itself it does so half a minute later, and a
+// commit that meets it waits for 40 to 260 ms. And there is free memory that the
+// host has given: one that takes back what its guests leave free for two seconds
+// gives it anew page by page, at 5 µs each, which a record's two tenths of a page
+// in the log can cost as much as all the rest of the broker's work.
+func calm(ctx context.Context) error {
 	if err := exec.CommandContext(ctx, "sync").Run(); err != nil {
 		return fmt.Errorf("sync: %w", err)
+	}
+	f, err := os.CreateTemp("", "bench-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) //nolint:errcheck // a temporary file
+	defer f.Close()           //nolint:errcheck // what it holds is of no use
+	block := make([]byte, 1<<20)
+	for range backed / len(block) {
+		if _, err := f.Write(block); err != nil {
+			return fmt.Errorf("free memory: %w", err)
+		}
 	}
 	return nil
 }
