@@ -187,7 +187,7 @@ func (t *trial) knowKeys(ctx context.Context, n int) error {
 			return fmt.Errorf("%s: %w", statement, err)
 		}
 	}
-	return nil
+	return calm(ctx)
 }
 
 // consumer applies each event as one small row, written by itself or together
