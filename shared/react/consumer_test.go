@@ -261,13 +261,34 @@ func TestRun_LogWrittenAnew_IsNotTakenForTheOldOne(t *testing.T) {
 	})
 }
 
-// ahead runs a consumer that has applied a first record of 12 keys and stands, in
-// partition 0, as far beyond the log's end as there are records.
-func (s *stage) ahead() *react.Consumer {
+// Nobody can tell by an undecodable record whether it was there before.
+func TestRun_LogIsWholeAgainUpToAnUndecodableRecord_GoesOn(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	poison := broker.Record{Key: []byte("poison"), Value: []byte("no event")}
+	for n := 0; broker.Partition(poison.Key, partitions) != 0; n++ {
+		poison.Key = fmt.Appendf(nil, "poison-%d", n)
+	}
+	c := s.ahead(poison)
+	s.write(append(burst(12, 1, 1), poison)...)
+	s.write(burst(12, 2, 2)...)
+	s.awaitEffects(24)
+	if err := c.Ready(t.Context()); err != nil {
+		t.Errorf("not ready after it: %v", err)
+	}
+}
+
+// ahead runs a consumer that has applied a first record of 12 keys, and what
+// follows them, and stands, in partition 0, as far beyond the log's end as there
+// are records.
+func (s *stage) ahead(following ...broker.Record) *react.Consumer {
 	s.t.Helper()
-	s.write(burst(12, 1, 1)...)
+	s.write(append(burst(12, 1, 1), following...)...)
 	stop := s.run(s.t.Context(), s.with())
 	s.awaitEffects(12)
+	await.True(s.t, wait, "what follows is parked", func() bool {
+		return selected[int](s.rig, `select count(*) from parked`)[0] == len(following)
+	})
 	stop()
 	s.exec(`update inbox_offset set next_offset = 2 * next_offset where partition = 0`)
 	c := s.with()

@@ -91,12 +91,12 @@ func (s *stopped) back(ctx context.Context) (back []broker.Position) {
 		if outside(p, ranges[p.Topic][p.Partition]) != nil {
 			return false
 		}
-		known, err := s.known(ctx, p)
+		known, err := s.known(ctx, p, ranges[p.Topic][p.Partition].First)
 		if err != nil {
 			return false
 		}
 		if !known {
-			s.report(ctx, p, fmt.Errorf("%s/%d: the log was written anew: the record before offset %d is none that was applied here; "+
+			s.report(ctx, p, fmt.Errorf("%s/%d: the log was written anew: the event before offset %d is none that was applied here; "+
 				"set next_offset in inbox_offset, then restart", p.Topic, p.Partition, p.Offset))
 			return false
 		}
@@ -107,16 +107,15 @@ func (s *stopped) back(ctx context.Context) (back []broker.Position) {
 	return back
 }
 
-// known tells whether the record before p was applied or parked.
-func (s *stopped) known(ctx context.Context, p broker.Position) (known bool, err error) {
-	p.Offset--
-	f, err := s.g.c.cfg.Source.Fetch(ctx, []broker.Position{p}, s.g.c.cfg.MaxWait, s.g.c.cfg.MaxBytes)
-	if err != nil || len(f.Records) == 0 || f.Records[0].Offset != p.Offset {
-		return false, err
-	}
-	rec := f.Records[0]
-	env, err := event.Decode(rec.Key, rec.Headers, rec.Value)
-	if err != nil {
+// lookBack is how many offsets before a partition's are searched for an event.
+// Those right before it can be records that nobody could decode, or the end of a
+// transaction.
+const lookBack = 100
+
+// known tells whether the nearest event before p was applied or parked.
+func (s *stopped) known(ctx context.Context, p broker.Position, first int64) (known bool, err error) {
+	env, err := s.before(ctx, p, max(first, p.Offset-lookBack))
+	if env == nil || err != nil {
 		return false, err
 	}
 	err = s.g.c.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
@@ -127,4 +126,25 @@ func (s *stopped) known(ctx context.Context, p broker.Position) (known bool, err
 		return err
 	})
 	return known, err
+}
+
+// before returns the nearest event before p from the given offset on, nil for
+// none.
+func (s *stopped) before(ctx context.Context, p broker.Position, from int64) (nearest *event.Envelope, err error) {
+	for at := (broker.Position{Topic: p.Topic, Partition: p.Partition, Offset: from}); at.Offset < p.Offset; {
+		f, err := s.g.c.cfg.Source.Fetch(ctx, []broker.Position{at}, s.g.c.cfg.MaxWait, s.g.c.cfg.MaxBytes)
+		if err != nil {
+			return nil, err
+		}
+		for _, rec := range f.Records {
+			if env, err := event.Decode(rec.Key, rec.Headers, rec.Value); err == nil && rec.Offset < p.Offset {
+				nearest = &env
+			}
+		}
+		if f.Next[0].Offset <= at.Offset {
+			return nil, fmt.Errorf("%s: nothing to read, though the log goes on until %d", at, p.Offset)
+		}
+		at = f.Next[0]
+	}
+	return nearest, nil
 }
