@@ -76,7 +76,7 @@ func (g *generation) commit(ctx context.Context, u unit) error {
 
 // insist repeats f while what it fails with will pass.
 func (g *generation) insist(ctx context.Context, f func() error) error {
-	defer g.c.report(func(s *status) { s.stuck = nil })
+	defer g.mine(func() { g.c.report(func(s *status) { s.stuck = nil }) })
 	for attempt := 1; ; attempt++ {
 		err := f()
 		if err == nil || ctx.Err() != nil || !transient(err) {

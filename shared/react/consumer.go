@@ -118,7 +118,8 @@ type Consumer struct {
 	byName  map[string]bool // names of kinds without their version
 	metrics *meters
 
-	atHand atomic.Int64 // Unix time in ms of the oldest record that is being applied; 0: none
+	newest atomic.Pointer[generation] // the one whose work began last
+	atHand atomic.Int64               // Unix time in ms of the oldest record that is being applied; 0: none
 
 	mu     sync.Mutex
 	status status

@@ -107,13 +107,16 @@ func (g *generation) stuck() error {
 
 // work is the generation itself.
 func (g *generation) work(ctx context.Context) error {
+	g.c.newest.Store(g)
 	if err := g.insist(ctx, func() error { return g.begin(ctx) }); err != nil {
 		return ended(ctx, err)
 	}
 	g.c.report(func(s *status) { s.joined, s.halted, s.ended = true, map[string]error{}, nil })
 	g.c.metrics.halted.Set(0)
-	defer g.c.metrics.lag.Reset()
-	defer g.c.atHand.Store(0)
+	defer g.mine(func() {
+		g.c.metrics.lag.Reset()
+		g.c.atHand.Store(0)
+	})
 	fetched := make(chan batch) // unbuffered: the next fetch waits here while one batch is applied
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return g.fetch(ctx, fetched) })
@@ -257,7 +260,7 @@ func (g *generation) applyAll(ctx context.Context, in <-chan batch) error {
 		case b := <-in:
 			timer.Stop()
 			g.progress(true)
-			g.c.atHand.Store(oldest(b.Records))
+			g.mine(func() { g.c.atHand.Store(oldest(b.Records)) })
 			for _, u := range g.c.cut(b.Fetched, b.at) {
 				if err := g.apply(ctx, u); err != nil {
 					return err
@@ -265,8 +268,10 @@ func (g *generation) applyAll(ctx context.Context, in <-chan batch) error {
 			}
 			close(b.applied)
 			g.progress(false)
-			g.c.atHand.Store(0)
-			g.lag(b)
+			g.mine(func() {
+				g.c.atHand.Store(0)
+				g.lag(b)
+			})
 		}
 	}
 }
@@ -287,6 +292,14 @@ func (g *generation) progress(busy bool) {
 		return
 	}
 	g.busy.Store(0)
+}
+
+// mine changes what tells of the generation at work. One that ends late leaves
+// the next one's alone.
+func (g *generation) mine(change func()) {
+	if g.c.newest.Load() == g {
+		change()
+	}
 }
 
 func (g *generation) lag(b batch) {
@@ -368,7 +381,10 @@ func (g *generation) tellNow(ctx context.Context) error {
 		return err
 	}
 	if err := g.tell(offsets); err != nil {
-		g.c.cfg.Logger.DebugContext(ctx, "offsets were not told to kafka", slog.Any("error", err))
+		g.c.cfg.Logger.DebugContext(ctx, "offsets were not told to kafka; they are told again", slog.Any("error", err))
+		g.mu.Lock()
+		g.changed = true
+		g.mu.Unlock()
 	}
 	return hit(ctx, "inbox.after_offset_commit")
 }
