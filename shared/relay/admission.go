@@ -53,10 +53,11 @@ func (b *Busy) Busy() string { return b.Error() }
 const busyWait = 5 * time.Second
 
 const (
-	// What the sequence has given out since the last row that is in the log: at
-	// least as many as wait, and read from two rows.
+	// What the sequence has given out since the last row that is in the log, read
+	// from two rows: at least as many as wait, but for late rows of transactions
+	// that were open when the set before was cut.
 	aheadSQL = `select s.last_value - coalesce((
-  select case when a.chunk is null then j.after_id else j.upto_id end
+  select case when a.chunk is null then greatest(j.after_id, j.prev_id) else j.upto_id end
   from relay_journal j left join relay_ack a on a.chunk = j.chunk order by j.chunk desc limit 1), 0)
 from outbox_id_seq s`
 	oldestSQL = `select extract(epoch from clock_timestamp() - f.at)::float8 from (` + firstSQL + `) f (at)`

@@ -119,3 +119,36 @@ func TestRelease_ChunkOfTheParkedRowIsGone_ChangesNothing(t *testing.T) {
 		t.Error("the key is not parked any more")
 	}
 }
+
+// The first chunk of a set reaches back to the first id of all, and what is
+// published is not counted each time that one is on its way.
+func TestAhead_FirstChunkOfALaterSetIsOpen_CountsFromItsSet(t *testing.T) {
+	t.Parallel()
+	r := planned(t)
+	do(t, r.cfg.DB, `update relay_journal set prev_id = 1000, after_id = 0, upto_id = 1005`)
+	do(t, r.cfg.DB, `select setval('outbox_id_seq', 1010)`)
+	if n := number(t, r.cfg.DB, aheadSQL); n != 10 {
+		t.Errorf("%d ids are ahead, want 10", n)
+	}
+}
+
+// While Kafka is away, what was read before is not what is planned after it.
+func TestLook_ReadAheadLongAgo_IsReadAgain(t *testing.T) {
+	t.Parallel()
+	r := planned(t)
+	cfg := r.cfg
+	cfg.Partitions, cfg.ChunkBytes = 1, 1000
+	for age, again := range map[time.Duration]bool{0: false, 2 * freshFor: true} {
+		r.reader, r.spare = newReader(cfg), newReader(cfg)
+		before := &rowSet{stamp: 1}
+		r.ahead = &ahead{of: r.head, cancel: func() {}, done: make(chan struct{}), found: before, came: time.Now().Add(-age)}
+		close(r.ahead.done)
+		found, err := r.look(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (found != before) != again || r.ahead != nil {
+			t.Errorf("rows read %s ago: read again %t, want %t", age, found != before, again)
+		}
+	}
+}
