@@ -50,7 +50,8 @@ type Config struct {
 	DB        *postgres.DB // opened with [Pool]
 	Publisher Publisher
 	// Partitions is the number of partitions of every topic. It decides where a
-	// key goes and never changes for a topic.
+	// key goes and never changes for a topic; one that has another number is not
+	// published to.
 	Partitions int
 
 	// Topics are those that rows go to now; nil: all that the journal names. One
@@ -135,7 +136,8 @@ type Relay struct {
 	spare  *reader // reads ahead while the batches of reader are sent
 	ahead  *ahead  // nil: nothing was read ahead
 
-	limit   int // rows to read next; grows while there is a backlog
+	fit     map[string]bool // topics whose partitions were counted
+	limit   int             // rows to read next; grows while there is a backlog
 	retries backoff
 	sleeper sleeper
 }
@@ -145,7 +147,7 @@ func New(cfg Config) (*Relay, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	return &Relay{cfg: cfg, metrics: newMetrics(cfg.Metrics, cfg.DB), reader: newReader(cfg), spare: newReader(cfg), limit: firstLimit}, nil
+	return &Relay{cfg: cfg, metrics: newMetrics(cfg.Metrics, cfg.DB), reader: newReader(cfg), spare: newReader(cfg), limit: firstLimit, fit: map[string]bool{}}, nil
 }
 
 // firstLimit keeps the first chunk small, so that the first record is in the
@@ -305,6 +307,11 @@ func (r *Relay) publishNext(ctx context.Context) (int, error) {
 			return 0, nil
 		}
 		return 0, r.ackNow(ctx)
+	}
+	if waited, err := r.partitionsFit(ctx, found.batches); err != nil {
+		return 0, err
+	} else if waited {
+		return r.publishNext(ctx) // the rows bear the time of before
 	}
 	plan, err := r.plan(ctx, found)
 	if err != nil {

@@ -47,6 +47,20 @@ func TestRelay_TopicWasRenamed_PublishesToTheNewOne(t *testing.T) {
 	}
 }
 
+// Keys would go to other partitions than those of before, and lose their order.
+func TestRelay_TopicHasAnotherNumberOfPartitions_PublishesNothing(t *testing.T) {
+	b := setup(t)
+	b.write("a", 3)
+	err := b.relay(nil, func(c *relay.Config) { c.Partitions = partitions + 1 }).Flush(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "keys would change their place") {
+		t.Errorf("flush: %v", err)
+	}
+	must(t, b.relay(nil).Flush(t.Context()))
+	if n := len(b.log()); n != 3 {
+		t.Errorf("the topic holds %d records, want 3", n)
+	}
+}
+
 // What the journal says of a topic that is given up must not have the relay look
 // for it, when it is idle, either: what the new one has lost is found all the same.
 func TestRelay_TopicWasRenamedAndTheNewOneIsLost_IsHealed(t *testing.T) {
