@@ -11,6 +11,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"pavane/internal/await"
 	"pavane/shared/broker"
 	"pavane/shared/failpoint"
 	"pavane/shared/postgres"
@@ -179,6 +180,26 @@ func TestRelay_ClockHasGoneBack_ChunkOfADeadRelayIsSentAtOnce(t *testing.T) {
 	}
 	b.exec(`update relay_journal set planned_at = planned_at + interval '1 hour'`)
 	b.start(b.relay(nil))
+	b.requireExact()
+}
+
+// A chunk that was just planned is left to the one that planned it for a while,
+// and nobody rings when that one is dead.
+func TestRelay_YoungChunkOfADeadRelay_IsNotSleptOver(t *testing.T) {
+	b := setup(t)
+	set, err := failpoint.Parse("relay.after_plan=error")
+	must(t, err)
+	b.write("key", 1)
+	bell := b.bell()
+	await.True(t, wait, "the bell is heard", func() bool {
+		_, err := bell.Sleep(t.Context())
+		return err == nil
+	})
+	must(t, bell.Wake(t.Context()))
+	if err := b.relay(nil).Flush(failpoint.With(t.Context(), set)); err == nil {
+		t.Fatal("the relay did not die after its plan")
+	}
+	b.start(b.relay(nil, func(c *relay.Config) { c.Wake, c.Bell, c.IdlePoll, c.Overdue = nil, bell, time.Hour, time.Second }))
 	b.requireExact()
 }
 

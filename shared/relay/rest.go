@@ -31,14 +31,17 @@ type sleeper struct {
 	found  time.Time // when there were rows last
 }
 
-// rest waits for the next cycle: not at all behind a full chunk, for the rest
-// of the pace under load, else until woken or the idle poll is due.
+// rest waits for the next cycle: not at all behind a full chunk, or before the
+// head is looked at again, for the rest of the pace under load, else until woken
+// or the idle poll is due.
 func (r *Relay) rest(ctx context.Context, rows int, started time.Time) error {
 	if rows > 0 {
 		r.getUp(ctx)
 		r.retries.idle, r.sleeper.found = 0, time.Now()
 	}
 	switch {
+	case rows == 0 && r.head == nil: // whoever says so has waited, and nobody will ring
+		return ctx.Err()
 	case rows > 0 && r.head != nil && !r.head.last:
 		return ctx.Err()
 	case rows > loaded:
