@@ -1,11 +1,15 @@
 package relay
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jmoiron/sqlx"
 
 	"pavane/shared/broker"
 	"pavane/shared/pgtest"
@@ -150,5 +154,36 @@ func TestLook_ReadAheadLongAgo_IsReadAgain(t *testing.T) {
 		if (found != before) != again || r.ahead != nil {
 			t.Errorf("rows read %s ago: read again %t, want %t", age, found != before, again)
 		}
+	}
+}
+
+// The rows that a release copies are those held back for what was refused when
+// they were read; what is refused since holds back others that were there before.
+func TestRelease_KeyIsParkedWhileItsRowsAreRead_ReadsThemAgain(t *testing.T) {
+	t.Parallel()
+	const (
+		row  = `insert into outbox (topic, key, sequence, event_id, type, headers, payload) values ('t', 'k', 1, 'e', 'a.b.v1', '\x00', 'p')`
+		park = `insert into relay_parked (key, topic, since_id, chunk, reason) values ('k', '%s', %d, 1, 'too large')`
+	)
+	for name, before := range map[string]string{"it was not": `select 1`, "for another topic": fmt.Sprintf(park, "s", 1)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := planned(t).cfg.DB
+			do(t, db, row)
+			do(t, db, before)
+			rel := releaser{db: db, action: "redrive", key: "k", who: "ada", why: "to see"}
+			h, err := rel.held(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			do(t, db, fmt.Sprintf(park, "t", number(t, db, `select id from outbox`)))
+			err = db.InTx(t.Context(), func(ctx context.Context, tx *sqlx.Tx) error { return rel.move(ctx, tx, h) })
+			if !errors.Is(err, errMoved) {
+				t.Errorf("move: %v, want %v", err, errMoved)
+			}
+			if n, err := Release(t.Context(), db, "k", "ada", "to see"); n != 1 || err != nil {
+				t.Errorf("release: %d rows, %v", n, err)
+			}
+		})
 	}
 }

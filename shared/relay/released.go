@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -51,7 +52,8 @@ from relay_parked p left join outbox o on o.id = p.since_id order by p.parked_at
     where p.key = o.key and (p.topic = o.topic and o.id >= p.since_id or o.id > j.upto_id or not pg_visible_in_snapshot(o.xid, j.target)))`
 	// heldSoFarSQL walks the outbox from the first refused row on, which may take
 	// a while, and holds up nobody.
-	heldSoFarSQL = `select pg_current_snapshot()::text, coalesce(array_agg(o.id), '{}')
+	heldSoFarSQL = `select pg_current_snapshot()::text, coalesce(array_agg(o.id), '{}'),
+  (select coalesce(array_agg(p.since_id order by p.topic), '{}') from relay_parked p where p.key = $1)
 from outbox o where o.id >= (select min(p.since_id) from relay_parked p where p.key = $1) and ` + heldBack
 	// heldSinceSQL finds what was committed since.
 	heldSinceSQL = `select o.id from outbox o
@@ -96,7 +98,12 @@ func Discard(ctx context.Context, db *postgres.DB, key, who, why string) (int, e
 	return release(ctx, db, "discard", key, who, why)
 }
 
-var errCrashed = errors.New("the server crashed since the held back rows were read")
+// What the held back rows were read for is not so any more; they must be read
+// again.
+var (
+	errCrashed = errors.New("the server crashed since the held back rows were read")
+	errMoved   = errors.New("the key was parked or released since the held back rows were read")
+)
 
 // releaseWithin bounds how long a release waits for writers that hold the
 // outbox. Each try waits for maxWait only, as maintenance does.
@@ -111,7 +118,7 @@ func release(ctx context.Context, db *postgres.DB, action, key, who, why string)
 	r := releaser{db: db, action: action, key: key, who: who, why: why}
 	for {
 		err := r.once(ctx)
-		if err == nil || !postgres.Retryable(err) && !errors.Is(err, errCrashed) || ctx.Err() != nil {
+		if err == nil || !postgres.Retryable(err) && !errors.Is(err, errCrashed) && !errors.Is(err, errMoved) || ctx.Err() != nil {
 			return r.records, wrapRelease(key, err)
 		}
 		if sleep(ctx, 2*maxWait) != nil {
@@ -139,24 +146,34 @@ type releaser struct {
 }
 
 func (r *releaser) once(ctx context.Context) error {
-	var (
-		snapshot string
-		ids      []int64
-	)
-	life, err := incarnation(ctx, r.db)
-	if err != nil {
+	h, err := r.held(ctx)
+	if err != nil || len(h.since) == 0 {
 		return err
-	}
-	err = r.db.SQL().QueryRowContext(ctx, heldSoFarSQL, r.key).Scan(&snapshot, postgres.Array(&ids))
-	if err != nil {
-		return fmt.Errorf("held back rows: %w", err)
 	}
 	return r.db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
 		if err := alone(ctx, tx); err != nil {
 			return err
 		}
-		return r.move(ctx, tx, life, snapshot, ids)
+		return r.move(ctx, tx, h)
 	})
+}
+
+// held is what is held back for a key.
+type held struct {
+	life, snapshot string  // of when it was read
+	ids            []int64 // of the rows
+	since          []int64 // the rows that Kafka refuses, by topic; none: the key is not parked
+}
+
+func (r *releaser) held(ctx context.Context) (h held, err error) {
+	if h.life, err = incarnation(ctx, r.db); err != nil {
+		return h, err
+	}
+	err = r.db.SQL().QueryRowContext(ctx, heldSoFarSQL, r.key).Scan(&h.snapshot, postgres.Array(&h.ids), postgres.Array(&h.since))
+	if err != nil {
+		return h, fmt.Errorf("held back rows: %w", err)
+	}
+	return h, nil
 }
 
 // alone keeps writers off the outbox until the transaction ends.
@@ -168,28 +185,33 @@ func alone(ctx context.Context, tx *sqlx.Tx) error {
 	return err
 }
 
-// move is the transaction of a release.
-func (r *releaser) move(ctx context.Context, tx *sqlx.Tx, life, snapshot string, ids []int64) error {
+// move is the transaction of a release. Of what was committed before h was read,
+// h has what was held back for the rows that were refused by then; where others
+// are now, it misses some.
+func (r *releaser) move(ctx context.Context, tx *sqlx.Tx, h held) error {
 	r.records = 0
 	var refused []Refused
-	if err := tx.SelectContext(ctx, &refused, keySQL, r.key); err != nil || len(refused) == 0 {
+	if err := tx.SelectContext(ctx, &refused, keySQL, r.key); err != nil {
 		return err
+	}
+	if !slices.EqualFunc(refused, h.since, func(f Refused, row int64) bool { return f.Row == row }) {
+		return errMoved
 	}
 	var (
 		since []int64
 		last  int64
 	)
-	if err := tx.SelectContext(ctx, &since, heldSinceSQL, r.key, snapshot); err != nil {
+	if err := tx.SelectContext(ctx, &since, heldSinceSQL, r.key, h.snapshot); err != nil {
 		return err
 	}
-	err := tx.GetContext(ctx, &last, lastSQL, life)
+	err := tx.GetContext(ctx, &last, lastSQL, h.life)
 	if errors.Is(err, sql.ErrNoRows) {
 		return errCrashed
 	}
 	if err != nil {
 		return err
 	}
-	copied, err := r.copy(ctx, tx, append(ids, since...), refused)
+	copied, err := r.copy(ctx, tx, append(h.ids, since...), refused)
 	if err != nil {
 		return err
 	}
@@ -197,8 +219,13 @@ func (r *releaser) move(ctx context.Context, tx *sqlx.Tx, life, snapshot string,
 	if err != nil {
 		return err
 	}
-	if n, err := res.RowsAffected(); err != nil || n != int64(len(refused)) {
-		return errors.Join(fmt.Errorf("the journal has lost a chunk that held it: %d of %d are there", n, len(refused)), err)
+	switch n, err := res.RowsAffected(); {
+	case err != nil:
+		return err
+	case n > int64(len(refused)):
+		return errMoved
+	case n < int64(len(refused)):
+		return fmt.Errorf("the journal has lost a chunk that held it: %d of %d are there", n, len(refused))
 	}
 	r.records = copied
 	return nil
