@@ -211,6 +211,26 @@ func TestLock_HolderDies_IsFree(t *testing.T) {
 	l.unlock()
 }
 
+// Between fork and exec a child of this process has all its files.
+func TestLock_GivenUpWhileAForkedChildHasTheFile_IsFree(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	l, err := tryLock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, err := syscall.Dup(int(l.f.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(child) //nolint:errcheck // only a copy
+	l.unlock()
+	if l, err = tryLock(dir); err != nil {
+		t.Fatalf("a lock that was given up: %v", err)
+	}
+	l.unlock()
+}
+
 func TestSweep_DirectoryInUse_IsLeftAsItIs(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -53,8 +53,11 @@ func waitLock(ctx context.Context, dir string) (*fileLock, error) {
 }
 
 // unlock gives the lock up. The file stays: removing it would let two holders lock two different files.
+// A child that was forked and has not begun its program yet has the file open, too, so that to close it is not
+// enough.
 func (l *fileLock) unlock() {
 	if l != nil {
+		_ = syscall.Flock(int(l.f.Fd()), syscall.LOCK_UN)
 		_ = l.f.Close()
 	}
 }
