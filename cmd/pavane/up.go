@@ -293,7 +293,11 @@ func open(ctx context.Context, url string) {
 		return
 	}
 	if path, err := exec.LookPath(command); err == nil {
-		cmd := exec.CommandContext(ctx, path, url)
+		address, err := once(ctx, url)
+		if err != nil {
+			return
+		}
+		cmd := exec.CommandContext(ctx, path, address)
 		if cmd.Start() == nil {
 			go cmd.Wait() //nolint:errcheck // whether a browser came up is for the person to see
 		}
