@@ -29,7 +29,34 @@ func takeWorkDir(ctx context.Context, as *account, dir, kind string, progress fu
 		return nil, err
 	}
 	w := &workDir{path: path}
-	return w, w.take(ctx, as, progress)
+	if err := w.take(ctx, as, progress); err != nil {
+		return w, err
+	}
+	return w, w.standFor(ctx, as, dir)
+}
+
+// standsFor is the file in a stand-in that names the directory it stands for.
+const standsFor = "stands-for"
+
+// standFor notes in a stand-in whose it is, and takes away others when the directory above theirs is gone; their
+// own may never have been made. Only those of the temporary directory are taken: anywhere else a directory can be
+// gone because its disk is not mounted.
+func (w *workDir) standFor(ctx context.Context, as *account, dir string) error {
+	abs, err := filepath.Abs(dir)
+	if err != nil || abs == w.path {
+		return err
+	}
+	notes, _ := filepath.Glob(filepath.Join(filepath.Dir(w.path), "*", standsFor))
+	for _, note := range notes {
+		of, err := os.ReadFile(note)
+		if err != nil || !strings.HasPrefix(string(of), os.TempDir()+string(filepath.Separator)) {
+			continue
+		}
+		if _, err := os.Lstat(filepath.Dir(string(of))); os.IsNotExist(err) {
+			sweep(ctx, as, filepath.Dir(note))
+		}
+	}
+	return wrap(os.WriteFile(filepath.Join(w.path, standsFor), []byte(abs), 0o600), "note whose directory it stands for")
 }
 
 // take makes the directory and locks it, before it changes anything: the directory may be another process's. It is
