@@ -52,7 +52,7 @@ func (w *workDir) standFor(ctx context.Context, as *account, dir string) error {
 		if err != nil || !strings.HasPrefix(string(of), os.TempDir()+string(filepath.Separator)) {
 			continue
 		}
-		if _, err := os.Lstat(filepath.Dir(string(of))); os.IsNotExist(err) {
+		if _, err := os.Lstat(filepath.Dir(string(of))); os.IsNotExist(err) { // #nosec G703 -- our own note, below a directory of ours, and only looked at
 			sweep(ctx, as, filepath.Dir(note))
 		}
 	}
