@@ -146,6 +146,7 @@ type releaser struct {
 }
 
 func (r *releaser) once(ctx context.Context) error {
+	r.records = 0
 	h, err := r.held(ctx)
 	if err != nil || len(h.since) == 0 {
 		return err
@@ -189,7 +190,6 @@ func alone(ctx context.Context, tx *sqlx.Tx) error {
 // h has what was held back for the rows that were refused by then; where others
 // are now, it misses some.
 func (r *releaser) move(ctx context.Context, tx *sqlx.Tx, h held) error {
-	r.records = 0
 	var refused []Refused
 	if err := tx.SelectContext(ctx, &refused, keySQL, r.key); err != nil {
 		return err
