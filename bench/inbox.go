@@ -182,10 +182,8 @@ func (t *trial) knowKeys(ctx context.Context, n int) error {
 	if err != nil {
 		return fmt.Errorf("fill the inbox: %w", err)
 	}
-	for _, statement := range []string{"vacuum analyze inbox", "checkpoint"} {
-		if _, err := t.db.SQL().ExecContext(ctx, statement); err != nil {
-			return fmt.Errorf("%s: %w", statement, err)
-		}
+	if err := t.settle(ctx, "inbox"); err != nil {
+		return err
 	}
 	return calm(ctx)
 }

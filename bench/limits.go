@@ -188,7 +188,7 @@ func (r *rig) warm(ctx context.Context, batches [partitions][][]byte) error {
 		}
 	}
 	for range r.warmDrains {
-		u, err := r.warmDrain(ctx)
+		u, err := r.warmDrain(ctx, batches)
 		if err != nil || u.Compiler < atRest*u.Broker {
 			return err
 		}
@@ -200,7 +200,7 @@ func (r *rig) warm(ctx context.Context, batches [partitions][][]byte) error {
 // more to do.
 const atRest = 0.1
 
-func (r *rig) warmDrain(ctx context.Context) (u usage, err error) {
+func (r *rig) warmDrain(ctx context.Context, batches [partitions][][]byte) (u usage, err error) {
 	t, err := r.newTrial(ctx, pavane())
 	if err != nil {
 		return u, err
@@ -209,10 +209,11 @@ func (r *rig) warmDrain(ctx context.Context) (u usage, err error) {
 	if err := t.fill(ctx, r.rows); err != nil {
 		return u, err
 	}
-	d, err := t.drain(ctx, r.rows)
+	d, _, err := t.drainWithin(ctx, batches, r.rows)
 	if err != nil {
 		return u, err
 	}
+	_, err = t.count(ctx, r.rows)
 	r.say("    %.0f rows/s, the broker %.1f µs/row, %.1f of it Java's compiler", d.Rate, d.CPU.Broker, d.CPU.Compiler)
-	return d.CPU, nil
+	return d.CPU, err
 }

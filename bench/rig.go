@@ -202,10 +202,10 @@ func execute(ctx context.Context, db *postgres.DB, query string, args ...any) er
 	})
 }
 
-// settle vacuums and writes out what is dirty, so that the trial does not pay
-// for what was done before it.
-func (t *trial) settle(ctx context.Context) error {
-	for _, statement := range []string{"vacuum analyze " + t.way.table, "checkpoint"} {
+// settle vacuums a table and writes out what is dirty, so that the trial does not
+// pay for what was done before it.
+func (t *trial) settle(ctx context.Context, table string) error {
+	for _, statement := range []string{"vacuum analyze " + table, "checkpoint"} {
 		if _, err := t.db.SQL().ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("%s: %w", statement, err)
 		}

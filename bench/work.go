@@ -153,5 +153,5 @@ func (t *trial) fill(ctx context.Context, n int) error {
 	if _, err := conn.ExecContext(ctx, `reset synchronous_commit`); err != nil {
 		return err
 	}
-	return t.settle(ctx)
+	return t.settle(ctx, t.way.table)
 }
