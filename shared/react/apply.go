@@ -76,13 +76,13 @@ func (g *generation) commit(ctx context.Context, u unit) error {
 
 // insist repeats f while what it fails with will pass.
 func (g *generation) insist(ctx context.Context, f func() error) error {
-	defer g.mine(func() { g.c.report(func(s *status) { s.stuck = nil }) })
+	defer g.report(func(s *status) { s.stuck = nil })
 	for attempt := 1; ; attempt++ {
 		err := f()
 		if err == nil || ctx.Err() != nil || !transient(err) {
 			return err
 		}
-		g.c.report(func(s *status) {
+		g.report(func(s *status) {
 			if s.stuck == nil || s.stuck.Error() != err.Error() {
 				g.c.cfg.Logger.WarnContext(ctx, "records are tried again", slog.Any("error", err))
 			}

@@ -111,8 +111,10 @@ func (g *generation) work(ctx context.Context) error {
 	if err := g.insist(ctx, func() error { return g.begin(ctx) }); err != nil {
 		return ended(ctx, err)
 	}
-	g.c.report(func(s *status) { s.joined, s.halted, s.ended = true, map[string]error{}, nil })
-	g.c.metrics.halted.Set(0)
+	g.report(func(s *status) {
+		s.joined, s.halted, s.ended = true, map[string]error{}, nil
+		g.c.metrics.halted.Set(0)
+	})
 	defer g.mine(func() {
 		g.c.metrics.lag.Reset()
 		g.c.atHand.Store(0)
@@ -300,6 +302,10 @@ func (g *generation) mine(change func()) {
 	if g.c.newest.Load() == g {
 		change()
 	}
+}
+
+func (g *generation) report(change func(s *status)) {
+	g.mine(func() { g.c.report(change) })
 }
 
 func (g *generation) lag(b batch) {

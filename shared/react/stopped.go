@@ -61,7 +61,7 @@ func outside(p broker.Position, r broker.Range) error {
 // report says why a partition is stopped, or with nil that it is not any more.
 func (s *stopped) report(ctx context.Context, p broker.Position, why error) {
 	name := fmt.Sprintf("%s/%d", p.Topic, p.Partition)
-	s.g.c.report(func(st *status) {
+	s.g.report(func(st *status) {
 		was := st.halted[name]
 		switch {
 		case why == nil:
