@@ -37,13 +37,14 @@ type Outbox struct {
 	appended  *prometheus.CounterVec // nil without metrics
 }
 
+// %s is the condition that rings the bell ([postgres.Ring]).
 const (
 	insertOneSQL = `insert into outbox (topic, key, sequence, event_id, type, headers, payload)
-select $1, $2, $3, $4, $5, $6, $7 where `
+select $1, $2, $3, $4, $5, $6, $7 where %s`
 	insertManySQL = `insert into outbox (topic, key, sequence, event_id, type, headers, payload)
 select t.topic, t.key, t.sequence, t.event_id, t.type, t.headers, t.payload
 from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::bytea[], $7::bytea[]) with ordinality
-  as t (topic, key, sequence, event_id, type, headers, payload, place) where (select `
+  as t (topic, key, sequence, event_id, type, headers, payload, place) where (select %s) order by t.place`
 )
 
 // New checks the config. It touches no database: the transaction that events
@@ -56,7 +57,7 @@ func New(cfg Config) (*Outbox, error) {
 		cfg.MaxBytes = DefaultMaxBytes
 	}
 	ring := postgres.Ring("outbox")
-	o := &Outbox{cfg: cfg, one: insertOneSQL + ring, many: insertManySQL + ring + `) order by t.place`, wake: make(chan struct{}, 1)}
+	o := &Outbox{cfg: cfg, one: fmt.Sprintf(insertOneSQL, ring), many: fmt.Sprintf(insertManySQL, ring), wake: make(chan struct{}, 1)}
 	if cfg.Metrics != nil {
 		o.appended = prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pavane_outbox_appended_total", Help: "Events committed by this instance, by kind.",

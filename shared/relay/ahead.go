@@ -2,13 +2,7 @@ package relay
 
 import (
 	"context"
-	"time"
 )
-
-// freshFor is how long rows may have been read before they are planned. The time
-// of their look becomes that of their records, by which Kafka forgets a producer
-// (KIP-360): after an outage of Kafka it would be long ago.
-const freshFor = time.Second
 
 // ahead reads the rows that come after a chunk while that chunk is on its way
 // to Kafka. Reading promises nothing: what was read becomes a chunk only when
@@ -19,7 +13,6 @@ type ahead struct {
 	done   chan struct{} // closed when found and err are set
 	found  *rowSet
 	err    error
-	came   time.Time // when they were set
 }
 
 // readAhead begins to read what comes after the head, where that is surely
@@ -34,7 +27,6 @@ func (r *Relay) readAhead(ctx context.Context) {
 	go func() {
 		defer close(a.done)
 		a.found, a.err = reader.after(ctx, &after, limit)
-		a.came = time.Now()
 	}()
 	r.ahead = a
 }
@@ -48,19 +40,16 @@ func (r *Relay) stopAhead() {
 	}
 }
 
-// look returns the rows that come after the head. Rows that were read ahead are
-// not taken when that is long ago, or when a key may have been parked since.
+// look returns the rows that come after the head. Rows that were read ahead
+// are not taken when a key may have been parked since.
 func (r *Relay) look(ctx context.Context) (*rowSet, error) {
 	a := r.ahead
 	if a == nil || a.of != r.head || len(r.head.progress) > 0 {
 		r.stopAhead()
 		return r.reader.after(ctx, r.head, r.limit)
 	}
-	<-a.done
 	defer r.stopAhead()
-	if time.Since(a.came) > freshFor {
-		return r.reader.after(ctx, r.head, r.limit)
-	}
+	<-a.done
 	r.reader, r.spare = r.spare, r.reader
 	return a.found, a.err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"pavane/shared/broker"
+	"pavane/shared/failpoint"
 	"pavane/shared/pgtest"
 	"pavane/shared/postgres"
 )
@@ -136,23 +137,25 @@ func TestAhead_FirstChunkOfALaterSetIsOpen_CountsFromItsSet(t *testing.T) {
 	}
 }
 
-// While Kafka is away, what was read before is not what is planned after it.
-func TestLook_ReadAheadLongAgo_IsReadAgain(t *testing.T) {
+// While Kafka is away, what was read before is not what is planned after it: rows
+// that would be planned meet the failpoint, and new ones are not there.
+func TestPublishNext_RowsWereReadLongAgo_ReadsAgain(t *testing.T) {
 	t.Parallel()
 	r := planned(t)
 	cfg := r.cfg
 	cfg.Partitions, cfg.ChunkBytes = 1, 1000
+	set, err := failpoint.Parse("relay.before_plan=error")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for age, again := range map[time.Duration]bool{0: false, 2 * freshFor: true} {
-		r.reader, r.spare = newReader(cfg), newReader(cfg)
-		before := &rowSet{stamp: 1}
-		r.ahead = &ahead{of: r.head, cancel: func() {}, done: make(chan struct{}), found: before, came: time.Now().Add(-age)}
+		r.reader, r.spare, r.limit = newReader(cfg), newReader(cfg), firstLimit
+		before := &rowSet{rows: 1, headChunk: r.head.number, incarnation: r.incarnation, came: time.Now().Add(-age)}
+		r.ahead = &ahead{of: r.head, cancel: func() {}, done: make(chan struct{}), found: before}
 		close(r.ahead.done)
-		found, err := r.look(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if (found != before) != again || r.ahead != nil {
-			t.Errorf("rows read %s ago: read again %t, want %t", age, found != before, again)
+		_, err := r.publishNext(failpoint.With(t.Context(), set))
+		if (err == nil) != again || r.ahead != nil {
+			t.Errorf("rows read %s ago: %v, want them to be read again: %t", age, err, again)
 		}
 	}
 }

@@ -25,6 +25,7 @@ type rowSet struct {
 	headChunk    int64
 	incarnation  string // of the server, when the statement ran; empty: it has none yet
 	stamp        int64  // timestamp of the records, milliseconds since 1970
+	came         time.Time
 	batches      []*broker.Batch
 
 	// Of a planned chunk: what the journal says of it, as the same statement
@@ -48,6 +49,14 @@ type record struct {
 	id                    int64
 	key, headers, payload []byte
 }
+
+// freshFor is how long rows may have been read before they are planned. The time
+// of their look becomes that of their records, by which Kafka forgets a producer
+// (KIP-360): after an outage of Kafka it would be long ago.
+const freshFor = time.Second
+
+// old tells whether the rows were read too long ago to be planned.
+func (s *rowSet) old() bool { return time.Since(s.came) > freshFor }
 
 // moved tells whether the journal has a newer head than the one known.
 func (s *rowSet) moved(head *chunk) bool { return s.headChunk != head.number }
@@ -193,6 +202,7 @@ func (r *reader) read(ctx context.Context, s *rowSet, query string, limit int, m
 	if !planned && s.rows == limit {
 		s.full = true
 	}
+	s.came = time.Now()
 	return nil
 }
 

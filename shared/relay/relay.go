@@ -301,17 +301,18 @@ func (r *Relay) publishNext(ctx context.Context) (int, error) {
 		r.head = nil // the server has crashed, or was not checked yet
 		return 0, r.check(ctx)
 	}
+	if err := r.partitionsFit(ctx, found.batches); err != nil {
+		return 0, err
+	}
+	if found.old() { // read ahead of a chunk that took long, or before Kafka answered
+		return r.publishNext(ctx)
+	}
 	r.adaptLimit(found)
 	if found.rows == 0 {
 		if time.Since(r.sent) < ackWithin {
 			return 0, nil
 		}
 		return 0, r.ackNow(ctx)
-	}
-	if waited, err := r.partitionsFit(ctx, found.batches); err != nil {
-		return 0, err
-	} else if waited {
-		return r.publishNext(ctx) // the rows bear the time of before
 	}
 	plan, err := r.plan(ctx, found)
 	if err != nil {

@@ -37,37 +37,40 @@ func (r *Relay) allCurrent(c *chunk) error {
 // partitionsFit refuses rows of a topic that has another number of partitions
 // than this relay was made for: keys would change their place, and lose their
 // order. Each topic is looked at once. Time can heal it, when the relay of before
-// is started again. It waits until Kafka answers, and tells whether it did.
-func (r *Relay) partitionsFit(ctx context.Context, batches []*broker.Batch) (waited bool, err error) {
+// is started again.
+func (r *Relay) partitionsFit(ctx context.Context, batches []*broker.Batch) error {
 	for _, b := range batches {
 		topic, _ := b.Topic()
 		if r.fit[topic] || !r.isCurrent(topic) {
 			continue
 		}
-		n, late, err := r.partitionsOf(ctx, topic)
+		n, err := r.partitionsOf(ctx, topic)
 		if err != nil {
-			return false, err
+			return err
 		}
 		if n != r.cfg.Partitions {
-			return false, fmt.Errorf("topic %s has %d partitions and the relay was made for %d: keys would change their place; "+
+			return fmt.Errorf("topic %s has %d partitions and the relay was made for %d: keys would change their place; "+
 				"start it with the number of the topic, or give it a topic of %[3]d", topic, n, r.cfg.Partitions)
 		}
-		r.fit[topic], waited = true, waited || late
+		r.fit[topic] = true
 	}
-	return waited, nil
+	return nil
 }
 
-func (r *Relay) partitionsOf(ctx context.Context, topic string) (n int, waited bool, err error) {
-	for pause := (backoff{}); ; waited = true {
+// partitionsOf counts a topic's partitions. Like sending, it goes on until Kafka
+// answers, or has the topic.
+func (r *Relay) partitionsOf(ctx context.Context, topic string) (int, error) {
+	var pause backoff
+	for {
 		logs, err := r.cfg.Publisher.Offsets(ctx, topic)
 		if err == nil {
-			return len(logs[topic]), waited, nil
+			return len(logs[topic]), nil
 		}
 		if pause.first() {
 			r.cfg.Logger.Warn("relay cannot publish and tries again", "topic", topic, "error", err.Error())
 		}
 		if err := pause.wait(ctx); err != nil {
-			return 0, waited, err
+			return 0, err
 		}
 	}
 }
