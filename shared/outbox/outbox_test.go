@@ -12,6 +12,8 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"pavane/internal/await"
+	"pavane/migrations"
 	"pavane/shared/event"
 	"pavane/shared/outbox"
 	"pavane/shared/pgtest"
@@ -122,6 +124,38 @@ func TestAppend_ManyEvents_KeepTheirOrderAndWakeTheRelay(t *testing.T) {
 	}
 	if len(rows) != 3 {
 		t.Errorf("%d rows, want 3", len(rows))
+	}
+}
+
+// A relay of another process sleeps; it is woken by the statement itself.
+func TestAppend_RelayOfAnotherProcessSleeps_RingsTheBell(t *testing.T) {
+	_, out := setup(t)
+	url := pgtest.Database(t)
+	db := pgtest.Open(t, url)
+	pgtest.Migrate(t, db, migrations.Kit())
+	bell, err := postgres.OpenBell(postgres.Config{URL: url}, "outbox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { bell.Close() })
+	for key, events := range map[string][]event.Event{"one": {told{ID: "one"}}, "many": {told{ID: "many"}, told{ID: "many"}}} {
+		await.True(t, 30*time.Second, "the bell is heard and nobody is at work", func() bool {
+			asleep, err := bell.Sleep(t.Context())
+			return err == nil && asleep
+		})
+		select { // the ring that proved the bell
+		case <-bell.Rung():
+		default:
+		}
+		appendAll(t, db, out, event.Number(1, events...)...)
+		select {
+		case <-bell.Rung():
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%s: the append did not ring", key)
+		}
+		if err := bell.Wake(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
