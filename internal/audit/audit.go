@@ -2,6 +2,8 @@ package audit
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 )
 
@@ -25,36 +27,36 @@ type Verdict struct {
 
 // Run audits the system. A clean look is final. Differences may only mean that
 // something is on its way, so it looks again for as long as settle; then what is
-// younger than settle is left out and the rest stands.
+// younger than settle is left out and the rest stands. Until then a server may
+// also be late with an answer.
 func Run(ctx context.Context, src Source, settle time.Duration) (Verdict, error) {
+	return run(ctx, src, settle, Load)
+}
+
+func run(ctx context.Context, src Source, settle time.Duration, load func(context.Context, Source) (*Data, error)) (Verdict, error) {
 	begin := time.Now()
 	tell, told := src.Progress, begin
 	for {
-		looked := time.Now()
-		d, err := Load(ctx, src)
-		if err != nil {
+		last := time.Since(begin) >= settle
+		d, err := load(ctx, src)
+		if err != nil && (last || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded)) {
 			return Verdict{}, err
 		}
-		src.Progress = nil // the first look has told the sizes
-		found, last := All(d), looked.Sub(begin) >= settle
-		v := Verdict{
-			Orders: len(d.Orders), Records: len(d.Log), Charges: len(d.Ledger), Provider: d.HasLedger,
-			Injected: d.Injected.Records, Poisoned: d.Injected.Parked,
-		}
-		for _, s := range d.Services {
-			v.Events += len(s.Rows)
-		}
-		if len(found) > 0 && last && settle > 0 {
-			d.Grace, v.Settling = settle, settle.String()
-			found = All(d)
-		}
-		if len(found) == 0 || last {
-			v.Clean, v.Differences, v.Seconds = len(found) == 0, found, time.Since(begin).Seconds()
-			return v, nil
+		var why string
+		if err != nil {
+			why = err.Error()
+		} else {
+			v := judge(d, settle, last)
+			if v.Clean || last {
+				v.Seconds = time.Since(begin).Seconds()
+				return v, nil
+			}
+			src.Progress = nil // this look has told the sizes
+			why = fmt.Sprintf("%d differences, they may be on their way (%s)", len(v.Differences), v.Differences[0].Text)
 		}
 		if tell != nil && time.Since(told) >= progressEvery {
 			told = time.Now()
-			tell("%d differences; looking again, they may be on their way (%s)", len(found), found[0].Text)
+			tell("looking again: %s", why)
 		}
 		select {
 		case <-time.After(between):
@@ -62,4 +64,21 @@ func Run(ctx context.Context, src Source, settle time.Duration) (Verdict, error)
 			return Verdict{}, ctx.Err()
 		}
 	}
+}
+
+// judge runs the checks. In the last look what is younger than settle is left out.
+func judge(d *Data, settle time.Duration, last bool) Verdict {
+	v := Verdict{
+		Orders: len(d.Orders), Records: len(d.Log), Charges: len(d.Ledger), Provider: d.HasLedger,
+		Injected: d.Injected.Records, Poisoned: d.Injected.Parked, Differences: All(d),
+	}
+	for _, s := range d.Services {
+		v.Events += len(s.Rows)
+	}
+	if len(v.Differences) > 0 && last && settle > 0 {
+		d.Grace, v.Settling = settle, settle.String()
+		v.Differences = All(d)
+	}
+	v.Clean = len(v.Differences) == 0
+	return v
 }

@@ -40,7 +40,7 @@ type BrokerConfig struct {
 type Broker struct {
 	cluster  *kfake.Cluster
 	addr     string
-	lock     *fileLock
+	lock     *Lock
 	sessions *sessions
 }
 
@@ -54,7 +54,7 @@ func StartBroker(cfg BrokerConfig) (*Broker, error) {
 		if b.cluster != nil {
 			b.cluster.Close()
 		}
-		b.lock.unlock()
+		b.lock.Unlock()
 		return nil, fmt.Errorf("start broker in %q: %w", cfg.Dir, err)
 	}
 	return b, nil
@@ -148,5 +148,5 @@ func (b *Broker) Cluster() *kfake.Cluster { return b.cluster }
 func (b *Broker) Close() {
 	b.sessions.close()
 	b.cluster.Close()
-	b.lock.unlock()
+	b.lock.Unlock()
 }

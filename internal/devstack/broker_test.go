@@ -170,7 +170,7 @@ func TestBroker_DirectoryInUse_IsRefused(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	startTestBroker(t, BrokerConfig{Dir: dir})
-	if _, err := StartBroker(BrokerConfig{Dir: dir}); !errors.Is(err, errLocked) {
+	if _, err := StartBroker(BrokerConfig{Dir: dir}); !errors.Is(err, ErrLocked) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -208,7 +208,7 @@ func TestLock_HolderDies_IsFree(t *testing.T) {
 	if err != nil {
 		t.Fatalf("lock of a dead holder: %v", err)
 	}
-	l.unlock()
+	l.Unlock()
 }
 
 // Between fork and exec a child of this process has all its files.
@@ -224,11 +224,11 @@ func TestLock_GivenUpWhileAForkedChildHasTheFile_IsFree(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer syscall.Close(child) //nolint:errcheck // only a copy
-	l.unlock()
+	l.Unlock()
 	if l, err = tryLock(dir); err != nil {
 		t.Fatalf("a lock that was given up: %v", err)
 	}
-	l.unlock()
+	l.Unlock()
 }
 
 func TestSweep_DirectoryInUse_IsLeftAsItIs(t *testing.T) {
@@ -241,7 +241,7 @@ func TestSweep_DirectoryInUse_IsLeftAsItIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer lock.unlock()
+	defer lock.Unlock()
 	sweep(testContext(t), nil, dir)
 	info, err := os.Stat(dir)
 	if err != nil {

@@ -59,7 +59,7 @@ func kafkaJars(ctx context.Context, dir string, progress func(string)) (string, 
 	if err != nil {
 		return "", fmt.Errorf("wait for another process that fetches Kafka: %w", err)
 	}
-	defer lock.unlock()
+	defer lock.Unlock()
 	home := jarHome(dir)
 	if _, err := os.Stat(home); err == nil {
 		return home, nil

@@ -92,7 +92,7 @@ func TestKafka_StarterKilled_ServerIsGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.lock.unlock()
+	defer w.lock.Unlock()
 	if alive(pid) {
 		t.Errorf("server %d outlives the next start", pid)
 	}

@@ -123,7 +123,7 @@ func (c PostgresConfig) fetch(ctx context.Context, dir string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("wait for another process that fetches Postgres: %w", err)
 	}
-	defer lock.unlock()
+	defer lock.Unlock()
 	if _, err := os.Stat(filepath.Join(bin, "postgres")); err == nil {
 		return bin, nil
 	}

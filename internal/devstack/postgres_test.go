@@ -91,7 +91,7 @@ func TestPostgres_SameDirectoryAgain_KeepsData(t *testing.T) {
 	if err := first.CreateDatabase(testContext(t), "orders"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := StartPostgres(testContext(t), PostgresConfig{Dir: dir}); !errors.Is(err, errLocked) {
+	if _, err := StartPostgres(testContext(t), PostgresConfig{Dir: dir}); !errors.Is(err, ErrLocked) {
 		t.Fatalf("second server in a directory in use: %v", err)
 	}
 	if err := first.Stop(testContext(t)); err != nil {
@@ -158,7 +158,7 @@ func TestPostgres_LeftoverRuns_IsStoppedBeforeTheStart(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "pg")
 	old := startTestPostgres(t, PostgresConfig{Dir: dir})
 	pid := old.Pid()
-	old.dir.lock.unlock() // as the death of its starter does
+	old.dir.lock.Unlock() // as the death of its starter does
 	var told []string
 	fresh := startTestPostgres(t, PostgresConfig{Dir: dir, Progress: func(s string) { told = append(told, s) }})
 	if alive(pid) || fresh.Pid() == pid {

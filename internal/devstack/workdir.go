@@ -14,7 +14,7 @@ import (
 type workDir struct {
 	path      string
 	temporary bool
-	lock      *fileLock
+	lock      *Lock
 }
 
 // takeWorkDir makes and locks the directory of a server that runs as the account, and ends the servers that a
@@ -94,7 +94,7 @@ func takeTempDir(ctx context.Context, as *account, kind string, progress func(st
 	if err != nil {
 		return nil, fmt.Errorf("wait for another process that makes a temporary directory: %w", err)
 	}
-	defer turn.unlock()
+	defer turn.Unlock()
 	old, _ := filepath.Glob(filepath.Join(root, "tmp-*"))
 	for _, dir := range old {
 		sweep(ctx, as, dir)
@@ -114,7 +114,7 @@ func sweep(ctx context.Context, as *account, dir string) {
 	if w.take(ctx, as, nil) == nil {
 		_ = os.RemoveAll(dir)
 	}
-	w.lock.unlock()
+	w.lock.Unlock()
 }
 
 // reapLeftovers ends the servers whose pid files are in the directory.
@@ -159,7 +159,7 @@ func (w *workDir) release() (err error) {
 	if w.temporary {
 		err = os.RemoveAll(w.path)
 	}
-	w.lock.unlock()
+	w.lock.Unlock()
 	return wrap(err, "remove temporary directory")
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -80,12 +81,26 @@ func (s *Stack) createRoles(ctx context.Context, db *postgres.DB) error {
 
 func (s service) role() string { return "pavane_" + s.database }
 
+// checkPassword refuses a server's URL without a password: those of the services'
+// roles follow from it, and anybody could work them out from none.
+func checkPassword(server string) error {
+	if u, err := url.Parse(server); server == "" || err != nil || secretOf(u) != "" {
+		return nil // none is given, or opening it says what is wrong
+	}
+	return errors.New("--postgres: the URL names no password, and those of the services' roles are made from it: give postgres://user:password@host:port, and any password where the server asks for none")
+}
+
+func secretOf(u *url.URL) string {
+	password, _ := u.User.Password()
+	return password
+}
+
 // password is that of a service's role. It follows from the one that we were
 // given for the server, so that stacks on one server agree.
 func (s *Stack) password(svc service) string {
-	secret := ""
+	var secret string
 	if u, err := url.Parse(s.cfg.Postgres); err == nil {
-		secret, _ = u.User.Password()
+		secret = secretOf(u)
 	}
 	code := hmac.New(sha256.New, []byte(secret))
 	code.Write([]byte(svc.role()))

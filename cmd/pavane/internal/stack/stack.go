@@ -87,7 +87,7 @@ type Config struct {
 // Stack is a running demo.
 type Stack struct {
 	cfg      Config
-	lock     *os.File
+	lock     *devstack.Lock
 	postgres *devstack.Postgres // nil: somebody else's
 	broker   broker             // nil: somebody else's
 	Mail     *mailsink.Sink     // what the customers got
@@ -105,7 +105,10 @@ func Start(ctx context.Context, cfg Config) (*Stack, error) {
 	s := &Stack{cfg: cfg, second: map[string]*child{}, ways: map[way]*faultproxy.Proxy{}, state: State{
 		Pid: os.Getpid(), Namespace: cfg.Namespace, Started: time.Now(), Services: map[string]Process{}, Servers: map[string]Process{},
 	}}
-	var err error
+	err := checkPassword(cfg.Postgres)
+	if err != nil {
+		return nil, err
+	}
 	if s.lock, err = lock(cfg.Dir); err != nil {
 		return nil, err
 	}
@@ -335,7 +338,7 @@ func (s *Stack) Stop(ctx context.Context) error {
 		s.Mail.Close()
 	}
 	os.Remove(stateFile(s.cfg.Dir)) //nolint:errcheck // the next start looks whether its processes live
-	s.lock.Close()                  //nolint:errcheck // it was only held
+	s.lock.Unlock()
 	return err
 }
 

@@ -2,8 +2,10 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -52,15 +54,24 @@ func TestLock_SecondHolderIsRefusedAndToldWhoRuns(t *testing.T) {
 	if _, err := lock(dir); err == nil || !strings.Contains(err.Error(), "process 4711 at http://127.0.0.1:8080") {
 		t.Fatalf("second lock: %v", err)
 	}
-	held.Close() //nolint:errcheck // as the end of the process does
-	// Not at once: a child that another test forks holds it too until its exec.
-	eventually(t, "free again", func() bool {
-		again, err := lock(dir)
-		if err == nil {
-			again.Close() //nolint:errcheck // a test
-		}
-		return err == nil
-	})
+	held.Unlock()
+	again, err := lock(dir)
+	if err != nil {
+		t.Fatalf("given up, and yet: %v", err)
+	}
+	again.Unlock()
+}
+
+func TestStart_PostgresWithoutAPassword_IsRefusedAndChangesNothing(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	_, err := Start(t.Context(), Config{Dir: dir, Postgres: "postgres://postgres@127.0.0.1:1/postgres?sslmode=disable"})
+	if err == nil || !strings.Contains(err.Error(), "names no password") {
+		t.Errorf("err = %v, want that the URL names no password", err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the data directory was made: %v", err)
+	}
 }
 
 func TestLoad_NothingRunsSaysWhatToDo(t *testing.T) {

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"pavane/cmd/pavane/internal/authority"
 	"pavane/cmd/pavane/internal/client"
+	"pavane/internal/devstack"
 )
 
 // State is what a running stack leaves in its directory: for the commands that
@@ -125,23 +125,16 @@ func (s State) write(dir string) error {
 
 // lock takes the directory for this process. The kernel gives it up when the
 // process ends, however it ends.
-func lock(dir string) (*os.File, error) {
+func lock(dir string) (*devstack.Lock, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(dir, "up.lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock data directory: %w", err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close() //nolint:errcheck // nothing was written
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("lock data directory %s: %w", dir, err)
-		}
+	l, err := devstack.TryLock(filepath.Join(dir, "up.lock"))
+	if errors.Is(err, devstack.ErrLocked) {
 		if s, err := readState(dir); err == nil {
 			return nil, fmt.Errorf("%s is in use: `pavane up` runs already as process %d at %s; stop it, or take another directory with --dir", dir, s.Pid, s.Gateway)
 		}
 		return nil, fmt.Errorf("%s is in use by another `pavane up`; stop it, or take another directory with --dir", dir)
 	}
-	return f, nil
+	return l, err
 }
