@@ -36,7 +36,7 @@ test: ## run all tests, then those with a broker on a real Kafka if Java and Mav
 
 # Most servers order text by a language; the other tests' order it by its bytes.
 test-race: ## run the tests under the race detector, those of whole processes aside
-	$(STACK) -collation en-US -- go test -race $(or $(TEST),$$(go list ./... | grep -v /e2e))
+	$(STACK) -collation en-US -- go test -race $(or $(TEST),$$(go list ./... | grep -vxE 'pavane/(e2e|chaos|deploy/k8s)'))
 
 smoke-kafka: build ## run make smoke on a real Kafka; needs Java and Maven
 	$(STACK) -kafka -- sh -c 'bin/pavane up --smoke --kafka "$$PAVANE_KAFKA" --postgres "$$PAVANE_POSTGRES" $(UP)'

