@@ -160,6 +160,53 @@ func TestPublishNext_RowsWereReadLongAgo_ReadsAgain(t *testing.T) {
 	}
 }
 
+// A look is spared while the database shows the same as at the last one, which
+// found nothing: also a row whose transaction was open then.
+func TestLook_NothingWasFound_IsSparedUntilSomethingIsCommitted(t *testing.T) {
+	t.Parallel()
+	r := planned(t)
+	cfg := r.cfg
+	cfg.Partitions, cfg.ChunkBytes = 1, 1000
+	r.reader, r.limit = newReader(cfg), firstLimit
+	look := func() (rows int, spared bool) {
+		t.Helper()
+		const mark = -1
+		if r.nothing != nil {
+			r.nothing.found.headChunk = mark
+		}
+		found, err := r.look(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found.rows, found.headChunk == mark
+	}
+	open, err := cfg.DB.SQL().BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Rollback() //nolint:errcheck // it is committed below
+	if _, err := open.ExecContext(t.Context(), `insert into outbox (topic, key, sequence, event_id, type, headers, payload) values ('t', 'k', 1, 'e', 'a.b.v1', '\x00', 'p')`); err != nil {
+		t.Fatal(err)
+	}
+	// Other tests are at work on this server: it must show the same twice.
+	for spared := false; !spared; {
+		var rows int
+		if rows, spared = look(); rows != 0 {
+			t.Fatalf("nothing is new: %d rows", rows)
+		}
+	}
+	do(t, cfg.DB, `create table other ()`)
+	if rows, spared := look(); rows != 0 || spared {
+		t.Errorf("another transaction has ended: %d rows, spared %t", rows, spared)
+	}
+	if err := open.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if rows, spared := look(); rows != 1 || spared {
+		t.Errorf("an open transaction was committed: %d rows, spared %t, want its row", rows, spared)
+	}
+}
+
 // The rows that a release copies are those held back for what was refused when
 // they were read; what is refused since holds back others that were there before.
 func TestRelease_KeyIsParkedWhileItsRowsAreRead_ReadsThemAgain(t *testing.T) {

@@ -132,9 +132,10 @@ type Relay struct {
 	unacked map[string]int64
 	sent    time.Time // when that chunk was in the log
 
-	reader *reader
-	spare  *reader // reads ahead while the batches of reader are sent
-	ahead  *ahead  // nil: nothing was read ahead
+	reader  *reader
+	spare   *reader       // reads ahead while the batches of reader are sent
+	ahead   *ahead        // nil: nothing was read ahead
+	nothing *nothingFound // nil: the last look found rows
 
 	fit     map[string]bool // topics whose partitions were counted
 	limit   int             // rows to read next; grows while there is a backlog

@@ -46,8 +46,6 @@ func (r *Relay) rest(ctx context.Context, rows int, started time.Time) error {
 		return ctx.Err()
 	case rows > loaded:
 		return sleep(ctx, r.cfg.Pace-time.Since(started))
-	case rows > 0 && r.cfg.Wake == nil:
-		return ctx.Err()
 	case rows == 0 && !r.sleeper.asleep && r.lieDown(ctx):
 		return ctx.Err() // to look once more: what was committed before did not ring
 	}
