@@ -54,7 +54,7 @@ func (r *rig) start(ctx context.Context) error {
 	r.say("starting Postgres and Kafka")
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
-		r.kafka, err = devstack.StartKafka(ctx, devstack.KafkaConfig{Progress: progress})
+		r.kafka, err = devstack.StartKafka(ctx, devstack.KafkaConfig{Progress: progress, JVM: kafkaJVM()})
 		return err
 	})
 	group.Go(func() (err error) {
@@ -147,6 +147,12 @@ func (r *rig) newTrial(ctx context.Context, w way) (*trial, error) {
 		return nil, errors.Join(err, t.end())
 	}
 	return t, nil
+}
+
+// kafkaJVM are the options with which Kafka's own scripts start a broker, but for
+// the smaller heap.
+func kafkaJVM() []string {
+	return []string{"-Xms512m", "-Xmx512m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35"}
 }
 
 // backed is how much memory settles the machine for a measured part: more than

@@ -9,30 +9,31 @@ type sizes struct {
 	rounds int // of drains and limits, interleaved
 	kills  int
 
-	peers         []way         // what Pavane is measured beside
-	warmUps       int           // times that the broker is given a drain's batches before anything counts
-	warmDrains    int           // and drains at most
-	settleIn      time.Duration // load before anything counts
-	latencyRounds int
-	latencyFor    time.Duration // of a round
-	cycles        int
-	slice         time.Duration
-	sustainedFor  time.Duration // Pavane's; the others half of it
-	heldRounds    int
-	heldFor       time.Duration
-	idleFor       time.Duration
-	inboxRecords  int
-	inboxFull     int // keys that an inbox knows beforehand
-	inboxRounds   int
-	sagaRate      float64 // orders a second
-	sagaFor       time.Duration
-	sagaWarmUp    time.Duration
+	peers          []way         // what Pavane is measured beside
+	warmUps        int           // times that the broker is given a drain's batches before anything counts
+	warmDrains     int           // and drains at most
+	warmSinglesFor time.Duration // load of records one by one before any latency counts
+	settleIn       time.Duration // load before anything counts
+	latencyRounds  int
+	latencyFor     time.Duration // of a round
+	cycles         int
+	slice          time.Duration
+	sustainedFor   time.Duration // Pavane's; the others half of it
+	heldRounds     int
+	heldFor        time.Duration
+	idleFor        time.Duration
+	inboxRecords   int
+	inboxFull      int // keys that an inbox knows beforehand
+	inboxRounds    int
+	sagaRate       float64 // orders a second
+	sagaFor        time.Duration
+	sagaWarmUp     time.Duration
 }
 
 func sizesOf(o options) sizes {
 	s := sizes{
 		rows: 200000, rounds: 3, kills: 5, peers: []way{textbook1000(), textbook100()},
-		warmUps: 10, warmDrains: 8, settleIn: time.Second,
+		warmUps: 10, warmDrains: 8, warmSinglesFor: 8 * time.Second, settleIn: time.Second,
 		latencyRounds: 3, latencyFor: 4 * time.Second, cycles: 12, slice: 600 * time.Millisecond,
 		sustainedFor: 30 * time.Second, heldRounds: 2, heldFor: 8 * time.Second, idleFor: 10 * time.Second,
 		inboxRecords: 100000, inboxFull: 1000000, inboxRounds: 2, sagaRate: 25, sagaFor: 15 * time.Second, sagaWarmUp: 5 * time.Second,
@@ -40,7 +41,7 @@ func sizesOf(o options) sizes {
 	if o.quick {
 		s = sizes{
 			rows: 40000, rounds: 1, kills: 5, peers: []way{textbook1000()},
-			warmUps: 5, warmDrains: 2, settleIn: 400 * time.Millisecond,
+			warmUps: 5, warmDrains: 2, warmSinglesFor: time.Second, settleIn: 400 * time.Millisecond,
 			latencyRounds: 1, latencyFor: 1200 * time.Millisecond, cycles: 3, slice: 250 * time.Millisecond,
 			sustainedFor: 2 * time.Second, heldRounds: 1, heldFor: 800 * time.Millisecond, idleFor: 1500 * time.Millisecond,
 			inboxRecords: 20000, inboxFull: 50000, inboxRounds: 1, sagaRate: 20, sagaFor: 2 * time.Second, sagaWarmUp: time.Second,

@@ -42,6 +42,9 @@ type KafkaConfig struct {
 	Settings map[string]string
 	// Secure adds a listener with TLS, SASL and access control; nil: none.
 	Secure *KafkaSecurity
+	// JVM are the options of the server's Java. Empty means a heap that begins small and a collector that stops
+	// everything for some milliseconds and takes no core of its own: what tests want, and no benchmark does.
+	JVM []string
 	// CacheDir is where the fetched jars are kept; empty means CacheDir().
 	CacheDir string
 	// Progress is told about steps that take long; may be nil.
@@ -187,7 +190,11 @@ func (k *Kafka) launch(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look at log: %w", err)
 	}
-	cmd := k.java([]string{"-Xms128m", "-Xmx" + k.seat.heap(), "-XX:+UseSerialGC"}, "kafka.Kafka", k.file("server.properties"))
+	jvm := k.cfg.JVM
+	if len(jvm) == 0 {
+		jvm = []string{"-Xms128m", "-Xmx" + k.seat.heap(), "-XX:+UseSerialGC"}
+	}
+	cmd := k.java(jvm, "kafka.Kafka", k.file("server.properties"))
 	cmd.Stdout, cmd.Stderr = log, log
 	proc, err := startProcess(cmd, nil, syscall.SIGKILL)
 	if err != nil {
