@@ -26,6 +26,7 @@ import (
 	"pavane/shared/event"
 	"pavane/shared/failpoint"
 	"pavane/shared/pgtest"
+	"pavane/shared/postgres"
 )
 
 // callTime is how long the charger waits for the provider here; lateTime is how
@@ -48,24 +49,25 @@ type shop struct {
 	told     *told
 }
 
-// told is an outbox that keeps what it takes, of transactions that were run again
-// only the last.
+// told is an outbox that keeps what was committed.
 type told struct {
 	mu     sync.Mutex
 	kinds  map[string][]string
 	causes map[string]event.Envelope // by kind, of all keys
 }
 
-func (o *told) Append(_ context.Context, _ *sqlx.Tx, events ...event.Numbered) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, e := range events {
-		at := e.Event.Key()
-		if e.Cause != nil {
-			o.causes[e.Event.Kind()] = *e.Cause
+func (o *told) Append(ctx context.Context, _ *sqlx.Tx, events ...event.Numbered) error {
+	postgres.OnCommit(ctx, func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		for _, e := range events {
+			at := e.Event.Key()
+			if e.Cause != nil {
+				o.causes[e.Event.Kind()] = *e.Cause
+			}
+			o.kinds[at] = append(o.kinds[at], e.Event.Kind())
 		}
-		o.kinds[at] = append(o.kinds[at][:min(len(o.kinds[at]), int(e.Sequence)-1)], e.Event.Kind())
-	}
+	})
 	return nil
 }
 
@@ -528,6 +530,7 @@ func TestCharger_EventOfAnAnswer_NamesTheEventThatMadeTheIntent(t *testing.T) {
 	by("cancelled", payment.Cancelled, back)
 	s.comes("o-1", payment.StateCaptured)
 	s.comes("o-2", payment.StateVoided)
+	stop() // then all is told
 	for kind, want := range map[string][2]string{
 		"payment.captured.v1": {"confirmed", "saga-o-1"}, "payment.voided.v1": {"cancelled", "saga-o-2"}, "payment.declined.v1": {"reserved-o-3", "saga-o-3"},
 	} {
