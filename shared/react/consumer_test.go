@@ -390,6 +390,25 @@ func TestRun_OtherPartitionCount_Refuses(t *testing.T) {
 	})
 }
 
+// meeting is the rig's reaction, which with a first event waits for another who
+// has it too, or who waits for this transaction: so two meet, however busy the
+// machine is.
+func meeting(r *rig) react.Handler[did] {
+	const blocksSQL = `select exists (select from pg_locks w where not w.granted and pg_backend_pid() = any (pg_blocking_pids(w.pid)))`
+	var here atomic.Int32
+	return func(ctx context.Context, tx *sqlx.Tx, e did) ([]event.Numbered, error) {
+		if e.N == 1 {
+			here.Add(1)
+		}
+		for met := e.N > 1; !met && here.Load() < 2; {
+			if err := tx.GetContext(ctx, &met, blocksSQL); err != nil {
+				return nil, err
+			}
+		}
+		return r.react(ctx, tx, e)
+	}
+}
+
 func TestDeliver_ZombiesWithTheSameRecords_ApplyOnce(t *testing.T) {
 	t.Parallel()
 	for name, serial := range map[string]bool{"each for itself": false, "in turn": true} {
@@ -400,9 +419,12 @@ func TestDeliver_ZombiesWithTheSameRecords_ApplyOnce(t *testing.T) {
 			for n := range int64(50) {
 				records = append(records, r.record("a", n+1, ""), r.record("b", n+1, ""))
 			}
+			met := meeting(r)
 			errs := make(chan error, 4)
 			for i := range 4 {
-				c := r.consumer(func(c *react.ConsumerConfig) { c.Metrics, c.BatchSize, c.Serial = nil, 3+i, serial })
+				c := r.consumer(func(c *react.ConsumerConfig) {
+					c.Metrics, c.BatchSize, c.Serial, c.Reactions = nil, 3+i, serial, []react.Reaction{on(r, met)}
+				})
 				go func() { errs <- c.Deliver(t.Context(), records...) }()
 			}
 			var all error
