@@ -89,6 +89,9 @@ compose-test: build ## bring the stack of compose.yaml up, try it, break it with
 compose-test-secure: build ## the same with TLS, users and rights
 	PAVANE_BIN=$(CURDIR)/bin SECURE=1 UP_LIMIT=150 deploy/compose-test.sh
 
+compose-test-both: build ## both, on images built once
+	PAVANE_BIN=$(CURDIR)/bin SECURE=both deploy/compose-test.sh
+
 # Prometheus and promtool of the PATH, or of the folder PAVANE_PROMETHEUS.
 PROMTOOL := $(if $(PAVANE_PROMETHEUS),$(PAVANE_PROMETHEUS)/)promtool
 

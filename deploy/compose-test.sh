@@ -11,6 +11,7 @@
 #   KEEP=1                        leave the stack running when a check fails
 #   UP_LIMIT=60                   seconds that `up --wait` may take with images built
 #   SECURE=1                      with compose.secure.yaml in place of compose.chaos.yaml
+#   SECURE=both                   without it, then with it, on images built once
 set -euo pipefail
 cd "$(dirname "$0")/.."
 STANDINS=${STANDINS:-../shared/standins}
@@ -260,13 +261,25 @@ break_all() {
 	PAVANE_DIR=$dir "$pavane" chaos --running --seed 127 --for 60s --every 3s --faults "$REST" || fail "chaos"
 }
 
+# build makes all images that the test needs.
+build() {
+	say "build"
+	quietly compose build
+	[ -n "${SECURE:-}" ] || quietly $docker_compose -f compose.yaml -f compose.chaos.yaml -p $project build postgres
+	say "built"
+}
+
+both() {
+	SECURE=
+	prepare
+	build
+	BUILT=$TAG "$0"
+	BUILT=$TAG SECURE=1 UP_LIMIT=150 "$0"
+}
+
 main() {
 	prepare
-	if [ -z "${BUILT:-}" ]; then
-		say "build"
-		quietly compose build
-		say "built"
-	fi
+	[ -n "${BUILT:-}" ] || build
 	quietly compose --profile '*' config
 	bring_up "new volumes"
 	check_images
@@ -295,7 +308,6 @@ main() {
 	fi
 	files="-f compose.yaml -f compose.chaos.yaml"
 	export ORDER_DEADLINE=12s # longer than most faults
-	[ -n "${BUILT:-}" ] || quietly compose build postgres
 	bring_up "the same volumes, with compose.chaos.yaml"
 	check_ports
 	check_socket
@@ -305,4 +317,4 @@ main() {
 	check_secrets
 }
 
-main
+if [ "${SECURE:-}" = both ]; then both; else main; fi
