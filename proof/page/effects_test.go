@@ -46,7 +46,8 @@ func seeEffects(p tab) {
 		})()`)
 		p.t.Logf("%s: seen after %.0f ms", e.button, took)
 		if took > effectLimit {
-			p.t.Errorf("%s: %q is seen after %.0f ms, want %d", e.button, e.text, took, effectLimit)
+			shown := value[string](p, `document.getElementById("`+e.where+`").textContent`)
+			p.t.Errorf("%s: %q is seen after %.0f ms, want %d; it says %q", e.button, e.text, took, effectLimit, shown)
 		}
 		p.do(`document.getElementById("heal-all").click()`)
 		p.until("that all is healed", `document.getElementById("broken").hidden && document.querySelector(".conservation.balanced")`)
