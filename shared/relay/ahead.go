@@ -63,16 +63,15 @@ func (r *Relay) lookAgain(ctx context.Context) (*rowSet, error) {
 		if err != nil {
 			return nil, err
 		}
-		if now == last.sight {
-			found := *last.found
-			found.came = time.Now()
-			return &found, nil
+		if now == last.found.sight() {
+			last.found.came = time.Now()
+			return last.found, nil
 		}
 	}
 	r.nothing = nil
 	found, err := r.reader.after(ctx, r.head, r.limit)
 	if err == nil && found.rows == 0 {
-		r.nothing = &nothingFound{of: r.head, found: found, sight: sight{found.target.snapshot, found.incarnation}}
+		r.nothing = &nothingFound{of: r.head, found: found}
 	}
 	return found, err
 }
@@ -81,5 +80,4 @@ func (r *Relay) lookAgain(ctx context.Context) (*rowSet, error) {
 type nothingFound struct {
 	of    *chunk // what they would have come after
 	found *rowSet
-	sight sight
 }

@@ -165,6 +165,9 @@ type sight struct{ snapshot, incarnation string }
 
 const sightSQL = `select pg_current_snapshot()::text, coalesce((select i.id::text from relay_incarnation i), '') where $1`
 
+// sight is that of the look. Only one for new rows knows it.
+func (s *rowSet) sight() sight { return sight{s.target.snapshot, s.incarnation} }
+
 // sight is that of now. It costs a third of a look that finds nothing.
 func (r *reader) sight(ctx context.Context) (s sight, err error) {
 	if err := r.db.SQL().QueryRowContext(ctx, sightSQL, true).Scan(&s.snapshot, &s.incarnation); err != nil {
