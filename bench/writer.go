@@ -81,6 +81,15 @@ func (w *writer) orderIn(ctx context.Context, tx *sqlx.Tx, key string, first int
 	return w.textbook(ctx, tx, numbered)
 }
 
+// change writes an order and its event by one statement.
+func (w *writer) change(ctx context.Context, key string) error {
+	return w.db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		told := []event.Event{placed{key: key, data: w.payloads[1]}}
+		_, err := w.out.Change(ctx, tx, told, `insert into orders (customer, total) values ($1, $2) returning 1`, key, 1)
+		return err
+	})
+}
+
 const (
 	textbookOneSQL = `insert into textbook_outbox (event_id, topic, key, headers, payload) values ($1, $2, $3, $4, $5)`
 	textbookAllSQL = `insert into textbook_outbox (event_id, topic, key, headers, payload)

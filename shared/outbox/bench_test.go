@@ -2,6 +2,7 @@ package outbox_test
 
 import (
 	"context"
+	"net/url"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -11,22 +12,23 @@ import (
 	"github.com/jmoiron/sqlx"
 	"golang.org/x/sync/errgroup"
 
+	"pavane/internal/faultproxy"
+	"pavane/migrations"
 	"pavane/shared/event"
 	"pavane/shared/outbox"
 	"pavane/shared/pgtest"
 	"pavane/shared/postgres"
 )
 
-// BenchmarkAppend_BesideAnOrder compares transactions that write an order with
-// ones that also tell of it: 8 clients, in short slices that take turns, so that
-// a busy machine is as busy for both. 1.00 is: as many transactions.
-func BenchmarkAppend_BesideAnOrder(b *testing.B) {
-	const (
-		clients = 8
-		slice   = 250 * time.Millisecond
-		rounds  = 21
-	)
-	db := pgtest.WithKit(b)
+// BenchmarkEvent_BesideAnOrder compares transactions that write an order with ones
+// that also tell of it, by Change and by Append: 8 clients, in short slices that
+// take turns, so that a busy machine is as busy for all. 1.00 is: as many
+// transactions. Once with the database at hand, once with each of its answers half
+// a millisecond later, as over a network.
+func BenchmarkEvent_BesideAnOrder(b *testing.B) {
+	url := pgtest.Database(b)
+	db := pgtest.Open(b, url)
+	pgtest.Migrate(b, db, migrations.Kit())
 	out, err := outbox.New(outbox.Config{Source: "/test", Topics: event.Topics{"fact": "facts.v1"}})
 	if err != nil {
 		b.Fatal(err)
@@ -34,49 +36,101 @@ func BenchmarkAppend_BesideAnOrder(b *testing.B) {
 	if _, err := db.SQL().ExecContext(b.Context(), `create table orders (id text primary key, total bigint not null, status text not null)`); err != nil {
 		b.Fatal(err)
 	}
-	var id atomic.Int64
-	run := func(tell bool) (transactions int64) {
-		until := time.Now().Add(slice)
-		var group errgroup.Group
-		before := id.Load()
-		for range clients {
-			group.Go(func() error {
-				for time.Now().Before(until) {
-					if err := place(b.Context(), db, out, id.Add(1), tell); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-		}
-		if err := group.Wait(); err != nil {
-			b.Fatal(err)
-		}
-		return id.Load() - before
+	w := &orders{out: out}
+	b.Run("at-hand", func(b *testing.B) {
+		w.db = db
+		w.compare(b)
+	})
+	b.Run("half-a-millisecond-away", func(b *testing.B) {
+		w.db = pgtest.Open(b, late(b, url, 500*time.Microsecond))
+		w.compare(b)
+	})
+}
+
+// late returns the address of a proxy by which the answers of url's database come
+// later by d.
+func late(b *testing.B, address string, d time.Duration) string {
+	at, err := url.Parse(address)
+	if err != nil {
+		b.Fatal(err)
 	}
+	p, err := faultproxy.Start(faultproxy.Config{Protocol: faultproxy.Postgres, Target: at.Host})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(p.Close)
+	p.Slow(d)
+	at.Host = p.Addr()
+	return at.String()
+}
+
+// orders writes orders, each with a new id.
+type orders struct {
+	db  *postgres.DB
+	out *outbox.Outbox
+	id  atomic.Int64
+}
+
+func (w *orders) compare(b *testing.B) {
+	const rounds = 21
 	for b.Loop() {
-		var ratios, alone []float64
+		var alone, changed, appended []float64
 		for range rounds {
-			n := float64(run(false))
-			ratios, alone = append(ratios, float64(run(true))/n), append(alone, n/slice.Seconds())
+			n := w.slice(b, w.alone)
+			alone = append(alone, n)
+			changed = append(changed, w.slice(b, w.change)/n)
+			appended = append(appended, w.slice(b, w.append)/n)
 		}
-		slices.Sort(ratios)
-		slices.Sort(alone)
-		b.ReportMetric(ratios[rounds/2], "of-alone")
-		b.ReportMetric(ratios[rounds/4], "lower-quartile")
-		b.ReportMetric(alone[rounds/2], "alone-tx/s")
+		for name, figures := range map[string][]float64{"alone-tx/s": alone, "change-of-alone": changed, "append-of-alone": appended} {
+			slices.Sort(figures)
+			b.ReportMetric(figures[rounds/2], name)
+		}
 	}
 }
 
-func place(ctx context.Context, db *postgres.DB, out *outbox.Outbox, n int64, tell bool) error {
-	const order = `insert into orders (id, total, status) values ($1, $2, $3)`
-	return db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		id := "order-" + strconv.FormatInt(n, 10)
-		if _, err := tx.ExecContext(ctx, order, id, 1999, "placed"); err != nil || !tell {
-			return err
-		}
-		return out.Append(ctx, tx, event.Number(1, told{ID: id, Text: text})...)
-	})
+// slice returns the transactions per second of a short while.
+func (w *orders) slice(b *testing.B, write func(ctx context.Context, tx *sqlx.Tx, id string) error) float64 {
+	const (
+		clients = 8
+		slice   = 250 * time.Millisecond
+	)
+	until := time.Now().Add(slice)
+	before := w.id.Load()
+	var group errgroup.Group
+	for range clients {
+		group.Go(func() error {
+			for time.Now().Before(until) {
+				id := "order-" + strconv.FormatInt(w.id.Add(1), 10)
+				if err := w.db.InTx(b.Context(), func(ctx context.Context, tx *sqlx.Tx) error { return write(ctx, tx, id) }); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		b.Fatal(err)
+	}
+	return float64(w.id.Load()-before) / slice.Seconds()
+}
+
+const orderSQL = `insert into orders (id, total, status) values ($1, $2, $3)`
+
+func (w *orders) alone(ctx context.Context, tx *sqlx.Tx, id string) error {
+	_, err := tx.ExecContext(ctx, orderSQL, id, 1999, "placed")
+	return err
+}
+
+func (w *orders) change(ctx context.Context, tx *sqlx.Tx, id string) error {
+	_, err := w.out.Change(ctx, tx, []event.Event{told{ID: id, Text: text}}, orderSQL+" returning 1", id, 1999, "placed")
+	return err
+}
+
+func (w *orders) append(ctx context.Context, tx *sqlx.Tx, id string) error {
+	if err := w.alone(ctx, tx, id); err != nil {
+		return err
+	}
+	return w.out.Append(ctx, tx, event.Number(1, told{ID: id, Text: text})...)
 }
 
 const text = "A parcel with three books, a lamp and a card, for a customer who pays with a wallet, to be sent today; " +

@@ -1,5 +1,7 @@
 // Package outbox owns the writing side of the outbox table: events become rows
-// in the caller's transaction. There is no way to append without one.
+// in the caller's transaction. There is no way to append without one. A row that
+// one statement changes is changed and told of by [Outbox.Change]; for everything
+// else there is [Outbox.Append].
 package outbox
 
 import (
@@ -33,6 +35,7 @@ type Config struct {
 type Outbox struct {
 	cfg       Config
 	one, many string // the inserts; each also rings for a relay that sleeps
+	ring      string // the condition that does
 	wake      chan struct{}
 	appended  *prometheus.CounterVec // nil without metrics
 }
@@ -57,7 +60,7 @@ func New(cfg Config) (*Outbox, error) {
 		cfg.MaxBytes = DefaultMaxBytes
 	}
 	ring := postgres.Ring("outbox")
-	o := &Outbox{cfg: cfg, one: fmt.Sprintf(insertOneSQL, ring), many: fmt.Sprintf(insertManySQL, ring), wake: make(chan struct{}, 1)}
+	o := &Outbox{cfg: cfg, one: fmt.Sprintf(insertOneSQL, ring), many: fmt.Sprintf(insertManySQL, ring), ring: ring, wake: make(chan struct{}, 1)}
 	if cfg.Metrics != nil {
 		o.appended = prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pavane_outbox_appended_total", Help: "Events committed by this instance, by kind.",
@@ -83,17 +86,12 @@ func (o *Outbox) Append(ctx context.Context, tx *sqlx.Tx, events ...event.Number
 	}
 	var spans tracing.Spans
 	defer func() { spans.End(err) }()
-	rows := make([]row, len(events))
-	last := make(map[string]int64, 1)
-	for i, e := range events {
-		if rows[i], err = o.row(ctx, e, &spans); err != nil {
-			return err
-		}
-		key := e.Event.Key()
-		if before, ok := last[key]; ok && e.Sequence != before+1 {
-			return fmt.Errorf("outbox: %s of key %q has sequence %d after %d; sequences of a key are dense", e.Event.Kind(), key, e.Sequence, before)
-		}
-		last[key] = e.Sequence
+	if err := dense(events); err != nil {
+		return err
+	}
+	rows, err := o.rows(ctx, events, &spans)
+	if err != nil {
+		return err
 	}
 	postgres.OnCommit(ctx, func() { o.committed(rows) })
 	if len(rows) == 1 {
@@ -124,14 +122,41 @@ type row struct {
 	headers, payload     []byte
 }
 
+// dense checks the numbers of events.
+func dense(events []event.Numbered) error {
+	last := make(map[string]int64, 1)
+	for _, e := range events {
+		kind, key := e.Event.Kind(), e.Event.Key()
+		if e.Sequence < 1 {
+			return fmt.Errorf("outbox: %s of key %q has sequence %d; want a number from 1 on", kind, key, e.Sequence)
+		}
+		if before, ok := last[key]; ok && e.Sequence != before+1 {
+			return fmt.Errorf("outbox: %s of key %q has sequence %d after %d; sequences of a key are dense", kind, key, e.Sequence, before)
+		}
+		last[key] = e.Sequence
+	}
+	return nil
+}
+
+// rows makes the rows of events, and refuses what no reader could decode.
+func (o *Outbox) rows(ctx context.Context, events []event.Numbered, spans *tracing.Spans) (_ []row, err error) {
+	rows := make([]row, len(events))
+	for i, e := range events {
+		if rows[i], err = o.row(ctx, e, spans); err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
+}
+
 func (o *Outbox) row(ctx context.Context, n event.Numbered, spans *tracing.Spans) (row, error) {
 	kind, key := n.Event.Kind(), n.Event.Key()
 	topic, err := o.cfg.Topics.Of(kind)
 	if err != nil {
 		return row{}, fmt.Errorf("outbox: %w", err)
 	}
-	if key == "" || n.Sequence < 1 {
-		return row{}, fmt.Errorf("outbox: %s has key %q and sequence %d; want a key and a number from 1 on", kind, key, n.Sequence)
+	if key == "" {
+		return row{}, fmt.Errorf("outbox: %s has no key", kind)
 	}
 	data, err := json.Marshal(n.Event)
 	if err != nil {
@@ -176,19 +201,26 @@ func (o *Outbox) insertOne(ctx context.Context, tx *sqlx.Tx, r row) error {
 }
 
 func (o *Outbox) insertMany(ctx context.Context, tx *sqlx.Tx, rows []row) error {
-	var (
-		topics, keys, ids, kinds []string
-		sequences                []int64
-		headers, payloads        [][]byte
-	)
-	for _, r := range rows {
-		topics, keys, ids, kinds = append(topics, r.topic), append(keys, r.key), append(ids, r.id), append(kinds, r.kind)
-		sequences, headers, payloads = append(sequences, r.sequence), append(headers, r.headers), append(payloads, r.payload)
-	}
-	_, err := tx.ExecContext(ctx, o.many, postgres.Array(topics), postgres.Array(keys), postgres.Array(sequences),
-		postgres.Array(ids), postgres.Array(kinds), postgres.Array(headers), postgres.Array(payloads))
+	c := columnsOf(rows)
+	_, err := tx.ExecContext(ctx, o.many, postgres.Array(c.topics), postgres.Array(c.keys), postgres.Array(c.sequences),
+		postgres.Array(c.ids), postgres.Array(c.kinds), postgres.Array(c.headers), postgres.Array(c.payloads))
 	if err != nil {
 		return fmt.Errorf("outbox: append %d events: %w", len(rows), err)
 	}
 	return nil
+}
+
+// columns are rows as the arrays that a statement takes.
+type columns struct {
+	topics, keys, ids, kinds []string
+	sequences                []int64
+	headers, payloads        [][]byte
+}
+
+func columnsOf(rows []row) (c columns) {
+	for _, r := range rows {
+		c.topics, c.keys, c.ids, c.kinds = append(c.topics, r.topic), append(c.keys, r.key), append(c.ids, r.id), append(c.kinds, r.kind)
+		c.sequences, c.headers, c.payloads = append(c.sequences, r.sequence), append(c.headers, r.headers), append(c.payloads, r.payload)
+	}
+	return c
 }

@@ -128,7 +128,7 @@ func TestAppend_ManyEvents_KeepTheirOrderAndWakeTheRelay(t *testing.T) {
 }
 
 // A relay of another process sleeps; it is woken by the statement itself.
-func TestAppend_RelayOfAnotherProcessSleeps_RingsTheBell(t *testing.T) {
+func TestStatements_RelayOfAnotherProcessSleeps_RingTheBell(t *testing.T) {
 	_, out := setup(t)
 	url := pgtest.Database(t)
 	db := pgtest.Open(t, url)
@@ -138,7 +138,20 @@ func TestAppend_RelayOfAnotherProcessSleeps_RingsTheBell(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { bell.Close() })
-	for key, events := range map[string][]event.Event{"one": {told{ID: "one"}}, "many": {told{ID: "many"}, told{ID: "many"}}} {
+	appends := func(id string, texts ...string) func() {
+		return func() { appendAll(t, db, out, event.Number(1, facts(id, texts...)...)...) }
+	}
+	changes := func(id string, texts ...string) func() {
+		return func() {
+			if changed, err := change(t, db, out, facts(id, texts...), `select 1`); err != nil || !changed {
+				t.Fatalf("changed %t, %v", changed, err)
+			}
+		}
+	}
+	for what, write := range map[string]func(){
+		"one": appends("one", "1"), "many": appends("many", "1", "2"),
+		"one that is changed": changes("one", "1"), "many that are": changes("many", "1", "2"),
+	} {
 		await.True(t, 30*time.Second, "the bell is heard and nobody is at work", func() bool {
 			asleep, err := bell.Sleep(t.Context())
 			return err == nil && asleep
@@ -147,11 +160,11 @@ func TestAppend_RelayOfAnotherProcessSleeps_RingsTheBell(t *testing.T) {
 		case <-bell.Rung():
 		default:
 		}
-		appendAll(t, db, out, event.Number(1, events...)...)
+		write()
 		select {
 		case <-bell.Rung():
 		case <-time.After(30 * time.Second):
-			t.Fatalf("%s: the append did not ring", key)
+			t.Fatalf("%s: the statement did not ring", what)
 		}
 		if err := bell.Wake(t.Context()); err != nil {
 			t.Fatal(err)

@@ -11,16 +11,20 @@ import (
 // Message is what spans say of an event.
 type Message struct {
 	ID, Kind, Key, Topic string
-	Sequence             int64
+	Sequence             int64  // 0: not known yet
 	Saga                 string // correlation id; the order id in the demo
 }
 
 func (m Message) attributes(operation string) []attribute.KeyValue {
-	return []attribute.KeyValue{
+	all := []attribute.KeyValue{
 		messagingSystem.String("kafka"), operationType.String(operation), operationName.String(operation),
 		destination.String(m.Topic), messageID.String(m.ID), messageKey.String(m.Key), conversation.String(m.Saga),
-		eventKind.String(m.Kind), eventSequence.Int64(m.Sequence),
+		eventKind.String(m.Kind),
 	}
+	if m.Sequence > 0 {
+		all = append(all, eventSequence.Int64(m.Sequence))
+	}
+	return all
 }
 
 // Create starts the span in which an event is written into the outbox. Its
