@@ -23,7 +23,7 @@ export class BreakView {
   // quiet is called when the page's own load must rest.
   constructor(quiet) {
     Object.assign(this, { quiet, kinds: null, told: "" });
-    $("heal-all").addEventListener("click", () => this.send("DELETE", "/faults", "heal"));
+    $("heal-all").addEventListener("click", () => this.heal());
     $("chaos-start").addEventListener("click", () => this.chaos());
     $("chaos-stop").addEventListener("click", () => this.send("DELETE", "/chaos", "stop chaos"));
     if (isOperator()) this.watch();
@@ -81,7 +81,14 @@ export class BreakView {
       // A gateway that was killed or paused cannot answer; what came of it is told by the notes.
       if (!body?.service?.startsWith(GATEWAY)) say(`${name}: ${err.message}`, "cancelled");
     }
-    this.ask();
+    await this.ask();
+  }
+
+  // heal can be asked for again when it is answered: it waits for servers to start.
+  async heal() {
+    $("heal-all").disabled = true;
+    await this.send("DELETE", "/faults", "heal");
+    $("heal-all").disabled = false;
   }
 
   chaos() {

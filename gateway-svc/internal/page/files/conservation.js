@@ -2,7 +2,7 @@
 
 import { $, el } from "./dom.js";
 import { get } from "./api.js";
-import { count, money, short } from "./format.js";
+import { count, money, short, silent } from "./format.js";
 
 export function watchConservation(choose) {
   let checks = 0;
@@ -20,7 +20,7 @@ let told = ""; // what the verdict says; said again only when it changes
 
 function tell(c, choose) {
   if (c.differences.length) $("verdict").replaceChildren(...c.differences.slice(0, 3).flatMap((d) => naming(d, choose)));
-  else if (c.missing.length) $("verdict").textContent = `${c.missing.map((m) => m.service).join(", ")} does not answer; the rest adds up`;
+  else if (c.missing.length) $("verdict").textContent = `${silent(c.missing)}; the rest adds up`;
   else $("verdict").textContent = "Money and stock add up";
 }
 

@@ -8,6 +8,8 @@ export const money = (amount, currency) => `${cents.format(amount / 100)} ${curr
 export const short = (id) => "…" + id.slice(-8);
 export const service = (name) => name.replace(/-svc$/, "");
 export const kindName = (kind) => kind.replace(/\.v\d+$/, "");
+// silent says which of several services are missing.
+export const silent = (missing) => `${missing.map((m) => m.service).join(", ")} ${missing.length > 1 ? "do" : "does"} not answer`;
 export const words = (s) => (s || "").replaceAll("_", " ");
 
 // duration writes milliseconds.

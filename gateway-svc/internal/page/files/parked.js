@@ -2,7 +2,7 @@
 
 import { $, el, put, reveal } from "./dom.js";
 import { get } from "./api.js";
-import { count, service, words } from "./format.js";
+import { count, service, silent, words } from "./format.js";
 import { isOperator } from "./caller.js";
 import { act } from "./operator.js";
 
@@ -51,7 +51,7 @@ export class ParkedView {
 
   show(now) {
     const all = now.groups.reduce((sum, g) => sum + g.count, 0), focused = document.activeElement?.dataset?.parked;
-    $("parked-sum").textContent = (all ? `${keys(all)}` : "nothing waits") + (now.missing.length ? `; ${now.missing.map((m) => m.service).join(", ")} does not answer` : "");
+    $("parked-sum").textContent = (all ? `${keys(all)}` : "nothing waits") + (now.missing.length ? `; ${silent(now.missing)}` : "");
     $("redrive-all").disabled = !now.groups.some((g) => !GO_ON.includes(g.cause));
     $("parked-groups").replaceChildren(...now.groups.map((g) => this.group(g)));
     if (focused) $("parked-groups").querySelector(`[data-parked="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
