@@ -71,7 +71,7 @@ type Conservation struct {
 	Missing     []Missing    `json:"missing" nullable:"false" doc:"the services that did not answer, whose part is not checked"`
 }
 
-// countTime bounds a count. The page counts once a second, and shows within two
+// countTime bounds a count. The page counts every 0.8 s, and shows within two seconds
 // that a service is away.
 const countTime = 700 * time.Millisecond
 

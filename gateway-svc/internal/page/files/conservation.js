@@ -1,8 +1,11 @@
-// Money and stock, counted every second while the page is in sight.
+// Money and stock, counted every 0.8 s while the page is in sight: with a count that
+// gets no answer for 0.7 s, a service that is gone is seen within 1.5 s.
 
 import { $, el } from "./dom.js";
 import { get } from "./api.js";
 import { count, money, short, silent } from "./format.js";
+
+const PACE = 800; // ms, from one count's beginning to the next
 
 export function watchConservation(choose) {
   let checks = 0;
@@ -11,7 +14,7 @@ export function watchConservation(choose) {
     if (!document.hidden) {
       try { show(await get("/v1/conservation"), ++checks, choose); } catch (err) { unknown(err.message); }
     }
-    setTimeout(check, Math.max(100, 1000 - (performance.now() - begin)));
+    setTimeout(check, Math.max(100, PACE - (performance.now() - begin)));
   };
   check();
 }
