@@ -110,7 +110,7 @@ func TestStored_Headers_AreThoseOfTheEnvelope(t *testing.T) {
 		e.Key = rapid.StringN(1, 20, 60).Draw(t, "key")
 		e.ID = rapid.StringN(1, 20, 60).Draw(t, "id")
 		e.Sequence = rapid.Int64Min(1).Draw(t, "sequence")
-		e.Time = time.UnixMicro(rapid.Int64Range(0, 4e15).Draw(t, "time")).UTC()
+		e.Time = time.UnixMicro(rapid.Int64Range(-7e16, 3e17).Draw(t, "time")).UTC()
 		e.CorrelationID = rapid.SampledFrom([]string{e.Key, "saga", "ce_correlationid"}).Draw(t, "correlation")
 		e.CausationID = rapid.SampledFrom([]string{"", "cause", "ce_correlationid"}).Draw(t, "cause")
 		e.TraceParent = rapid.SampledFrom([]string{"", example.TraceParent}).Draw(t, "trace")
