@@ -42,9 +42,9 @@ var errUnchanged = errors.New("nothing was changed, so nothing is told")
 //		`update orders set state = 'cancelled', version = version + 1
 //		 where id = $1 and state = 'placed' returning version`, id)
 //
-// All events are of that row's key. It is an error, and the transaction must be
-// rolled back, if the statement returns several rows or a number below 1. The rest is
-// as with Append.
+// A $ before a digit counts as a parameter, within a literal, too. All events are of
+// that row's key. It is an error, and the transaction must be rolled back, if the
+// statement returns several rows or a number below 1. The rest is as with Append.
 func (o *Outbox) Change(ctx context.Context, tx *sqlx.Tx, events []event.Event, statement string, args ...any) (changed bool, err error) {
 	if highest := highestParameter(statement); highest != len(args) {
 		return false, fmt.Errorf("outbox: the statement's highest parameter is $%d, and it is given %d arguments", highest, len(args))
