@@ -31,7 +31,7 @@ type limit struct {
 const (
 	readChunk    = 10000
 	produceBatch = 1000
-	limitsTopic  = "bench_limits"
+	limitsTopic  = "bench_limits" // which nobody reads
 )
 
 // limits measures both on a backlog that is filled already.
@@ -45,7 +45,7 @@ func (t *trial) limits(ctx context.Context, batches [partitions][][]byte, rows i
 		return limit{}, err
 	}
 	between := t.read(nil)
-	if err := t.produceAll(ctx, batches); err != nil {
+	if err := t.produceAll(ctx, limitsTopic, batches); err != nil {
 		return limit{}, err
 	}
 	read, produced := between.since(before, n), t.read(nil).since(between, rows)
@@ -142,8 +142,8 @@ func encodeWork(rows int) (batches [partitions][][]byte, err error) {
 }
 
 // produceAll writes the batches of each partition one after the other, all
-// partitions at once, into a topic that nobody reads.
-func (r *rig) produceAll(ctx context.Context, batches [partitions][][]byte) error {
+// partitions at once.
+func (r *rig) produceAll(ctx context.Context, topic string, batches [partitions][][]byte) error {
 	transport := &kafka.Transport{}
 	defer transport.CloseIdleConnections()
 	client := &kafka.Client{Addr: kafka.TCP(r.kafka.Addr()), Transport: transport, Timeout: stopTime}
@@ -152,7 +152,7 @@ func (r *rig) produceAll(ctx context.Context, batches [partitions][][]byte) erro
 		group.Go(func() error {
 			for _, b := range all {
 				res, err := client.RawProduce(ctx, &kafka.RawProduceRequest{
-					Topic: limitsTopic, Partition: p, RequiredAcks: kafka.RequireAll,
+					Topic: topic, Partition: p, RequiredAcks: kafka.RequireAll,
 					RawRecords: protocol.RawRecordSet{Reader: bytes.NewReader(b)},
 				})
 				if err == nil {
@@ -183,7 +183,7 @@ func (r *rig) warm(ctx context.Context, batches [partitions][][]byte) error {
 		return err
 	}
 	for range r.warmUps {
-		if err := r.produceAll(ctx, batches); err != nil {
+		if err := r.produceAll(ctx, limitsTopic, batches); err != nil {
 			return err
 		}
 	}
@@ -207,6 +207,9 @@ func (r *rig) warmDrain(ctx context.Context, batches [partitions][][]byte) (u us
 	}
 	defer func() { err = errors.Join(err, t.end()) }()
 	if err := t.fill(ctx, r.rows); err != nil {
+		return u, err
+	}
+	if err := t.breakIn(ctx, batches); err != nil {
 		return u, err
 	}
 	d, _, err := t.drainWithin(ctx, batches, r.rows)

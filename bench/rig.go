@@ -126,6 +126,8 @@ type trial struct {
 	name   string // of the database and of the topic
 	db     *postgres.DB
 	client *broker.Client
+	// brokenIn is what the topic held before the trial; nil: nothing.
+	brokenIn []broker.Range
 }
 
 // newTrial makes them; the caller ends it.

@@ -70,12 +70,12 @@ func (t *tally) String() string {
 
 // count reads the whole topic and compares it with rows.
 func (t *trial) count(ctx context.Context, rows int) (*tally, error) {
-	ranges, err := t.client.Offsets(ctx, t.name)
+	log, err := t.log(ctx)
 	if err != nil {
 		return nil, err
 	}
 	found := newTally()
-	for p, r := range ranges[t.name] {
+	for p, r := range log {
 		at := broker.Position{Topic: t.name, Partition: int32(p), Offset: r.First}
 		for at.Offset < r.End {
 			got, err := t.client.Fetch(ctx, []broker.Position{at}, time.Second, 8<<20)
@@ -107,13 +107,26 @@ func numberOf(rec broker.Record) (int64, error) {
 
 // inLog returns how many records the topic holds.
 func (t *trial) inLog(ctx context.Context) (int, error) {
-	ranges, err := t.client.Offsets(ctx, t.name)
+	log, err := t.log(ctx)
 	if err != nil {
 		return 0, err
 	}
 	sum := int64(0)
-	for _, r := range ranges[t.name] {
+	for _, r := range log {
 		sum += r.End - r.First
 	}
 	return int(sum), nil
+}
+
+// log returns where the trial's records lie in the topic, by partition.
+func (t *trial) log(ctx context.Context) ([]broker.Range, error) {
+	ranges, err := t.client.Offsets(ctx, t.name)
+	if err != nil {
+		return nil, err
+	}
+	log := ranges[t.name]
+	for p := range t.brokenIn {
+		log[p].First = t.brokenIn[p].End
+	}
+	return log, nil
 }
