@@ -108,14 +108,16 @@ func appendTime(dst []byte, t time.Time) []byte {
 	if rest := t.Nanosecond(); rest > 0 {
 		dst = append(dst, '.')
 		for digit := 100_000_000; rest > 0; digit /= 10 {
-			dst = append(dst, byte('0'+rest/digit))
+			dst = append(dst, byte('0'+rest/digit)) // #nosec G115 -- a digit
 			rest %= digit
 		}
 	}
 	return append(dst, 'Z')
 }
 
-func appendTwo(dst []byte, n int) []byte { return append(dst, byte('0'+n/10), byte('0'+n%10)) }
+func appendTwo(dst []byte, n int) []byte {
+	return append(dst, byte('0'+n/10), byte('0'+n%10)) // #nosec G115 -- two digits
+}
 
 // scan looks through n headers: whether they are complete, and whether one of
 // them is the correlation id.
