@@ -81,13 +81,24 @@ func (w *writer) orderIn(ctx context.Context, tx *sqlx.Tx, key string, first int
 	return w.textbook(ctx, tx, numbered)
 }
 
-// change writes an order and its event by one statement.
+const placeSQL = `insert into orders (customer, total) values ($1, $2) returning 1`
+
+// change writes an order and its event by one statement in a transaction.
 func (w *writer) change(ctx context.Context, key string) error {
 	return w.db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		told := []event.Event{placed{key: key, data: w.payloads[1]}}
-		_, err := w.out.Change(ctx, tx, told, `insert into orders (customer, total) values ($1, $2) returning 1`, key, 1)
+		_, err := w.out.Change(ctx, tx, w.told(key), placeSQL, key, 1)
 		return err
 	})
+}
+
+// changeNow writes both by a statement that is a transaction of its own.
+func (w *writer) changeNow(ctx context.Context, key string) error {
+	_, err := w.out.ChangeNow(ctx, w.db, w.told(key), placeSQL, key, 1)
+	return err
+}
+
+func (w *writer) told(key string) []event.Event {
+	return []event.Event{placed{key: key, data: w.payloads[1]}}
 }
 
 const (

@@ -21,7 +21,7 @@ import (
 )
 
 // BenchmarkEvent_BesideAnOrder compares transactions that write an order with ones
-// that also tell of it, by Change and by Append: 8 clients, in short slices that
+// that also tell of it, by Change, by ChangeNow and by Append: 8 clients, in short slices that
 // take turns, so that a busy machine is as busy for all. 1.00 is: as many
 // transactions. Once with the database at hand, once with each of its answers half
 // a millisecond later, as over a network.
@@ -74,14 +74,15 @@ type orders struct {
 func (w *orders) compare(b *testing.B) {
 	const rounds = 21
 	for b.Loop() {
-		var alone, changed, appended []float64
+		var alone, changed, now, appended []float64
 		for range rounds {
-			n := w.slice(b, w.alone)
+			n := w.slice(b, w.inTx(w.alone))
 			alone = append(alone, n)
-			changed = append(changed, w.slice(b, w.change)/n)
-			appended = append(appended, w.slice(b, w.append)/n)
+			changed = append(changed, w.slice(b, w.inTx(w.change))/n)
+			appended = append(appended, w.slice(b, w.inTx(w.append))/n)
+			now = append(now, w.slice(b, w.now)/n)
 		}
-		for name, figures := range map[string][]float64{"alone-tx/s": alone, "change-of-alone": changed, "append-of-alone": appended} {
+		for name, figures := range map[string][]float64{"alone-tx/s": alone, "change-of-alone": changed, "now-of-alone": now, "append-of-alone": appended} {
 			slices.Sort(figures)
 			b.ReportMetric(figures[rounds/2], name)
 		}
@@ -89,7 +90,7 @@ func (w *orders) compare(b *testing.B) {
 }
 
 // slice returns the transactions per second of a short while.
-func (w *orders) slice(b *testing.B, write func(ctx context.Context, tx *sqlx.Tx, id string) error) float64 {
+func (w *orders) slice(b *testing.B, write func(ctx context.Context, id string) error) float64 {
 	const (
 		clients = 8
 		slice   = 250 * time.Millisecond
@@ -101,7 +102,7 @@ func (w *orders) slice(b *testing.B, write func(ctx context.Context, tx *sqlx.Tx
 		group.Go(func() error {
 			for time.Now().Before(until) {
 				id := "order-" + strconv.FormatInt(w.id.Add(1), 10)
-				if err := w.db.InTx(b.Context(), func(ctx context.Context, tx *sqlx.Tx) error { return write(ctx, tx, id) }); err != nil {
+				if err := write(b.Context(), id); err != nil {
 					return err
 				}
 			}
@@ -112,6 +113,17 @@ func (w *orders) slice(b *testing.B, write func(ctx context.Context, tx *sqlx.Tx
 		b.Fatal(err)
 	}
 	return float64(w.id.Load()-before) / slice.Seconds()
+}
+
+func (w *orders) inTx(write func(ctx context.Context, tx *sqlx.Tx, id string) error) func(context.Context, string) error {
+	return func(ctx context.Context, id string) error {
+		return w.db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error { return write(ctx, tx, id) })
+	}
+}
+
+func (w *orders) now(ctx context.Context, id string) error {
+	_, err := w.out.ChangeNow(ctx, w.db, []event.Event{told{ID: id, Text: text}}, orderSQL+" returning 1", id, 1999, "placed")
+	return err
 }
 
 const orderSQL = `insert into orders (id, total, status) values ($1, $2, $3)`

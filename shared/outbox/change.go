@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"strconv"
@@ -13,17 +14,19 @@ import (
 	"pavane/shared/tracing"
 )
 
-// The statement of [Outbox.Change] and then the insert: %[1]s is the statement of
-// the caller, %[2]s the condition that rings the bell, the rest are the numbers of
-// the parameters. A number below 1 becomes null, which the column refuses.
+// The statement of a change and the insert: %[1]s is the statement of the caller,
+// %[2]s the condition that rings the bell, the rest are the numbers of the parameters.
+// A second row is one too many for the subquery, and a number below 1 becomes null,
+// which the column refuses: either undoes the whole.
 const (
 	changed      = "with changed (version) as (\n%[1]s\n)\n"
+	number       = `(select nullif(greatest(c.version, 0), 0) from changed c)`
 	changeOneSQL = changed + `insert into outbox (topic, key, sequence, event_id, type, headers, payload)
-select $%[3]d, $%[4]d, nullif(greatest(c.version, 0), 0), $%[5]d, $%[6]d, $%[7]d, $%[8]d from changed c where %[2]s`
+select $%[3]d, $%[4]d, ` + number + `, $%[5]d, $%[6]d, $%[7]d, $%[8]d where exists (select from changed) and %[2]s`
 	changeManySQL = changed + `insert into outbox (topic, key, sequence, event_id, type, headers, payload)
-select t.topic, t.key, nullif(greatest(c.version, 0), 0) + t.place - 1, t.event_id, t.type, t.headers, t.payload
-from changed c, unnest($%[3]d::text[], $%[4]d::text[], $%[5]d::text[], $%[6]d::text[], $%[7]d::bytea[], $%[8]d::bytea[]) with ordinality
-  as t (topic, key, event_id, type, headers, payload, place) where (select %[2]s) order by t.place`
+select t.topic, t.key, ` + number + ` + t.place - 1, t.event_id, t.type, t.headers, t.payload
+from unnest($%[3]d::text[], $%[4]d::text[], $%[5]d::text[], $%[6]d::text[], $%[7]d::bytea[], $%[8]d::bytea[]) with ordinality
+  as t (topic, key, event_id, type, headers, payload, place) where exists (select from changed) and (select %[2]s) order by t.place`
 )
 
 // errUnchanged ends the spans of events that are not appended.
@@ -43,31 +46,68 @@ var errUnchanged = errors.New("nothing was changed, so nothing is told")
 //		 where id = $1 and state = 'placed' returning version`, id)
 //
 // A $ before a digit counts as a parameter, within a literal, too. All events are of
-// that row's key. It is an error, and the transaction must be rolled back, if the
-// statement returns several rows or a number below 1. The rest is as with Append.
+// that row's key. A statement that returns several rows or a number below 1 is an
+// error, and the transaction can only be rolled back. The rest is as with Append.
 func (o *Outbox) Change(ctx context.Context, tx *sqlx.Tx, events []event.Event, statement string, args ...any) (changed bool, err error) {
+	c, err := o.newChange(ctx, events, statement, args)
+	if err != nil {
+		return false, err
+	}
+	changed, err = c.ended(tx.ExecContext(ctx, c.text, c.args...))
+	if changed {
+		postgres.OnCommit(ctx, func() { o.committed(c.rows) })
+	}
+	return changed, err
+}
+
+// ChangeNow is [Outbox.Change] as a transaction of its own, in one round trip in place
+// of three. When the answer is lost the error is [postgres.ErrCommitUnknown]: ask again
+// where the statement's WHERE or ON CONFLICT has it change nothing a second time.
+func (o *Outbox) ChangeNow(ctx context.Context, db *postgres.DB, events []event.Event, statement string, args ...any) (changed bool, err error) {
+	c, err := o.newChange(ctx, events, statement, args)
+	if err != nil {
+		return false, err
+	}
+	changed, err = c.ended(db.ExecOnce(ctx, c.text, c.args...))
+	if changed {
+		o.committed(c.rows)
+	}
+	return changed, err
+}
+
+// change is a statement with the events that tell of it.
+type change struct {
+	rows  []row
+	spans tracing.Spans
+	text  string
+	args  []any
+}
+
+func (o *Outbox) newChange(ctx context.Context, events []event.Event, statement string, args []any) (*change, error) {
 	if highest := highestParameter(statement); highest != len(args) {
-		return false, fmt.Errorf("outbox: the statement's highest parameter is $%d, and it is given %d arguments", highest, len(args))
+		return nil, fmt.Errorf("outbox: the statement's highest parameter is $%d, and it is given %d arguments", highest, len(args))
 	}
 	unnumbered, err := ofOneKey(events)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	var spans tracing.Spans
-	defer func() {
-		if err == nil && !changed {
-			spans.End(errUnchanged)
-		}
-		spans.End(err)
-	}()
-	rows, err := o.rows(ctx, unnumbered, &spans)
-	if err != nil {
-		return false, err
+	c := &change{}
+	if c.rows, err = o.rows(ctx, unnumbered, &c.spans); err != nil {
+		c.spans.End(err)
+		return nil, err
 	}
-	if changed, err = o.runChange(ctx, tx, statement, args, rows); changed {
-		postgres.OnCommit(ctx, func() { o.committed(rows) })
+	text, n, r := changeOneSQL, len(args), c.rows[0]
+	c.args = append(make([]any, 0, n+6), args...)
+	if len(c.rows) == 1 {
+		c.args = append(c.args, r.topic, r.key, r.id, r.kind, r.headers, r.payload)
+	} else {
+		text = changeManySQL
+		all := columnsOf(c.rows)
+		c.args = append(c.args, postgres.Array(all.topics), postgres.Array(all.keys), postgres.Array(all.ids),
+			postgres.Array(all.kinds), postgres.Array(all.headers), postgres.Array(all.payloads))
 	}
-	return changed, err
+	c.text = fmt.Sprintf(text, statement, o.ring, n+1, n+2, n+3, n+4, n+5, n+6)
+	return c, nil
 }
 
 // ofOneKey checks that one row can number the events. Their numbers come later.
@@ -85,30 +125,23 @@ func ofOneKey(events []event.Event) ([]event.Numbered, error) {
 	return unnumbered, nil
 }
 
-func (o *Outbox) runChange(ctx context.Context, tx *sqlx.Tx, statement string, args []any, rows []row) (bool, error) {
-	text, n := changeOneSQL, len(args)
-	r := rows[0]
-	all := append(make([]any, 0, n+6), args...)
-	if len(rows) == 1 {
-		all = append(all, r.topic, r.key, r.id, r.kind, r.headers, r.payload)
-	} else {
-		text = changeManySQL
-		c := columnsOf(rows)
-		all = append(all, postgres.Array(c.topics), postgres.Array(c.keys), postgres.Array(c.ids),
-			postgres.Array(c.kinds), postgres.Array(c.headers), postgres.Array(c.payloads))
+// ended takes in what came of the statement.
+func (c *change) ended(res sql.Result, err error) (changed bool, _ error) {
+	if err == nil {
+		var appended int64
+		appended, err = res.RowsAffected()
+		changed = appended > 0
 	}
-	res, err := tx.ExecContext(ctx, fmt.Sprintf(text, statement, o.ring, n+1, n+2, n+3, n+4, n+5, n+6), all...)
-	if err != nil {
-		return false, fmt.Errorf("outbox: change and append %s of key %q: %w", r.kind, r.key, err)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("outbox: change and append %s of key %q: %w", c.rows[0].kind, c.rows[0].key, err)
+		c.spans.End(err)
+	case changed:
+		c.spans.End(nil)
+	default:
+		c.spans.End(errUnchanged)
 	}
-	appended, err := res.RowsAffected()
-	if err != nil {
-		return false, err
-	}
-	if appended > int64(len(rows)) {
-		return false, fmt.Errorf("outbox: the statement with %s of key %q returned %d rows; it must change one", r.kind, r.key, appended/int64(len(rows)))
-	}
-	return appended > 0, nil
+	return changed && err == nil, err
 }
 
 // highestParameter returns the highest n of the $n in a statement, 0 without any.

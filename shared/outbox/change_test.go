@@ -4,14 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 	"golang.org/x/sync/errgroup"
 
+	"pavane/internal/faultproxy"
+	"pavane/migrations"
 	"pavane/shared/event"
 	"pavane/shared/outbox"
+	"pavane/shared/pgtest"
 	"pavane/shared/postgres"
 )
 
@@ -133,6 +138,69 @@ func TestChange_ManyAtOnce_NumbersAreDenseAndInOrder(t *testing.T) {
 	}
 }
 
+func TestChangeNow_RowIsChangedOrNot_TellsOfItAtOnce(t *testing.T) {
+	db, out := withFacts(t)
+	const first = "insert into facts values ($1, 1) on conflict do nothing returning version"
+	for i, want := range []bool{true, false} {
+		changed, err := out.ChangeNow(t.Context(), db, facts("a", "1", "2"), first, "a")
+		if err != nil || changed != want {
+			t.Errorf("time %d: changed %t, %v; want %t", i+1, changed, err, want)
+		}
+	}
+	<-out.Wake()
+	select {
+	case <-out.Wake():
+		t.Error("the relay is woken twice")
+	default:
+	}
+	if rows := stored(t, db); len(rows) != 2 || rows[0].Sequence != 1 || rows[1].Sequence != 2 {
+		t.Errorf("the rows are %+v, want the numbers 1 and 2", rows)
+	}
+}
+
+// What the network makes of it may have happened or not, but never twice and never
+// without its event.
+func TestChangeNow_AnswerLost_StandsOnceOrNotAtAll(t *testing.T) {
+	_, out := setup(t)
+	at, err := url.Parse(pgtest.Database(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	direct := pgtest.Open(t, at.String())
+	pgtest.Migrate(t, direct, migrations.Kit())
+	if _, err := direct.SQL().ExecContext(t.Context(), `create table facts (id text primary key, version integer not null)`); err != nil {
+		t.Fatal(err)
+	}
+	p, err := faultproxy.Start(faultproxy.Config{Protocol: faultproxy.Postgres, Target: at.Host})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	at.Host = p.Addr()
+	db, err := postgres.Open(postgres.Config{URL: at.String(), NetworkTimeout: 2 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	want := int64(0)
+	for _, fault := range append([]faultproxy.Fault{""}, faultproxy.Drop, faultproxy.Cut, faultproxy.CutBefore) {
+		if fault != "" {
+			p.Arm("WITH", 1, fault, 0)
+		}
+		changed, err := out.ChangeNow(t.Context(), db, facts("a", "x"), upsertSQL, "a")
+		if lost := fault != ""; lost != errors.Is(err, postgres.ErrCommitUnknown) || changed == lost {
+			t.Errorf("%q: changed %t, %v", fault, changed, err)
+		}
+		if fault != faultproxy.CutBefore {
+			want++
+		}
+		var version int64
+		if err := direct.Get(t.Context(), &version, `select version from facts`); err != nil || version != want || int64(len(stored(t, direct))) != want {
+			t.Errorf("%q: version %d and %d events, %v; want %d of both", fault, version, len(stored(t, direct)), err, want)
+		}
+	}
+}
+
 func TestChange_BadUse_IsRefusedAndChangesNothing(t *testing.T) {
 	db, out := withFacts(t)
 	if _, err := db.SQL().ExecContext(t.Context(), `insert into facts values ('a', 0), ('b', 0)`); err != nil {
@@ -150,8 +218,8 @@ func TestChange_BadUse_IsRefusedAndChangesNothing(t *testing.T) {
 		{"limit is", facts("a", strings.Repeat("x", 1000)), raise, []any{"a"}},
 		{"highest parameter is $1, and it is given 0", facts("a", "1"), raise, nil},
 		{"highest parameter is $1, and it is given 2", facts("a", "1"), raise, []any{"a", "b"}},
-		{"returned 2 rows", facts("a", "1"), "update facts set version = version + 1 returning version", nil},
-		{"returned 2 rows", facts("a", "1", "2"), "update facts set version = version + 2 returning version - 1", nil},
+		{"more than one row returned", facts("a", "1"), "update facts set version = version + 1 returning version", nil},
+		{"more than one row returned", facts("a", "1", "2"), "update facts set version = version + 2 returning version - 1", nil},
 		{`null value in column "sequence"`, facts("a", "1"), "update facts set version = version where id = $1 returning version", []any{"a"}},
 		{`null value in column "sequence"`, facts("a", "1", "2"), "update facts set version = version + 1 where id = $1 returning version - 1", []any{"a"}},
 		{"syntax error", facts("a", "1"), "update facts set version = version + 1 where id = $1 returning version;", []any{"a"}},
@@ -159,6 +227,10 @@ func TestChange_BadUse_IsRefusedAndChangesNothing(t *testing.T) {
 		changed, err := change(t, db, out, c.events, c.statement, c.args...)
 		if err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: changed %t, %v; want an error with %q", c.statement, changed, err, c.says)
+		}
+		changed, err = out.ChangeNow(t.Context(), db, c.events, c.statement, c.args...)
+		if err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s, now: changed %t, %v; want an error with %q", c.statement, changed, err, c.says)
 		}
 	}
 	var version int

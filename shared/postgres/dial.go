@@ -43,8 +43,15 @@ func (d dialer) DialContext(ctx context.Context, network, address string) (net.C
 	}
 	dc := &deadlineConn{Conn: c, limit: d.limit}
 	dc.r = bufio.NewReaderSize(readFunc(dc.readRaw), d.buffer)
+	if made, ok := ctx.Value(dialledKey{}).(**deadlineConn); ok {
+		*made = dc
+	}
 	return dc, nil
 }
+
+// dialledKey is under which a context says where the connection shall be told that
+// is made in it: the driver does not hand it out.
+type dialledKey struct{}
 
 type deadlineConn struct {
 	net.Conn

@@ -2,9 +2,10 @@
 // network, transactions whose failed commit counts as unknown, and the classes
 // of the database's errors. It is the only importer of the driver.
 //
-// A [DB] offers no statement outside a transaction: the driver may run an
-// autocommit statement twice and report success when an answer is lost
-// (lib/pq#939), so money and stock must never be changed by one.
+// What changes something goes through [DB.InTx], or is one statement and goes through
+// [DB.ExecOnce]: database/sql may run any other autocommit statement twice and report
+// success when an answer is lost (lib/pq#939), so money and stock must never be changed
+// by one.
 package postgres
 
 import (
@@ -133,7 +134,7 @@ func setDefault(m map[string]string, key, value string) {
 func milliseconds(d time.Duration) string { return fmt.Sprintf("%dms", d.Milliseconds()) }
 
 // SQL returns the pool for what needs database/sql itself: migrations, prepared
-// statements, pool statistics. Writes go through [DB.InTx].
+// statements, pool statistics. Writes go through [DB.InTx] and [DB.ExecOnce].
 func (d *DB) SQL() *sql.DB { return d.db.DB }
 
 // Ping asks the server for an answer.

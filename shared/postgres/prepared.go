@@ -21,7 +21,8 @@ type preparing struct{ driver.Connector }
 
 // Connect opens a connection.
 func (p preparing) Connect(ctx context.Context) (driver.Conn, error) {
-	c, err := p.Connector.Connect(ctx)
+	var wire *deadlineConn
+	c, err := p.Connector.Connect(context.WithValue(ctx, dialledKey{}, &wire))
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +30,7 @@ func (p preparing) Connect(ctx context.Context) (driver.Conn, error) {
 	if !ok { // another version of the driver: it works, only slower
 		return c, nil
 	}
-	return &preparedConn{pqConn: full, statements: map[string]preparedStmt{}}, nil
+	return &preparedConn{pqConn: full, wire: wire, statements: map[string]preparedStmt{}}, nil
 }
 
 // pqConn is what a connection of the driver can do.
@@ -54,6 +55,7 @@ type preparedStmt interface {
 // preparedConn is used by one goroutine at a time, as every connection is.
 type preparedConn struct {
 	pqConn
+	wire       *deadlineConn
 	statements map[string]preparedStmt // they end with the connection
 	inTx       bool
 }
@@ -115,6 +117,17 @@ func (c *preparedConn) QueryContext(ctx context.Context, query string, args []dr
 
 // ExecContext runs a statement by its prepared form.
 func (c *preparedConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	if ctx.Value(onceKey{}) == nil {
+		return c.exec(ctx, query, args)
+	}
+	if !c.wire.quiet() {
+		return nil, driver.ErrBadConn // cut while it was idle; nothing has happened yet, so the pool may take another one
+	}
+	res, err := c.exec(ctx, query, args)
+	return res, answered(err)
+}
+
+func (c *preparedConn) exec(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	st, err := c.statement(ctx, query, args)
 	if err != nil {
 		return nil, err

@@ -85,8 +85,13 @@ func (d *DB) transact(ctx context.Context, opts *sql.TxOptions, f func(context.C
 	if _, ok := ctx.Value(txKey{}).(*txState); ok {
 		return errNested
 	}
+	return repeated(ctx, func() error { return d.once(ctx, opts, f) })
+}
+
+// repeated runs f again while others are in its way.
+func repeated(ctx context.Context, f func() error) error {
 	for attempt := 1; ; attempt++ {
-		err := d.once(ctx, opts, f)
+		err := f()
 		if err == nil || attempt == maxAttempts || !conflicted(err) {
 			return err
 		}
