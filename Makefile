@@ -25,15 +25,14 @@ smoke: build ## run every path of the saga once, audit, and exit with the verdic
 	bin/pavane up --smoke $(UP)
 
 # What speaks to a broker runs on a real Kafka, too, where Java and Maven are
-# present. CI demands it. One package at a time, and of its tests one more than
-# there are cores: they wait for processes to start more than they compute.
+# present. CI demands it.
 KAFKA_SUITES := ./shared/broker/... ./shared/brokertest ./shared/relay ./shared/react ./shared/story ./shared/sagatest ./shared/service ./gateway-svc/... ./order-svc ./internal/kitdoc ./e2e
 STACK := go run ./internal/teststack
 KAFKA := $(if $(CI),-kafka,-kafka-optional)
 
 test: ## run all tests, then those with a broker on a real Kafka if Java and Maven are here; TEST=./shared/... for some
 	$(STACK) -- go test $(or $(TEST),./...)
-	$(if $(TEST),,$(STACK) $(KAFKA) -- go test -p 1 -parallel $$(($$(getconf _NPROCESSORS_ONLN) + 1)) $(KAFKA_SUITES))
+	$(if $(TEST),,$(STACK) $(KAFKA) -- go test -p 1 $(KAFKA_SUITES))
 
 # Most servers order text by a language; the other tests' order it by its bytes.
 test-race: ## run the tests under the race detector, those of whole processes aside
