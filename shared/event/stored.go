@@ -72,7 +72,7 @@ func (s *Stored) AppendHeaders(dst []byte) ([]byte, error) {
 	dst = appendValue(append(dst, idSection...), s.ID)
 	dst = appendValue(append(dst, typeSection...), s.Kind)
 	dst = appendValue(append(dst, subjectSection...), s.Key)
-	dst = appendValue(append(dst, timeSection...), appendTime(text[:0], s.Time))
+	dst = appendValue(append(dst, timeSection...), s.Time.UTC().AppendFormat(text[:0], time.RFC3339Nano))
 	dst = appendValue(append(dst, sequenceSection...), strconv.AppendInt(text[:0], s.Sequence, 10))
 	dst = append(dst, contentSection...)
 	if !correlated {
@@ -92,32 +92,6 @@ const (
 	sequenceSection = "\x16ce_sequence"
 	contentSection  = "\x18content-type" + "\x20" + ContentType
 )
-
-// appendTime appends a time in UTC as time.RFC3339Nano does, in less time: every
-// record of a relay has one.
-func appendTime(dst []byte, t time.Time) []byte {
-	t = t.UTC()
-	year, month, day := t.Date()
-	if year < 0 || year > 9999 {
-		return t.AppendFormat(dst, time.RFC3339Nano)
-	}
-	hour, minute, second := t.Clock()
-	dst = appendTwo(appendTwo(dst, year/100), year%100)
-	dst = appendTwo(append(appendTwo(append(dst, '-'), int(month)), '-'), day)
-	dst = appendTwo(append(appendTwo(append(appendTwo(append(dst, 'T'), hour), ':'), minute), ':'), second)
-	if rest := t.Nanosecond(); rest > 0 {
-		dst = append(dst, '.')
-		for digit := 100_000_000; rest > 0; digit /= 10 {
-			dst = append(dst, byte('0'+rest/digit)) // #nosec G115 -- a digit
-			rest %= digit
-		}
-	}
-	return append(dst, 'Z')
-}
-
-func appendTwo(dst []byte, n int) []byte {
-	return append(dst, byte('0'+n/10), byte('0'+n%10)) // #nosec G115 -- two digits
-}
 
 // scan looks through n headers: whether they are complete, and whether one of
 // them is the correlation id.
