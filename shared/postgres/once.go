@@ -4,8 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"slices"
-	"strings"
 
 	"github.com/lib/pq"
 
@@ -18,12 +16,13 @@ import (
 // it does not. When the answer is lost the error is [ErrCommitUnknown], and the
 // caller decides whether a second time is harmless. What surely was rolled back
 // because others were in the way is run again, six times at most.
-func (d *DB) ExecOnce(ctx context.Context, query string, args ...any) (res sql.Result, err error) {
+func (d *DB) ExecOnce(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	if _, ok := ctx.Value(txKey{}).(*txState); ok {
 		return nil, errNested
 	}
 	ctx = context.WithValue(ctx, onceKey{}, true)
-	err = repeated(ctx, func() error {
+	var res sql.Result
+	err := repeated(ctx, func() (err error) {
 		res, err = d.db.ExecContext(ctx, query, args...)
 		return err
 	})
@@ -57,5 +56,5 @@ func answered(err error) error {
 // a timeout or an operator, input and output, its own fault. Its severity comes in
 // the server's language.
 func endsSession(code string) bool {
-	return slices.ContainsFunc([]string{"08", "25P", "53", "57P", "58", "F0", "XX"}, func(class string) bool { return strings.HasPrefix(code, class) })
+	return ofClass(code, "08", "25P", "53", "57P", "58", "F0", "XX")
 }

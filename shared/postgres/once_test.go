@@ -3,7 +3,6 @@ package postgres_test
 import (
 	"context"
 	"errors"
-	"net/url"
 	"testing"
 	"time"
 
@@ -25,17 +24,8 @@ func TestExecOnce_AnswerLost_IsUnknownAndNeverRunTwice(t *testing.T) {
 	} {
 		t.Run(string(c.fault), func(t *testing.T) {
 			t.Parallel()
-			at, err := url.Parse(pgtest.Database(t))
-			must(t, err)
-			direct := pgtest.Open(t, at.String())
+			db, p, direct := throughProxy(t, postgres.Config{NetworkTimeout: 2 * time.Second})
 			must(t, direct.InTx(t.Context(), exec(`create table t (n int)`)))
-			p, err := faultproxy.Start(faultproxy.Config{Protocol: faultproxy.Postgres, Target: at.Host})
-			must(t, err)
-			t.Cleanup(p.Close)
-			at.Host = p.Addr()
-			db, err := postgres.Open(postgres.Config{URL: at.String(), NetworkTimeout: 2 * time.Second})
-			must(t, err)
-			t.Cleanup(func() { db.Close() })
 			insert := func() error {
 				_, err := db.ExecOnce(t.Context(), `insert into t values ($1)`, 1)
 				return err
@@ -106,6 +96,19 @@ func TestExecOnce_SessionIsEnded_IsUnknown(t *testing.T) {
 	_, err := db.ExecOnce(t.Context(), `select pg_terminate_backend(pg_backend_pid()), pg_sleep($1)`, 30.0)
 	if !errors.Is(err, postgres.ErrCommitUnknown) {
 		t.Errorf("got %v, want that the outcome is unknown", err)
+	}
+}
+
+// Where the server speaks another language than English, the driver takes the last
+// word of a session for the failure of a statement: only the code tells.
+func TestExecOnce_CodeOfASessionsEnd_IsUnknown(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Schema(t)
+	for code, unknown := range map[string]bool{"08006": true, "25P04": true, "57P01": true, "XX000": true, "57014": false, "P0001": false} {
+		_, err := db.ExecOnce(t.Context(), `do $$ begin raise exception using errcode = '`+code+`'; end $$`)
+		if err == nil || errors.Is(err, postgres.ErrCommitUnknown) != unknown {
+			t.Errorf("%s: got %v, want that the outcome is unknown: %t", code, err, unknown)
+		}
 	}
 }
 

@@ -3,18 +3,16 @@ package postgres_test
 import (
 	"context"
 	"errors"
-	"io"
-	"net"
 	"net/url"
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jmoiron/sqlx"
 
+	"pavane/internal/faultproxy"
 	"pavane/shared/fault"
 	"pavane/shared/pgtest"
 	"pavane/shared/postgres"
@@ -144,88 +142,19 @@ func TestOpen_UnreadableURL_ShowsNothingOfThePassword(t *testing.T) {
 	}
 }
 
-// proxy passes bytes to the server until told to go silent or to cut.
-type proxy struct {
-	addr       string
-	silent     atomic.Bool // swallow all answers from now on
-	cutCommits atomic.Bool // cut the connection once COMMIT was passed on
-}
-
-func startProxy(t *testing.T, server string) *proxy {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	p := &proxy{addr: l.Addr().String()}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			s, err := net.Dial("tcp", server)
-			if err != nil {
-				c.Close()
-				return
-			}
-			t.Cleanup(func() { c.Close(); s.Close() })
-			go p.up(c, s)
-			go p.down(c, s)
-		}
-	}()
-	return p
-}
-
-func (p *proxy) up(client, server net.Conn) {
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := client.Read(buf)
-		if err != nil {
-			return
-		}
-		if p.cutCommits.Load() && contains(buf[:n], "COMMIT") {
-			client.Close() // the answer finds nobody
-		}
-		if _, err := server.Write(buf[:n]); err != nil {
-			return
-		}
-	}
-}
-
-func (p *proxy) down(client, server net.Conn) {
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := server.Read(buf)
-		if err != nil {
-			return
-		}
-		if p.silent.Load() {
-			continue
-		}
-		if _, err := client.Write(buf[:n]); err != nil && !errors.Is(err, io.ErrClosedPipe) {
-			_ = err // the server's answer is dropped; it reads on
-		}
-	}
-}
-
-func contains(b []byte, s string) bool {
-	for i := 0; i+len(s) <= len(b); i++ {
-		if string(b[i:i+len(s)]) == s {
-			return true
-		}
-	}
-	return false
-}
-
-func throughProxy(t *testing.T, cfg postgres.Config) (*postgres.DB, *proxy, *postgres.DB) {
+// throughProxy opens a pool that reaches the test's own schema by a proxy, and one
+// that reaches it directly.
+func throughProxy(t *testing.T, cfg postgres.Config) (db *postgres.DB, p *faultproxy.Proxy, direct *postgres.DB) {
 	t.Helper()
 	raw := pgtest.URL(t)
 	u, err := url.Parse(raw)
 	must(t, err)
-	p := startProxy(t, u.Host)
-	u.Host = p.addr
+	p, err = faultproxy.Start(faultproxy.Config{Protocol: faultproxy.Postgres, Target: u.Host})
+	must(t, err)
+	t.Cleanup(p.Close)
+	u.Host = p.Addr()
 	cfg.URL = u.String()
-	db, err := postgres.Open(cfg)
+	db, err = postgres.Open(cfg)
 	must(t, err)
 	t.Cleanup(func() { db.Close() })
 	return db, p, pgtest.Open(t, raw)
@@ -235,7 +164,7 @@ func TestInTx_SilentNetwork_ComesBackWithinTheNetworkTimeout(t *testing.T) {
 	t.Parallel()
 	db, p, _ := throughProxy(t, postgres.Config{NetworkTimeout: 300 * time.Millisecond, StatementTimeout: 200 * time.Millisecond})
 	must(t, db.Ping(t.Context()))
-	p.silent.Store(true)
+	p.Part()
 	started := time.Now()
 	err := db.InTx(t.Context(), exec(`select 1`))
 	if took := time.Since(started); err == nil || took > 8*time.Second {
@@ -250,7 +179,7 @@ func TestInTx_AnswerToCommitLost_IsUnknownNotFailed(t *testing.T) {
 	t.Parallel()
 	db, p, direct := throughProxy(t, postgres.Config{MaxConns: 1})
 	must(t, direct.InTx(t.Context(), exec(`create table t (n int)`)))
-	p.cutCommits.Store(true)
+	p.Arm("COMMIT", 1, faultproxy.Cut, 0)
 	err := db.InTx(t.Context(), exec(`insert into t values (1)`))
 	if !errors.Is(err, postgres.ErrCommitUnknown) {
 		t.Fatalf("err = %v, want ErrCommitUnknown", err)

@@ -117,7 +117,7 @@ func (c *preparedConn) QueryContext(ctx context.Context, query string, args []dr
 
 // ExecContext runs a statement by its prepared form.
 func (c *preparedConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	if ctx.Value(onceKey{}) == nil {
+	if c.inTx || ctx.Value(onceKey{}) == nil {
 		return c.exec(ctx, query, args)
 	}
 	if !c.wire.quiet() {

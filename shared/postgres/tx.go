@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -164,7 +165,7 @@ func connectionLost(err error) bool {
 	}
 	code := string(e.Code)
 	switch {
-	case strings.HasPrefix(code, "08"), strings.HasPrefix(code, "57P"), strings.HasPrefix(code, "53"), strings.HasPrefix(code, "58"):
+	case ofClass(code, "08", "57P", "53", "58"):
 		return true // connection, operator intervention, resources, input/output
 	case code == "57014", code == "25006", code == "25P03":
 		return true // cancelled or timed out, demoted primary, idle in transaction
@@ -172,12 +173,17 @@ func connectionLost(err error) bool {
 	return false
 }
 
+// ofClass tells whether an SQLSTATE begins with one of these.
+func ofClass(code string, classes ...string) bool {
+	return slices.ContainsFunc(classes, func(class string) bool { return strings.HasPrefix(code, class) })
+}
+
 // Unfit tells whether a value that the statement was given is none that its type
 // can hold, such as a text with NUL or a number out of range: the same input
 // fails again (SQLSTATE class 22).
 func Unfit(err error) bool {
 	e := pq.As(err)
-	return e != nil && strings.HasPrefix(string(e.Code), "22")
+	return e != nil && ofClass(string(e.Code), "22")
 }
 
 // Unique tells whether err is the violation of a unique constraint. The
@@ -186,7 +192,7 @@ func Unique(err error) bool { return pq.As(err, pqerror.UniqueViolation) != nil 
 
 // Constraint returns the name of the constraint that err violates, or "".
 func Constraint(err error) string {
-	if e := pq.As(err); e != nil && strings.HasPrefix(string(e.Code), "23") {
+	if e := pq.As(err); e != nil && ofClass(string(e.Code), "23") {
 		return e.Constraint
 	}
 	return ""
