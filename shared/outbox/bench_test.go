@@ -2,7 +2,6 @@ package outbox_test
 
 import (
 	"context"
-	"net/url"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -12,7 +11,6 @@ import (
 	"github.com/jmoiron/sqlx"
 	"golang.org/x/sync/errgroup"
 
-	"pavane/internal/faultproxy"
 	"pavane/migrations"
 	"pavane/shared/event"
 	"pavane/shared/outbox"
@@ -42,26 +40,11 @@ func BenchmarkEvent_BesideAnOrder(b *testing.B) {
 		w.compare(b)
 	})
 	b.Run("half-a-millisecond-away", func(b *testing.B) {
-		w.db = pgtest.Open(b, late(b, url, 500*time.Microsecond))
+		p, address := throughProxy(b, url)
+		p.Slow(500 * time.Microsecond)
+		w.db = pgtest.Open(b, address)
 		w.compare(b)
 	})
-}
-
-// late returns the address of a proxy by which the answers of url's database come
-// later by d.
-func late(b *testing.B, address string, d time.Duration) string {
-	at, err := url.Parse(address)
-	if err != nil {
-		b.Fatal(err)
-	}
-	p, err := faultproxy.Start(faultproxy.Config{Protocol: faultproxy.Postgres, Target: at.Host})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(p.Close)
-	p.Slow(d)
-	at.Host = p.Addr()
-	return at.String()
 }
 
 // orders writes orders, each with a new id.

@@ -19,12 +19,10 @@ import (
 // A second row is one too many for the subquery, and a number below 1 becomes null,
 // which the column refuses: either undoes the whole.
 const (
-	changed      = "with changed (version) as (\n%[1]s\n)\n"
-	number       = `(select nullif(greatest(c.version, 0), 0) from changed c)`
-	changeOneSQL = changed + `insert into outbox (topic, key, sequence, event_id, type, headers, payload)
-select $%[3]d, $%[4]d, ` + number + `, $%[5]d, $%[6]d, $%[7]d, $%[8]d where exists (select from changed) and %[2]s`
-	changeManySQL = changed + `insert into outbox (topic, key, sequence, event_id, type, headers, payload)
-select t.topic, t.key, ` + number + ` + t.place - 1, t.event_id, t.type, t.headers, t.payload
+	changed       = "with changed (version) as (\n%[1]s\n)\n"
+	number        = `(select nullif(greatest(c.version, 0), 0) from changed c)`
+	changeOneSQL  = changed + into + `select $%[3]d, $%[4]d, ` + number + `, $%[5]d, $%[6]d, $%[7]d, $%[8]d where exists (select from changed) and %[2]s`
+	changeManySQL = changed + into + `select t.topic, t.key, ` + number + ` + t.place - 1, t.event_id, t.type, t.headers, t.payload
 from unnest($%[3]d::text[], $%[4]d::text[], $%[5]d::text[], $%[6]d::text[], $%[7]d::bytea[], $%[8]d::bytea[]) with ordinality
   as t (topic, key, event_id, type, headers, payload, place) where exists (select from changed) and (select %[2]s) order by t.place`
 )
@@ -33,7 +31,7 @@ from unnest($%[3]d::text[], $%[4]d::text[], $%[5]d::text[], $%[6]d::text[], $%[7
 var errUnchanged = errors.New("nothing was changed, so nothing is told")
 
 // Change runs a statement that changes the row of a key and appends the events that
-// tell of it, in one round trip to the database: cheaper than a statement and
+// tell of it, in one round trip to the database: one less than a statement and
 // [Outbox.Append], and no event tells of what did not change. The statement is one
 // INSERT, UPDATE or DELETE, which may begin with a WITH that changes nothing, and
 // returns the number of the first event: "returning version", or "returning
@@ -127,21 +125,21 @@ func ofOneKey(events []event.Event) ([]event.Numbered, error) {
 
 // ended takes in what came of the statement.
 func (c *change) ended(res sql.Result, err error) (changed bool, _ error) {
+	var appended int64
 	if err == nil {
-		var appended int64
 		appended, err = res.RowsAffected()
-		changed = appended > 0
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		err = fmt.Errorf("outbox: change and append %s of key %q: %w", c.rows[0].kind, c.rows[0].key, err)
 		c.spans.End(err)
-	case changed:
-		c.spans.End(nil)
-	default:
-		c.spans.End(errUnchanged)
+		return false, err
 	}
-	return changed && err == nil, err
+	if appended == 0 {
+		c.spans.End(errUnchanged)
+		return false, nil
+	}
+	c.spans.End(nil)
+	return true, nil
 }
 
 // highestParameter returns the highest n of the $n in a statement, 0 without any.

@@ -25,10 +25,31 @@ const upsertSQL = `insert into facts (id, version) values ($1, 1) on conflict (i
 func withFacts(t *testing.T) (*postgres.DB, *outbox.Outbox) {
 	t.Helper()
 	db, out := setup(t)
+	makeFacts(t, db)
+	return db, out
+}
+
+func makeFacts(t *testing.T, db *postgres.DB) {
+	t.Helper()
 	if _, err := db.SQL().ExecContext(t.Context(), `create table facts (id text primary key, version integer not null)`); err != nil {
 		t.Fatal(err)
 	}
-	return db, out
+}
+
+// throughProxy starts a proxy before the database at address, and returns the address
+// that leads through it.
+func throughProxy(t testing.TB, address string) (p *faultproxy.Proxy, through string) {
+	t.Helper()
+	at, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err = faultproxy.Start(faultproxy.Config{Protocol: faultproxy.Postgres, Target: at.Host}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	at.Host = p.Addr()
+	return p, at.String()
 }
 
 func change(t *testing.T, db *postgres.DB, out *outbox.Outbox, events []event.Event, statement string, args ...any) (changed bool, err error) {
@@ -162,28 +183,18 @@ func TestChangeNow_RowIsChangedOrNot_TellsOfItAtOnce(t *testing.T) {
 // without its event.
 func TestChangeNow_AnswerLost_StandsOnceOrNotAtAll(t *testing.T) {
 	_, out := setup(t)
-	at, err := url.Parse(pgtest.Database(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	direct := pgtest.Open(t, at.String())
+	address := pgtest.Database(t)
+	direct := pgtest.Open(t, address)
 	pgtest.Migrate(t, direct, migrations.Kit())
-	if _, err := direct.SQL().ExecContext(t.Context(), `create table facts (id text primary key, version integer not null)`); err != nil {
-		t.Fatal(err)
-	}
-	p, err := faultproxy.Start(faultproxy.Config{Protocol: faultproxy.Postgres, Target: at.Host})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Close)
-	at.Host = p.Addr()
-	db, err := postgres.Open(postgres.Config{URL: at.String(), NetworkTimeout: 2 * time.Second})
+	makeFacts(t, direct)
+	p, through := throughProxy(t, address)
+	db, err := postgres.Open(postgres.Config{URL: through, NetworkTimeout: 2 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
 	want := int64(0)
-	for _, fault := range append([]faultproxy.Fault{""}, faultproxy.Drop, faultproxy.Cut, faultproxy.CutBefore) {
+	for _, fault := range []faultproxy.Fault{"", faultproxy.Drop, faultproxy.Cut, faultproxy.CutBefore} {
 		if fault != "" {
 			p.Arm("WITH", 1, fault, 0)
 		}

@@ -1,7 +1,8 @@
 // Package outbox owns the writing side of the outbox table: events become rows
-// in the caller's transaction. There is no way to append without one. A row that
-// one statement changes is changed and told of by [Outbox.Change]; for everything
-// else there is [Outbox.Append].
+// in the transaction of the change that they tell of. There is no way to append
+// without one. A row that one statement changes is changed and told of by
+// [Outbox.Change], or by [Outbox.ChangeNow] when it is all of its transaction; for
+// everything else there is [Outbox.Append].
 package outbox
 
 import (
@@ -42,10 +43,9 @@ type Outbox struct {
 
 // %s is the condition that rings the bell ([postgres.Ring]).
 const (
-	insertOneSQL = `insert into outbox (topic, key, sequence, event_id, type, headers, payload)
-select $1, $2, $3, $4, $5, $6, $7 where %s`
-	insertManySQL = `insert into outbox (topic, key, sequence, event_id, type, headers, payload)
-select t.topic, t.key, t.sequence, t.event_id, t.type, t.headers, t.payload
+	into          = "insert into outbox (topic, key, sequence, event_id, type, headers, payload)\n"
+	insertOneSQL  = into + `select $1, $2, $3, $4, $5, $6, $7 where %s`
+	insertManySQL = into + `select t.topic, t.key, t.sequence, t.event_id, t.type, t.headers, t.payload
 from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::bytea[], $7::bytea[]) with ordinality
   as t (topic, key, sequence, event_id, type, headers, payload, place) where (select %s) order by t.place`
 )
