@@ -59,7 +59,7 @@ func (j job) relay(ctx context.Context) error {
 		return err
 	}
 	defer bell.Close() //nolint:errcheck // as above
-	r, err := relay.New(relay.Config{DB: db, Publisher: client, Bell: bell, Partitions: partitions})
+	r, err := relay.New(relay.Config{DB: db, Publisher: client, Bell: bell, Partitions: partitions, Topics: []string{j.Topic}})
 	if err != nil {
 		return err
 	}

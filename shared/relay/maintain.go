@@ -16,6 +16,10 @@ const (
 	// maxWait is how long maintenance waits for a lock. Whoever needs the outbox
 	// meanwhile waits behind it, so it is short; what it costs is another try.
 	maxWait = 20 * time.Millisecond
+	// maintainFrom is when maintenance begins, unless what waited at the start is
+	// published before: its connection and its first plans cost as much as the
+	// first chunk's.
+	maintainFrom = time.Second
 
 	extendSQL = `select outbox_extend()`
 	dropSQL   = `select coalesce(outbox_drop($1, $2), '')`

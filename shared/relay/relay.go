@@ -137,8 +137,9 @@ type Relay struct {
 	ahead   *ahead        // nil: nothing was read ahead
 	nothing *nothingFound // nil: the last look found rows
 
-	fit     map[string]bool // topics whose partitions were counted
-	limit   int             // rows to read next; grows while there is a backlog
+	fit     map[string]bool                // topics whose partitions were counted
+	counted chan map[string][]broker.Range // what Kafka tells of them at the start; nil: take no heed
+	limit   int                            // rows to read next; grows while there is a backlog
 	retries backoff
 	sleeper sleeper
 }
@@ -163,14 +164,20 @@ const (
 // which going on would break a promise, such as a restored database.
 func (r *Relay) Run(ctx context.Context) error {
 	defer r.stopAhead()
+	ctx, cancel := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer cancel()
+	beside.Go(r.countAhead(ctx))
 	if err := r.untilDone(ctx, "check", r.check); err != nil {
 		return stopped(ctx, err)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	var maintenance sync.WaitGroup
-	maintenance.Go(func() { r.maintain(ctx) })
-	defer maintenance.Wait()
-	defer cancel()
+	began, begin := context.WithTimeout(ctx, maintainFrom)
+	defer begin()
+	beside.Go(func() {
+		<-began.Done()
+		r.maintain(ctx)
+	})
 	defer r.getUp(context.WithoutCancel(ctx))
 	for {
 		started := time.Now()
@@ -182,6 +189,8 @@ func (r *Relay) Run(ctx context.Context) error {
 			rows, err = r.cycle(ctx)
 			return err
 		})
+		r.counted = nil // it is of the start alone
+		begin()
 		if err != nil {
 			return stopped(ctx, err)
 		}

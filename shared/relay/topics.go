@@ -34,6 +34,34 @@ func (r *Relay) allCurrent(c *chunk) error {
 	return nil
 }
 
+// countAhead asks Kafka for the partitions of the topics that rows go to now, so
+// that its first answer, for which a connection is made, does not hold up the first
+// chunk. One that it does not tell is asked for again.
+func (r *Relay) countAhead(ctx context.Context) func() {
+	counted := make(chan map[string][]broker.Range, 1)
+	r.counted = counted
+	return func() {
+		defer close(counted)
+		if len(r.cfg.Topics) == 0 {
+			return
+		}
+		if logs, err := r.cfg.Publisher.Offsets(ctx, r.cfg.Topics...); err == nil {
+			counted <- logs
+		}
+	}
+}
+
+// takeCounted takes in what was counted ahead, as far as it is as it should be.
+func (r *Relay) takeCounted() {
+	if r.counted == nil {
+		return
+	}
+	for topic, logs := range <-r.counted {
+		r.fit[topic] = len(logs) == r.cfg.Partitions
+	}
+	r.counted = nil
+}
+
 // partitionsFit refuses rows of a topic that has another number of partitions
 // than this relay was made for: keys would change their place, and lose their
 // order. Each topic is looked at once. Time can heal it, when the relay of before
@@ -42,6 +70,9 @@ func (r *Relay) partitionsFit(ctx context.Context, batches []*broker.Batch) erro
 	for _, b := range batches {
 		topic, _ := b.Topic()
 		if r.fit[topic] || !r.isCurrent(topic) {
+			continue
+		}
+		if r.takeCounted(); r.fit[topic] {
 			continue
 		}
 		n, err := r.partitionsOf(ctx, topic)

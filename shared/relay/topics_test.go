@@ -3,7 +3,10 @@ package relay_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -130,5 +133,73 @@ func TestRelay_RowsWaitForATopicThatWasRenamed_SaysSoAndTheOldSettingsPublishThe
 				t.Errorf("the new topic holds %d records, want 2", n)
 			}
 		})
+	}
+}
+
+// counting counts how often Kafka is asked for the partitions, and fails the first
+// times.
+type counting struct {
+	*broker.Client
+	asked, fail atomic.Int32
+}
+
+func (c *counting) Offsets(ctx context.Context, topics ...string) (map[string][]broker.Range, error) {
+	c.asked.Add(1)
+	if c.fail.Add(-1) >= 0 {
+		return nil, broker.ErrUnavailable
+	}
+	return c.Client.Offsets(ctx, topics...)
+}
+
+// Kafka is asked while the database is checked: once, when it answers then.
+func TestRelay_StartsWithRows_HasCountedThePartitions(t *testing.T) {
+	for fails, want := range []int32{1, 2} {
+		t.Run(fmt.Sprintf("%d answers fail", fails), func(t *testing.T) {
+			b := setup(t)
+			b.write("a", 3)
+			asks := &counting{Client: b.client}
+			asks.fail.Store(int32(fails))
+			check := b.begin()
+			_, err := check.ExecContext(t.Context(), `lock table relay_identity`) // which holds the check up
+			must(t, err)
+			b.start(b.relay(asks, b.toItsTopic))
+			await.True(t, 30*time.Second, "Kafka is asked", func() bool { return asks.asked.Load() == 1 })
+			must(t, check.Rollback())
+			b.await(3)
+			if n := asks.asked.Load(); n != want {
+				t.Errorf("Kafka was asked %d times for the partitions, want %d", n, want)
+			}
+		})
+	}
+}
+
+// lines takes as many lines of a log as it has room for.
+type lines chan string
+
+func (l lines) Write(line []byte) (int, error) {
+	select {
+	case l <- string(line):
+	default:
+	}
+	return len(line), nil
+}
+
+func TestRelay_StartsWithRowsAndOtherPartitions_PublishesNothing(t *testing.T) {
+	b := setup(t)
+	b.write("a", 3)
+	log := make(lines, 1)
+	b.start(b.relay(nil, b.toItsTopic, func(c *relay.Config) {
+		c.Partitions, c.Logger = partitions+1, slog.New(slog.NewTextHandler(log, nil))
+	}))
+	select {
+	case line := <-log:
+		if !strings.Contains(line, "keys would change their place") {
+			t.Errorf("the relay says %q", line)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("the relay does not say why it does not publish")
+	}
+	if n := len(b.log()); n != 0 {
+		t.Errorf("the topic holds %d records, want none", n)
 	}
 }
