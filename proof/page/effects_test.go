@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -56,6 +57,32 @@ func seeEffects(p tab) {
 		counted := value[float64](p, `parseInt(document.getElementById("checks").textContent)`)
 		p.until("that all answer again", fmt.Sprintf(`parseInt(document.getElementById("checks").textContent) > %.0f + 1 && document.querySelector(".conservation.balanced")`, counted))
 	}
+}
+
+// stayInPlace has faults come and go, and wants no button to move by it: a click
+// that is under way would hit another one, and break something else.
+func stayInPlace(p tab) {
+	p.run(chromedp.Click(chromedp.CSS("#tab-break")))
+	p.do(`document.getElementById("break-for").value = "3";
+		window.places = new Map();
+		const look = () => {
+			if (!window.places) return;
+			const place = [...document.querySelectorAll("#one, [data-break]")].map((b) => b.getBoundingClientRect()).map((r) => Math.round(r.left) + "," + Math.round(r.top)).join(" ");
+			if (!window.places.has(place)) window.places.set(place, [document.getElementById("verdict"), document.getElementById("broken-text"), document.getElementById("break-answer")].map((e) => e.textContent).join(" | "));
+			requestAnimationFrame(look);
+		};
+		look()`)
+	for _, service := range []string{"payment-svc", "inventory-svc"} {
+		p.run(chromedp.Click(chromedp.CSS("[data-break='pause " + service + "']")))
+		p.until("that "+service+" is gone", `document.getElementById("verdict").textContent.includes("`+service+` does not answer")`)
+		p.until("that it is healed", `document.getElementById("broken").hidden && document.querySelector(".conservation.balanced")`)
+	}
+	moved := value[[]string](p, `[...window.places.values()]`)
+	p.do(`window.places = null`)
+	if len(moved) != 1 {
+		p.t.Errorf("the buttons have stood in %d places, want one:\n%s", len(moved), strings.Join(moved, "\n"))
+	}
+	p.run(chromedp.Click(chromedp.CSS("#tab-story")))
 }
 
 // clockMoves tells whether the clock can be moved here; where not, the page says

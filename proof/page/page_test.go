@@ -73,6 +73,7 @@ func TestPage(t *testing.T) {
 		{"KilledService_SagaWaitsAndFinishes", killService},
 		{"PoisonKey_IsParkedLookedIntoAndRedriven", parkPoison},
 		{"Fault_IsShownAndHealed", healFault},
+		{"WhatCanBeClicked_StaysInItsPlace", stayInPlace},
 		{"EachEffect_IsSeenWithinTwoSeconds", func(p tab) { seeEffects(p); complaints.pardon() }},
 		{"LostPiece_TurnsRedAndNamesTheOrder", losePiece(dir)},
 		{"Keyboard_ReachesEveryControl", reachAll},

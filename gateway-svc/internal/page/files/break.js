@@ -101,7 +101,7 @@ export class BreakView {
     const what = list.map((b) => b.name + (b.until ? ` (${duration(Math.max(0, Date.parse(b.until) - Date.now()))} left)` : "")).join(", ");
     $("broken").hidden = !list.length && !chaos;
     const text = [chaos && "chaos is under way", what && `broken now: ${what}`].filter(Boolean).join("; ");
-    if ($("broken-text").textContent !== text) $("broken-text").textContent = text;
+    if ($("broken-text").textContent !== text) $("broken-text").textContent = $("broken-text").title = text;
     $("heal-all").hidden = !list.length;
     const names = list.map((b) => b.name);
     for (const b of document.querySelectorAll("[data-break]")) b.classList.toggle("on", names.includes(b.dataset.break));

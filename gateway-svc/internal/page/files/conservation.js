@@ -40,13 +40,26 @@ function show(c, checks, choose) {
   const news = JSON.stringify([c.differences, c.missing]);
   if (news !== told) tell(c, choose);
   told = news;
-  const sums = c.money.map((m) => sum("Money", [
-    [money(m.paid_in, m.currency), "paid in ="], [money(m.available, m.currency), "with customers +"], [money(m.in_flight, m.currency), "in flight +", m.in_flight], [money(m.earned, m.currency), "earned"]]));
+  const sums = new Map(c.money.map((m) => [m.currency, sum("Money", [
+    [money(m.paid_in, m.currency), "paid in ="], [money(m.available, m.currency), "with customers +"], [money(m.in_flight, m.currency), "in flight +", m.in_flight], [money(m.earned, m.currency), "earned"]])]));
   if (c.stock.length) {
     const of = (name) => c.stock.reduce((total, s) => total + s[name], 0);
-    sums.push(sum("Stock", [[count(of("received")), "pieces ="], [count(of("available")), "available +"], [count(of("in_flight")), "in flight +", of("in_flight")], [count(of("sold")), "sold"]]));
+    sums.set("stock", sum("Stock", [[count(of("received")), "pieces ="], [count(of("available")), "available +"], [count(of("in_flight")), "in flight +", of("in_flight")], [count(of("sold")), "sold"]]));
   }
-  $("sums").replaceChildren(...sums);
+  keep(sums);
+}
+
+const kept = new Map(); // each sum as it was counted last
+
+// keep shows what a count tells, and the rest as it was before: were it left out, all
+// that is below would move under the hand that is about to click.
+function keep(sums) {
+  for (const [of, now] of sums) kept.set(of, now);
+  for (const [of, last] of kept) {
+    last.className = sums.has(of) ? "" : "stale";
+    last.title = sums.has(of) ? "" : "as it was counted last";
+  }
+  $("sums").replaceChildren(...kept.values());
 }
 
 function naming(d, choose) {
