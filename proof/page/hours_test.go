@@ -79,8 +79,19 @@ func hoursUnderLoad(p tab) {
 func feeding(orders int) string { return `feedAtOnce(` + strconv.Itoa(orders) + `).then(() => true)` }
 
 // heap is what the tab holds when garbage was collected, in bytes: what scripts
-// made, what documents are made of, and buffers.
+// made, what documents are made of, and buffers. It is the least of five looks, for
+// the page is at work: what it makes between collection and look was up to 1.9 MB of
+// 13, and is no part of it.
 func (p tab) heap() float64 {
+	p.t.Helper()
+	least := p.heapOnce()
+	for range 4 {
+		least = min(least, p.heapOnce())
+	}
+	return least
+}
+
+func (p tab) heapOnce() float64 {
 	p.t.Helper()
 	var used runtime.GetHeapUsageResult
 	p.run(chromedp.Func(func(ctx context.Context, t *chromedp.Target) (err error) {
