@@ -6,6 +6,7 @@ import (
 
 	"pavane/shared/broker"
 	"pavane/shared/pgtest"
+	"pavane/shared/postgres"
 )
 
 // A chunk goes out again only while the journal's head is that very one. Each of
@@ -58,7 +59,11 @@ func TestStillOurs_OthersBroughtItFurther_TakesThatOver(t *testing.T) {
 // planned is a relay whose first chunk is in the journal and not in the log.
 func planned(t *testing.T) *Relay {
 	t.Helper()
-	db := pgtest.WithKit(t)
+	return plannedIn(t, pgtest.WithKit(t))
+}
+
+func plannedIn(t *testing.T, db *postgres.DB) *Relay {
+	t.Helper()
 	life, err := incarnation(t.Context(), db)
 	if err != nil {
 		t.Fatal(err)
