@@ -14,14 +14,20 @@ import (
 )
 
 const (
-	listSQL = `select h.source, h.key, h.sequence, h.topic, h.partition, h.record_offset, h.type, h.reason, h.cause, h.attempts,
-  h.parked_at, h.records, coalesce(i.last_seq, 0) as last_seq
-from (
-  select distinct on (p.source, p.key) p.source, p.key, p.sequence, p.topic, p.partition, p.record_offset, p.type, p.reason, p.cause,
+	// waitingSQL tells of each key by its lowest record.
+	waitingSQL = `select distinct on (p.source, p.key) p.source, p.key, p.sequence, p.topic, p.partition, p.record_offset, p.type, p.reason, p.cause,
     p.attempts, min(p.parked_at) over w as parked_at, count(*) over w as records
-  from parked p window w as (partition by p.source, p.key) order by p.source, p.key, p.sequence, p.record_offset) h
-left join inbox i on i.source = h.source and i.key = h.key
-order by h.parked_at, h.source, h.key limit $1`
+  from parked p window w as (partition by p.source, p.key) order by p.source, p.key, p.sequence, p.record_offset`
+	shownSQL = `h.source, h.key, h.sequence, h.topic, h.partition, h.record_offset, h.type, h.reason, h.cause, h.attempts,
+  h.parked_at, h.records, coalesce(i.last_seq, 0) as last_seq`
+	lastSQL = ` left join inbox i on i.source = h.source and i.key = h.key `
+	listSQL = `select ` + shownSQL + ` from (` + waitingSQL + `) h` + lastSQL + `order by h.parked_at, h.source, h.key limit $1`
+
+	byCauseSQL = `select ` + shownSQL + `, h.keys, h.oldest from (
+  select k.source, k.key, k.sequence, k.topic, k.partition, k.record_offset, k.type, k.reason, k.cause, k.attempts, k.parked_at, k.records,
+    row_number() over (partition by k.cause order by k.parked_at, k.source, k.key) as place,
+    count(*) over c as keys, min(k.parked_at) over c as oldest
+  from (` + waitingSQL + `) k window c as (partition by k.cause)) h` + lastSQL + `where h.place <= $1 order by h.cause, h.place`
 
 	// The partitions a key's records came from; one, unless their number was
 	// changed. Locking their offsets keeps the consumer away.
@@ -84,6 +90,40 @@ func List(ctx context.Context, db *postgres.DB, limit int) ([]Group, error) {
 		return nil, fmt.Errorf("inbox: list parked keys: %w", err)
 	}
 	return groups, nil
+}
+
+// Waiting is what waits for one cause.
+type Waiting struct {
+	Cause  Cause
+	Count  int       // of all its keys
+	Oldest time.Time // since when the first of them waits
+	Keys   []Group   // the first of them, the longest waiting first
+}
+
+// ListByCause returns what waits, by cause, with at most limit keys of each, from 1
+// on. All are counted, so that what it takes here does not grow with what waits.
+func ListByCause(ctx context.Context, db *postgres.DB, limit int) ([]Waiting, error) {
+	var rows []struct {
+		Group
+		Keys   int       `db:"keys"`
+		Oldest time.Time `db:"oldest"`
+	}
+	err := db.Read(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		rows = nil
+		return tx.SelectContext(ctx, &rows, byCauseSQL, limit)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("inbox: list parked keys by cause: %w", err)
+	}
+	var all []Waiting
+	for _, r := range rows {
+		if n := len(all); n == 0 || all[n-1].Cause != r.Cause {
+			all = append(all, Waiting{Cause: r.Cause, Count: r.Keys, Oldest: r.Oldest})
+		}
+		of := &all[len(all)-1]
+		of.Keys = append(of.Keys, r.Group)
+	}
+	return all, nil
 }
 
 // Redrive lets a parked key go: the consumer applies its records again, in

@@ -59,28 +59,68 @@ func List(ctx context.Context, db *postgres.DB, f Filter) ([]Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	refused, err := relay.ListRefused(ctx, db)
+	refused, err := relay.ListRefused(ctx, db, math.MaxInt32)
 	if err != nil {
 		return nil, err
 	}
-	var keys []Key
-	for _, g := range groups {
-		keys = append(keys, Key{
+	keys := slices.DeleteFunc(append(consumed(groups), published(refused)...), func(k Key) bool { return !f.fits(k) })
+	slices.SortStableFunc(keys, func(a, b Key) int { return inOrder(a.Cause, b.Cause) })
+	return keys, nil
+}
+
+func inOrder(a, b inbox.Cause) int { return slices.Index(Causes(), a) - slices.Index(Causes(), b) }
+
+// consumed are the keys whose records the consumer parked.
+func consumed(groups []inbox.Group) []Key {
+	keys := make([]Key, len(groups))
+	for i, g := range groups {
+		keys[i] = Key{
 			Source: g.Source, Key: g.Key, Cause: g.Cause, Sequence: g.Sequence, Kind: g.Kind, Topic: g.Topic,
 			Reason: g.Reason, Attempts: g.Attempts, Since: g.Since, Records: g.Records, Last: g.Last,
-		})
+		}
 	}
-	for _, r := range refused {
-		keys = append(keys, Key{
+	return keys
+}
+
+// published are the keys that Kafka refuses.
+func published(refused []relay.Refused) []Key {
+	keys := make([]Key, len(refused))
+	for i, r := range refused {
+		keys[i] = Key{
 			Key: r.Key, Cause: Refused, Sequence: r.Sequence, Kind: r.Kind, Topic: r.Topic,
 			Reason: fmt.Sprintf("%s (%d bytes)", r.Reason, r.Bytes), Since: r.Since,
-		})
+		}
 	}
-	keys = slices.DeleteFunc(keys, func(k Key) bool { return !f.fits(k) })
-	slices.SortStableFunc(keys, func(a, b Key) int {
-		return slices.Index(Causes(), a.Cause) - slices.Index(Causes(), b.Cause)
-	})
-	return keys, nil
+	return keys
+}
+
+// Group is what waits for one cause.
+type Group struct {
+	Cause  inbox.Cause `json:"cause"`
+	Count  int         `json:"count" doc:"of all its keys"`
+	Oldest time.Time   `json:"oldest"`
+	Keys   []Key       `json:"keys" nullable:"false" doc:"the first of them, the longest waiting first"`
+}
+
+// ByCause returns what waits, with at most limit keys of each cause. All are
+// counted, and only those read.
+func ByCause(ctx context.Context, db *postgres.DB, limit int) ([]Group, error) {
+	groups := []Group{}
+	waiting, err := inbox.ListByCause(ctx, db, limit)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range waiting {
+		groups = append(groups, Group{Cause: w.Cause, Count: w.Count, Oldest: w.Oldest, Keys: consumed(w.Keys)})
+	}
+	slices.SortFunc(groups, func(a, b Group) int { return inOrder(a.Cause, b.Cause) })
+	refused, err := relay.ListRefused(ctx, db, limit)
+	if err != nil || len(refused) == 0 {
+		return groups, err
+	}
+	n, err := relay.CountRefused(ctx, db)
+	n = max(n, len(refused)) // some may have been let go since
+	return append(groups, Group{Cause: Refused, Count: n, Oldest: refused[0].Since, Keys: published(refused)}), err
 }
 
 // Action is what an operator does with a key.

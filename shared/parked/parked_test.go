@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -162,6 +163,36 @@ func TestDo_ByCause_MovesThatCauseAndLeavesTheOthers(t *testing.T) {
 	}
 	if got := b.effects("gap"); len(got) != 1 {
 		t.Errorf("behind the discarded gap: %v, want one effect", got)
+	}
+}
+
+// What a service serves must say the same as the list of all, however few keys
+// it reads.
+func TestByCause_FewerKeysThanWait_CountsAllAndShowsTheFirst(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for _, key := range []string{"a", "b", "c"} {
+		b.deliver(b.record(key, 1, true), b.record(key, 2, false), b.record("gap of "+key, 3, false))
+	}
+	b.deliver(b.record("d", 5, false))
+	b.exec(`insert into relay_parked (key, topic, since_id, chunk, reason) values ('r', 't', 1, 1, 'too large'), ('s', 't', 2, 1, 'too large')`)
+	b.exec(`insert into inbox (source, key, last_seq) values ('` + source + `', 'gap of b', 1)`)
+	all := map[inbox.Cause][]parked.Key{}
+	for _, k := range b.list(parked.Filter{}) {
+		all[k.Cause] = append(all[k.Cause], k)
+	}
+	for _, limit := range []int{1, 2, 100} {
+		groups, err := parked.ByCause(t.Context(), b.db, limit)
+		must(t, err)
+		if len(groups) != len(all) || groups[len(groups)-1].Cause != parked.Refused {
+			t.Fatalf("%d groups of at most %d: %+v; want %d, what Kafka refuses last", len(groups), limit, groups, len(all))
+		}
+		for _, g := range groups {
+			keys := all[g.Cause]
+			if want := keys[:min(limit, len(keys))]; g.Count != len(keys) || !g.Oldest.Equal(keys[0].Since) || !reflect.DeepEqual(g.Keys, want) {
+				t.Errorf("at most %d of %s: %+v; want %d in all and %+v", limit, g.Cause, g, len(keys), want)
+			}
+		}
 	}
 }
 

@@ -18,35 +18,6 @@ import (
 // counts. It is less than what a caller waits.
 const moveTime = 20 * time.Second
 
-// Group is what waits for one cause.
-type Group struct {
-	Cause  inbox.Cause `json:"cause"`
-	Count  int         `json:"count" doc:"of all its keys"`
-	Oldest time.Time   `json:"oldest"`
-	Keys   []Key       `json:"keys" nullable:"false" doc:"the first of them, the longest waiting first"`
-}
-
-// Groups puts the keys of [List] together by cause and keeps at most limit of
-// each group; all are counted.
-func Groups(keys []Key, limit int) []Group {
-	groups := []Group{}
-	for _, k := range keys {
-		n := len(groups)
-		if n == 0 || groups[n-1].Cause != k.Cause {
-			groups = append(groups, Group{Cause: k.Cause, Oldest: k.Since, Keys: []Key{}})
-			n++
-		}
-		g := &groups[n-1]
-		if g.Count++; g.Count <= limit {
-			g.Keys = append(g.Keys, k)
-		}
-		if k.Since.Before(g.Oldest) {
-			g.Oldest = k.Since
-		}
-	}
-	return groups
-}
-
 type listRequest struct {
 	Limit int `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"keys of each group; all are counted"`
 }
@@ -97,9 +68,9 @@ func Register(s *httpapi.Server, db *postgres.DB, token string) {
 		OperationID: "list-parked", Method: http.MethodGet, Path: "/v1/parked", Tags: []string{"parked"},
 		Summary: "List the keys that wait for somebody, by cause", Errors: []int{http.StatusServiceUnavailable},
 	}, func(ctx context.Context, in *listRequest) (*listResponse, error) {
-		keys, err := List(ctx, db, Filter{})
+		groups, err := ByCause(ctx, db, in.Limit)
 		out := &listResponse{}
-		out.Body.Groups = Groups(keys, in.Limit)
+		out.Body.Groups = groups
 		return out, err
 	})
 	httpapi.Register(s, huma.Operation{

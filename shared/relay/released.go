@@ -43,7 +43,8 @@ type discarded struct {
 const (
 	refusedSQL = `select p.key, p.topic, p.since_id, p.reason, p.parked_at, coalesce(o.sequence, 0) as sequence, coalesce(o.type, '') as type,
   coalesce(octet_length(o.headers) + octet_length(o.payload), 0) as bytes
-from relay_parked p left join outbox o on o.id = p.since_id order by p.parked_at, p.key, p.topic`
+from relay_parked p left join outbox o on o.id = p.since_id order by p.parked_at, p.key, p.topic limit $1`
+	refusedCountSQL = `select count(*) from relay_parked`
 
 	// A row of the key is held back when it is of the refused one's topic and not
 	// older, or of a later chunk.
@@ -75,13 +76,21 @@ select g.key, g.topic, g.since_id, g.chunk, j.upto_id, j.target, $2, g.reason, g
 from gone g join relay_journal j on j.chunk = g.chunk`
 )
 
-// ListRefused returns the keys that Kafka refuses, the longest first.
-func ListRefused(ctx context.Context, db *postgres.DB) ([]Refused, error) {
+// ListRefused returns the keys that Kafka refuses, the longest first, at most limit.
+func ListRefused(ctx context.Context, db *postgres.DB, limit int) ([]Refused, error) {
 	var list []Refused
-	if err := db.Select(ctx, &list, refusedSQL); err != nil {
+	if err := db.Select(ctx, &list, refusedSQL, limit); err != nil {
 		return nil, fmt.Errorf("relay: keys that Kafka refuses: %w", err)
 	}
 	return list, nil
+}
+
+// CountRefused counts what [ListRefused] lists.
+func CountRefused(ctx context.Context, db *postgres.DB) (n int, err error) {
+	if err := db.Get(ctx, &n, refusedCountSQL); err != nil {
+		return 0, fmt.Errorf("relay: number of keys that Kafka refuses: %w", err)
+	}
+	return n, nil
 }
 
 // Release has the held back rows of a key published, in order, because what made
