@@ -103,7 +103,7 @@ type Group struct {
 }
 
 // ByCause returns what waits, with at most limit keys of each cause. All are
-// counted, and only those read.
+// counted, and only those are read.
 func ByCause(ctx context.Context, db *postgres.DB, limit int) ([]Group, error) {
 	groups := []Group{}
 	waiting, err := inbox.ListByCause(ctx, db, limit)
