@@ -37,6 +37,20 @@ func (b *bench) oldPartitions() (n int) {
 	return n
 }
 
+// Maintenance waits for the first chunk, and not for a Kafka that does not answer.
+func TestRelay_KafkaIsAwayFromTheStart_MaintainsAllTheSame(t *testing.T) {
+	b := setup(t)
+	b.exec(`create table outbox_20200101 partition of outbox for values from ('2020-01-01') to ('2020-01-02')`)
+	b.write("waits", 1)
+	asks := &counting{Client: b.client}
+	asks.fail.Store(1 << 30)
+	b.start(b.relay(asks))
+	await.True(t, 30*time.Second, "the old partition is dropped", func() bool { return b.oldPartitions() == 0 })
+	if n := len(b.log()); n != 0 {
+		t.Errorf("the log holds %d records; Kafka was to be away", n)
+	}
+}
+
 func TestRelay_OldPartitionInUse_IsDroppedLaterAndStallsNobody(t *testing.T) {
 	b := setup(t)
 	b.exec(`create table outbox_20200101 partition of outbox for values from ('2020-01-01') to ('2020-01-02')`)
