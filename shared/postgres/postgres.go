@@ -35,7 +35,7 @@ type Config struct {
 	StatementTimeout time.Duration
 	// NetworkTimeout is how long a connection waits for the server's answer; 0
 	// means StatementTimeout + 5 s. It is what frees a call on a silent
-	// network: a context's deadline does not.
+	// network whose context does not end; one that ends frees it after 1 s.
 	NetworkTimeout time.Duration
 	// ReadBuffer is the size in bytes of the buffer under each connection; 0
 	// means 8 KiB. Readers of many rows want 256 KiB.

@@ -58,12 +58,30 @@ type preparedConn struct {
 	wire       *deadlineConn
 	statements map[string]preparedStmt // they end with the connection
 	inTx       bool
+	ended      bool // by the end of a context; the driver need not know
+}
+
+// IsValid tells whether the pool may keep the connection.
+func (c *preparedConn) IsValid() bool { return !c.ended && c.pqConn.IsValid() }
+
+// endWith has the connection end soon after ctx does, unless the function that it
+// returns is called before. In a transaction the context of that one has done so.
+func (c *preparedConn) endWith(ctx context.Context) (stop func()) {
+	if c.inTx {
+		return func() {}
+	}
+	stopped := c.wire.endWith(ctx)
+	return func() { c.ended = c.ended || !stopped() }
 }
 
 // BeginTx begins a transaction. On a connection that was cut while it was idle,
 // nothing has happened yet, so the pool may take another one.
 func (c *preparedConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	stop := c.endWith(ctx)
 	tx, err := c.pqConn.BeginTx(ctx, opts)
+	if err != nil {
+		stop()
+	}
 	if err != nil && ctx.Err() == nil && isCut(err) {
 		return nil, driver.ErrBadConn
 	}
@@ -71,22 +89,25 @@ func (c *preparedConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driv
 		return nil, err
 	}
 	c.inTx = true
-	return preparedTx{tx, c}, nil
+	return preparedTx{tx, c, stop}, nil
 }
 
 type preparedTx struct {
 	driver.Tx
-	c *preparedConn
+	c    *preparedConn
+	stop func()
 }
 
 // Commit ends the transaction.
 func (t preparedTx) Commit() error {
+	defer t.stop()
 	t.c.inTx = false
 	return t.Tx.Commit()
 }
 
 // Rollback ends the transaction.
 func (t preparedTx) Rollback() error {
+	defer t.stop()
 	t.c.inTx = false
 	return t.Tx.Rollback()
 }
@@ -103,6 +124,7 @@ func (c *preparedConn) watched(ctx context.Context) context.Context {
 
 // QueryContext runs a query by its prepared statement.
 func (c *preparedConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	defer c.endWith(ctx)()
 	st, err := c.statement(ctx, query, args)
 	if err != nil {
 		return nil, err
@@ -110,7 +132,7 @@ func (c *preparedConn) QueryContext(ctx context.Context, query string, args []dr
 	if st == nil {
 		return c.pqConn.QueryContext(ctx, query, args)
 	}
-	rows, err := st.QueryContext(ctx, args)
+	rows, err := st.QueryContext(c.watched(ctx), args)
 	c.forget(query, err)
 	return rows, err
 }
@@ -128,6 +150,7 @@ func (c *preparedConn) ExecContext(ctx context.Context, query string, args []dri
 }
 
 func (c *preparedConn) exec(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	defer c.endWith(ctx)()
 	st, err := c.statement(ctx, query, args)
 	if err != nil {
 		return nil, err
@@ -135,7 +158,7 @@ func (c *preparedConn) exec(ctx context.Context, query string, args []driver.Nam
 	if st == nil {
 		return c.pqConn.ExecContext(ctx, query, args)
 	}
-	res, err := st.ExecContext(ctx, args)
+	res, err := st.ExecContext(c.watched(ctx), args)
 	c.forget(query, err)
 	return res, err
 }
@@ -153,7 +176,7 @@ func (c *preparedConn) statement(ctx context.Context, query string, args []drive
 	if len(c.statements) >= maxPrepared {
 		return nil, nil
 	}
-	made, err := c.PrepareContext(ctx, query)
+	made, err := c.pqConn.PrepareContext(ctx, query)
 	if err != nil {
 		return nil, err
 	}
@@ -167,6 +190,7 @@ func (c *preparedConn) statement(ctx context.Context, query string, args []drive
 
 // PrepareContext prepares a statement for the caller to keep.
 func (c *preparedConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	defer c.endWith(ctx)()
 	made, err := c.pqConn.PrepareContext(ctx, query)
 	if st, ok := made.(preparedStmt); ok && err == nil {
 		return watchedStmt{st, c}, nil
@@ -181,11 +205,13 @@ type watchedStmt struct {
 
 // QueryContext runs the statement.
 func (s watchedStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	defer s.c.endWith(ctx)()
 	return s.preparedStmt.QueryContext(s.c.watched(ctx), args)
 }
 
 // ExecContext runs the statement.
 func (s watchedStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+	defer s.c.endWith(ctx)()
 	return s.preparedStmt.ExecContext(s.c.watched(ctx), args)
 }
 

@@ -70,3 +70,64 @@ func TestInTx_ContextEndsDuringAStatement_Returns(t *testing.T) {
 		t.Errorf("nothing was committed: %v", err)
 	}
 }
+
+// The server drops a request to cancel that it reads before the statement, and a
+// network may drop any.
+func TestDB_ContextEndsAndCancelIsLost_ReturnsAllTheSame(t *testing.T) {
+	t.Parallel()
+	sleep := `select pg_sleep($1)`
+	for name, call := range map[string]func(context.Context, *postgres.DB) error{
+		"InTx": func(ctx context.Context, db *postgres.DB) error { return db.InTx(ctx, exec(sleep, 9.0)) },
+		"InTx without arguments": func(ctx context.Context, db *postgres.DB) error {
+			return db.InTx(ctx, exec(`select pg_sleep(9)`))
+		},
+		"Get": func(ctx context.Context, db *postgres.DB) error {
+			var none string
+			return db.Get(ctx, &none, sleep, 9.0)
+		},
+		"ExecOnce": func(ctx context.Context, db *postgres.DB) error {
+			_, err := db.ExecOnce(ctx, sleep, 9.0)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db, p, direct := throughProxy(t, postgres.Config{MaxConns: 1})
+			var pid int
+			must(t, db.Get(t.Context(), &pid, `select pg_backend_pid()`))
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := make(chan error, 1)
+			go func() { done <- call(ctx, db) }()
+			awaitAsleep(t, direct, pid)
+			p.Part()
+			begin := time.Now()
+			cancel()
+			err := <-done
+			if took := time.Since(begin); err == nil || took > 5*time.Second {
+				t.Errorf("after %v: %v", took, err)
+			}
+		})
+	}
+}
+
+func awaitAsleep(t *testing.T, db *postgres.DB, pid int) {
+	t.Helper()
+	for asleep := false; !asleep; {
+		must(t, db.Get(t.Context(), &asleep, `select coalesce(wait_event = 'PgSleep', false) from pg_stat_activity where pid = $1`, pid))
+	}
+}
+
+func TestInTx_ContextEndedBeforeTheCommit_IsRolledBackAndKnown(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Schema(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	err := db.InTx(ctx, func(context.Context, *sqlx.Tx) error {
+		cancel()
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) || errors.Is(err, postgres.ErrCommitUnknown) {
+		t.Errorf("got %v", err)
+	}
+	must(t, db.Ping(t.Context()))
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -116,6 +117,9 @@ func (d *DB) once(ctx context.Context, opts *sql.TxOptions, f func(context.Conte
 	state := &txState{}
 	if err := f(context.WithValue(ctx, txKey{}, state), tx); err != nil {
 		return classify(err)
+	}
+	if ctx.Err() != nil { // the pool would not ask for a commit, but not say so clearly
+		return fmt.Errorf("database: rolled back: %w", ctx.Err())
 	}
 	if err := tx.Commit(); err != nil {
 		return commitError(err)
