@@ -100,11 +100,15 @@ func redriven(t *testing.T, u *up) {
 	})
 	_, err = db.Exec(`alter table addressees_away rename to addressees`)
 	must(t, err)
-	if n := u.redrive("fault"); n != 1 {
-		t.Errorf("%d keys were redriven, want 1", n)
+	n := 0
+	u.await("nothing waits at notification-svc", func() bool {
+		n += u.redrive("fault") // what failed at last may be parked behind the first
+		return u.waiting("notifications") == 0
+	})
+	if n == 0 {
+		t.Error("what waited has gone without being redriven")
 	}
 	u.awaitMail(id)
-	u.await("nothing waits at notification-svc", func() bool { return u.waiting("notifications") == 0 })
 }
 
 func (u *up) awaitMail(order string) {

@@ -85,7 +85,11 @@ func (h *choice) each(ctx context.Context, f func(ctx context.Context, service s
 }
 
 func (h *choice) filter() parked.Filter {
-	return parked.Filter{Cause: inbox.Cause(h.cause), Key: h.key, Source: h.source}
+	f := parked.Filter{Cause: inbox.Cause(h.cause), Source: h.source}
+	if h.key != "" {
+		f.Key = &h.key
+	}
+	return f
 }
 
 func (h *choice) find(ctx context.Context) ([]found, error) {

@@ -94,11 +94,10 @@ func (m *mover) run(ctx context.Context) error {
 
 // in goes through the keys of one service.
 func (m *mover) in(ctx context.Context, service string, db *postgres.DB) error {
-	keys, err := parked.List(ctx, db, m.filter())
-	if err != nil {
-		return err
-	}
-	for _, k := range keys {
+	for k, err := range parked.Each(ctx, db, m.filter()) {
+		if err != nil {
+			return err
+		}
 		if err := m.one(ctx, service, db, k); err != nil {
 			return err
 		}

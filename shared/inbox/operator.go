@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -22,6 +23,14 @@ const (
   h.parked_at, h.records, coalesce(i.last_seq, 0) as last_seq`
 	lastSQL = ` left join inbox i on i.source = h.source and i.key = h.key `
 	listSQL = `select ` + shownSQL + ` from (` + waitingSQL + `) h` + lastSQL + `order by h.parked_at, h.source, h.key limit $1`
+	// pageSQL tells the same of the keys behind one, and reads no more than it tells:
+	// with the window it would go through all of them for each page.
+	pageSQL = `select ` + shownSQL + ` from (
+  select l.source, l.key, l.sequence, l.topic, l.partition, l.record_offset, l.type, l.reason, l.cause, l.attempts, w.parked_at, w.records
+  from (select distinct on (p.source, p.key) p.source, p.key, p.sequence, p.topic, p.partition, p.record_offset, p.type, p.reason, p.cause, p.attempts
+    from parked p where (p.source, p.key) > ($1, $2) order by p.source, p.key, p.sequence, p.record_offset limit 1000) l,
+  lateral (select min(p.parked_at) as parked_at, count(*) as records from parked p where p.source = l.source and p.key = l.key) w) h` +
+		lastSQL + `order by h.source, h.key`
 
 	byCauseSQL = `select ` + shownSQL + `, h.keys, h.oldest from (
   select k.source, k.key, k.sequence, k.topic, k.partition, k.record_offset, k.type, k.reason, k.cause, k.attempts, k.parked_at, k.records,
@@ -90,6 +99,18 @@ func List(ctx context.Context, db *postgres.DB, limit int) ([]Group, error) {
 		return nil, fmt.Errorf("inbox: list parked keys: %w", err)
 	}
 	return groups, nil
+}
+
+// Each goes through the keys that wait, in the order of source and key, however
+// many they are: it holds a thousand at a time, so what begins or ceases to wait
+// meanwhile may be met or not. An error is the last that it yields.
+func Each(ctx context.Context, db *postgres.DB) iter.Seq2[Group, error] {
+	return postgres.Pages(func(last Group) (page []Group, err error) {
+		if err := db.Select(ctx, &page, pageSQL, last.Source, last.Key); err != nil {
+			return nil, fmt.Errorf("inbox: parked keys behind %q of %q: %w", last.Key, last.Source, err)
+		}
+		return page, nil
+	})
 }
 
 // Waiting is what waits for one cause.

@@ -7,9 +7,10 @@
 package parked
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"math"
+	"iter"
 	"slices"
 	"time"
 
@@ -45,51 +46,73 @@ func Causes() []inbox.Cause {
 // Filter chooses keys. Empty fields choose all.
 type Filter struct {
 	Cause  inbox.Cause
-	Key    string
+	Key    *string // may be an empty one, of what is no event
 	Source string
 }
 
 func (f Filter) fits(k Key) bool {
-	return (f.Cause == "" || f.Cause == k.Cause) && (f.Key == "" || f.Key == k.Key) && (f.Source == "" || f.Source == k.Source)
+	return (f.Cause == "" || f.Cause == k.Cause) && (f.Key == nil || *f.Key == k.Key) && (f.Source == "" || f.Source == k.Source)
+}
+
+// Each goes through the keys that wait, however many they are, those that Kafka
+// refuses last. What begins or ceases to wait meanwhile may be met or not. An error
+// is the last that it yields.
+func Each(ctx context.Context, db *postgres.DB, f Filter) iter.Seq2[Key, error] {
+	return func(yield func(Key, error) bool) {
+		_ = choose(inbox.Each(ctx, db), consumed, f, yield) && choose(relay.EachRefused(ctx, db), published, f, yield)
+	}
+}
+
+// choose yields those of found that fit, and tells whether to go on.
+func choose[T any](found iter.Seq2[T, error], key func(T) Key, f Filter, yield func(Key, error) bool) bool {
+	for t, err := range found {
+		if err != nil {
+			yield(Key{}, err)
+			return false
+		}
+		if k := key(t); f.fits(k) && !yield(k, nil) {
+			return false
+		}
+	}
+	return true
 }
 
 // List returns the keys that wait, those of a cause together, the longest first.
 func List(ctx context.Context, db *postgres.DB, f Filter) ([]Key, error) {
-	groups, err := inbox.List(ctx, db, math.MaxInt32)
-	if err != nil {
-		return nil, err
+	var keys []Key
+	for k, err := range Each(ctx, db, f) {
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, k)
 	}
-	refused, err := relay.ListRefused(ctx, db, math.MaxInt32)
-	if err != nil {
-		return nil, err
-	}
-	keys := slices.DeleteFunc(append(consumed(groups), published(refused)...), func(k Key) bool { return !f.fits(k) })
-	slices.SortStableFunc(keys, func(a, b Key) int { return inOrder(a.Cause, b.Cause) })
+	slices.SortStableFunc(keys, func(a, b Key) int { return cmp.Or(inOrder(a.Cause, b.Cause), a.Since.Compare(b.Since)) })
 	return keys, nil
 }
 
 func inOrder(a, b inbox.Cause) int { return slices.Index(Causes(), a) - slices.Index(Causes(), b) }
 
-// consumed are the keys whose records the consumer parked.
-func consumed(groups []inbox.Group) []Key {
-	keys := make([]Key, len(groups))
-	for i, g := range groups {
-		keys[i] = Key{
-			Source: g.Source, Key: g.Key, Cause: g.Cause, Sequence: g.Sequence, Kind: g.Kind, Topic: g.Topic,
-			Reason: g.Reason, Attempts: g.Attempts, Since: g.Since, Records: g.Records, Last: g.Last,
-		}
+// consumed is a key whose records the consumer parked.
+func consumed(g inbox.Group) Key {
+	return Key{
+		Source: g.Source, Key: g.Key, Cause: g.Cause, Sequence: g.Sequence, Kind: g.Kind, Topic: g.Topic,
+		Reason: g.Reason, Attempts: g.Attempts, Since: g.Since, Records: g.Records, Last: g.Last,
 	}
-	return keys
 }
 
-// published are the keys that Kafka refuses.
-func published(refused []relay.Refused) []Key {
-	keys := make([]Key, len(refused))
-	for i, r := range refused {
-		keys[i] = Key{
-			Key: r.Key, Cause: Refused, Sequence: r.Sequence, Kind: r.Kind, Topic: r.Topic,
-			Reason: fmt.Sprintf("%s (%d bytes)", r.Reason, r.Bytes), Since: r.Since,
-		}
+// published is a key that Kafka refuses.
+func published(r relay.Refused) Key {
+	return Key{
+		Key: r.Key, Cause: Refused, Sequence: r.Sequence, Kind: r.Kind, Topic: r.Topic,
+		Reason: fmt.Sprintf("%s (%d bytes)", r.Reason, r.Bytes), Since: r.Since,
+	}
+}
+
+// all makes keys of what they are found as.
+func all[T any](found []T, key func(T) Key) []Key {
+	keys := make([]Key, len(found))
+	for i, f := range found {
+		keys[i] = key(f)
 	}
 	return keys
 }
@@ -111,7 +134,7 @@ func ByCause(ctx context.Context, db *postgres.DB, limit int) ([]Group, error) {
 		return nil, err
 	}
 	for _, w := range waiting {
-		groups = append(groups, Group{Cause: w.Cause, Count: w.Count, Oldest: w.Oldest, Keys: consumed(w.Keys)})
+		groups = append(groups, Group{Cause: w.Cause, Count: w.Count, Oldest: w.Oldest, Keys: all(w.Keys, consumed)})
 	}
 	slices.SortFunc(groups, func(a, b Group) int { return inOrder(a.Cause, b.Cause) })
 	refused, err := relay.ListRefused(ctx, db, limit)
@@ -120,7 +143,7 @@ func ByCause(ctx context.Context, db *postgres.DB, limit int) ([]Group, error) {
 	}
 	n, err := relay.CountRefused(ctx, db)
 	n = max(n, len(refused)) // some may have been let go since
-	return append(groups, Group{Cause: Refused, Count: n, Oldest: refused[0].Since, Keys: published(refused)}), err
+	return append(groups, Group{Cause: Refused, Count: n, Oldest: refused[0].Since, Keys: all(refused, published)}), err
 }
 
 // Action is what an operator does with a key.

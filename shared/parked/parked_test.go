@@ -155,7 +155,7 @@ func TestDo_ByCause_MovesThatCauseAndLeavesTheOthers(t *testing.T) {
 		t.Errorf("redrive of a gap: %v; want an invalid fault", err)
 	}
 	for range 2 { // the second time nothing is left to do
-		for _, k := range []parked.Key{gap, b.list(parked.Filter{Key: "f"})[0]} {
+		for _, k := range []parked.Key{gap, b.list(parked.Filter{Key: new("f")})[0]} {
 			_, err := k.Do(t.Context(), b.db, parked.Discard, "ada", "they never come")
 			must(t, err)
 		}
@@ -193,6 +193,41 @@ func TestByCause_FewerKeysThanWait_CountsAllAndShowsTheFirst(t *testing.T) {
 				t.Errorf("at most %d of %s: %+v; want %d in all and %+v", limit, g.Cause, g, len(keys), want)
 			}
 		}
+	}
+}
+
+// A page is a thousand keys.
+func TestEach_MoreKeysThanAPage_MeetsEachOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(`insert into parked (source, key, sequence, topic, partition, record_offset, type, headers, payload, reason, cause)
+select '/source ' || n % 3, (n / 6)::text, 1 + n / 3 % 2, 't', 0, n, 'kind', '', '', 'why', case n / 3 % 2 when 0 then 'fault' else 'follows' end
+from generate_series(0, 7499) n`)
+	b.exec(`insert into relay_parked (key, topic, since_id, chunk, reason) select n::text, 't', n, 1, 'too large' from generate_series(1, 1500) n`)
+	met := map[[2]string]bool{}
+	for k, err := range parked.Each(t.Context(), b.db, parked.Filter{}) {
+		must(t, err)
+		place := [2]string{k.Source, k.Key}
+		if met[place] || (k.Cause == inbox.Fault) != (k.Records == 2 && k.Sequence == 1) {
+			t.Fatalf("met before or told wrongly: %+v", k)
+		}
+		met[place] = true
+	}
+	if len(met) != 3750+1500 {
+		t.Errorf("met %d keys, want 3,750 and 1,500 that Kafka refuses", len(met))
+	}
+	if n := len(b.list(parked.Filter{Source: "/source 1"})); n != 1250 {
+		t.Errorf("%d of one source, want 1,250", n)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	n, last := 0, error(nil)
+	for _, last = range parked.Each(ctx, b.db, parked.Filter{}) {
+		n++
+		cancel()
+	}
+	if n > 1001 || last == nil {
+		t.Errorf("an ended context: %d keys and %v at last, want an error in place of the next page", n, last)
 	}
 }
 

@@ -100,18 +100,14 @@ func redrive(ctx context.Context, db *postgres.DB, in *redriveRequest) (m Moved,
 	if b.Cause != "" && !slices.Contains(Causes(), inbox.Cause(b.Cause)) {
 		return m, fault.Invalid("cause %q: choose one of %v", b.Cause, Causes())
 	}
-	keys, err := List(ctx, db, Filter{Cause: inbox.Cause(b.Cause), Source: b.Source})
-	if err != nil {
-		return m, err
-	}
-	if b.Key != nil {
-		keys = slices.DeleteFunc(keys, func(k Key) bool { return k.Key != *b.Key })
-	}
 	begin := time.Now()
-	for i, k := range keys {
+	for k, err := range Each(ctx, db, Filter{Cause: inbox.Cause(b.Cause), Source: b.Source, Key: b.Key}) {
+		if err != nil {
+			return m, err
+		}
 		if time.Since(begin) > moveTime || ctx.Err() != nil {
-			m.Rest = len(keys) - i
-			break
+			m.Rest++
+			continue
 		}
 		// A key that is begun is done, whether or not the caller still waits.
 		n, err := k.Do(context.WithoutCancel(ctx), db, Redrive, b.Who, b.Why)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -43,7 +44,9 @@ type discarded struct {
 const (
 	refusedSQL = `select p.key, p.topic, p.since_id, p.reason, p.parked_at, coalesce(o.sequence, 0) as sequence, coalesce(o.type, '') as type,
   coalesce(octet_length(o.headers) + octet_length(o.payload), 0) as bytes
-from relay_parked p left join outbox o on o.id = p.since_id order by p.parked_at, p.key, p.topic limit $1`
+from relay_parked p left join outbox o on o.id = p.since_id `
+	refusedListSQL  = refusedSQL + `order by p.parked_at, p.key, p.topic limit $1`
+	refusedPageSQL  = refusedSQL + `where (p.key, p.topic) > ($1, $2) order by p.key, p.topic limit 1000`
 	refusedCountSQL = `select count(*) from relay_parked`
 
 	// A row of the key is held back when it is of the refused one's topic and not
@@ -79,10 +82,21 @@ from gone g join relay_journal j on j.chunk = g.chunk`
 // ListRefused returns the keys that Kafka refuses, the longest first, at most limit.
 func ListRefused(ctx context.Context, db *postgres.DB, limit int) ([]Refused, error) {
 	var list []Refused
-	if err := db.Select(ctx, &list, refusedSQL, limit); err != nil {
+	if err := db.Select(ctx, &list, refusedListSQL, limit); err != nil {
 		return nil, fmt.Errorf("relay: keys that Kafka refuses: %w", err)
 	}
 	return list, nil
+}
+
+// EachRefused goes through the keys that Kafka refuses, in their order, however many
+// they are: it holds a thousand at a time. An error is the last that it yields.
+func EachRefused(ctx context.Context, db *postgres.DB) iter.Seq2[Refused, error] {
+	return postgres.Pages(func(last Refused) (page []Refused, err error) {
+		if err := db.Select(ctx, &page, refusedPageSQL, last.Key, last.Topic); err != nil {
+			return nil, fmt.Errorf("relay: keys that Kafka refuses behind %q: %w", last.Key, err)
+		}
+		return page, nil
+	})
 }
 
 // CountRefused counts what [ListRefused] lists.
