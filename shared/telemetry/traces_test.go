@@ -120,7 +120,7 @@ func TestTraces_CollectorDoesNotAnswer_WorkGoesOnAndWhatIsDroppedIsCounted(t *te
 	if err := traces.Stop(ctx); err == nil {
 		t.Error("the loss is not said")
 	}
-	if took := time.Since(began); took > 3*time.Second {
+	if took := time.Since(began); took > 8*time.Second {
 		t.Errorf("the stop took %s", took)
 	}
 }
