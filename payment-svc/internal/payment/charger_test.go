@@ -52,8 +52,8 @@ type shop struct {
 // told is an outbox that keeps what was committed.
 type told struct {
 	mu     sync.Mutex
-	kinds  map[string][]string
-	causes map[string]event.Envelope // by kind, of all keys
+	kinds  map[string]map[int64]string // by key and number: who commits first may say so last
+	causes map[string]event.Envelope   // by kind, of all keys
 }
 
 func (o *told) Append(ctx context.Context, _ *sqlx.Tx, events ...event.Numbered) error {
@@ -65,7 +65,10 @@ func (o *told) Append(ctx context.Context, _ *sqlx.Tx, events ...event.Numbered)
 			if e.Cause != nil {
 				o.causes[e.Event.Kind()] = *e.Cause
 			}
-			o.kinds[at] = append(o.kinds[at], e.Event.Kind())
+			if o.kinds[at] == nil {
+				o.kinds[at] = map[int64]string{}
+			}
+			o.kinds[at][e.Sequence] += e.Event.Kind()
 		}
 	})
 	return nil
@@ -74,7 +77,11 @@ func (o *told) Append(ctx context.Context, _ *sqlx.Tx, events ...event.Numbered)
 func (o *told) of(order string) []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return slices.Clone(o.kinds[order])
+	var told []string
+	for _, n := range slices.Sorted(maps.Keys(o.kinds[order])) {
+		told = append(told, o.kinds[order][n])
+	}
+	return told
 }
 
 func (o *told) cause(kind string) event.Envelope {
@@ -87,7 +94,7 @@ func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)
 
 func newShop(t *testing.T) *shop {
 	t.Helper()
-	s := &shop{told: &told{kinds: map[string][]string{}, causes: map[string]event.Envelope{}}}
+	s := &shop{told: &told{kinds: map[string]map[int64]string{}, causes: map[string]event.Envelope{}}}
 	var err error
 	if s.ledger, err = providersim.OpenLedger(filepath.Join(t.TempDir(), "ledger")); err != nil {
 		t.Fatal(err)
