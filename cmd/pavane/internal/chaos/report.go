@@ -29,6 +29,7 @@ type Struck struct {
 	Did      string        `json:"did,omitempty"`
 	Error    string        `json:"error,omitempty"`
 
+	broken   bool          // it could not be healed
 	recovery time.Duration // guarded by the book until the run is over
 }
 

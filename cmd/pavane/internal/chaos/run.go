@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,9 +21,10 @@ const (
 	// EndLimit is how long after the last fault every saga may take to end, with
 	// all its effects.
 	EndLimit = 60 * time.Second
-	// beginLimit and healLimit bound one fault's coming and going.
+	// beginLimit and healLimit bound one fault's coming and going. On a machine that
+	// is full, Kafka needs more than a minute to start.
 	beginLimit = 30 * time.Second
-	healLimit  = 60 * time.Second
+	healLimit  = 3 * time.Minute
 	// insideWait is how long a fault waits for an order to be under way, so that it
 	// strikes inside of a saga: longer than any fault keeps orders from being placed.
 	insideWait = 25 * time.Second
@@ -96,13 +98,27 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if r.Healed != nil {
 		r.Healed()
 	}
-	r.Progress("everything is healed; %d orders are under way", r.book.underWay())
+	r.Progress("%s; %d orders are under way", r.health(), r.book.underWay())
 	ended := r.awaitEnd(&orders)
 	took := time.Since(r.lastHeal)
 	giveUp()
 	orders.Wait()
 	side.Wait()
 	return r.judge(ctx, plan, ended, took)
+}
+
+// health tells whether all that was broken works again.
+func (r *run) health() string {
+	var broken []string
+	for _, s := range r.struck {
+		if s.broken {
+			broken = append(broken, fmt.Sprint(s.Spec))
+		}
+	}
+	if len(broken) == 0 {
+		return "everything is healed"
+	}
+	return "COULD NOT BE HEALED: " + strings.Join(broken, ", ")
 }
 
 // deal causes the faults of a plan, each at its time, and returns when all are healed.
@@ -164,7 +180,7 @@ func (r *run) strike(ctx context.Context, s *Struck) {
 	defer cancel()
 	healed, healErr := f.Heal(healing)
 	s.Healed = time.Since(r.book.begin)
-	s.Did = joinNonEmpty(did, healed)
+	s.Did, s.broken = joinNonEmpty(did, healed), healErr != nil
 	if err := errors.Join(err, healErr); err != nil {
 		s.Error = err.Error()
 	}
