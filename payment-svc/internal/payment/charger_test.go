@@ -401,12 +401,12 @@ func TestCharger_ProviderDown_CostsFewCallsAndPaymentsWait(t *testing.T) {
 	c := &calls{Provider: s.client(t)}
 	s.charger = s.newCharger(c)
 	s.provider.SetFaults(providersim.Faults{Down: true})
-	stop := s.run("")
-	defer stop()
 	confirmed := map[string]bool{}
 	for i := range 100 {
 		confirmed[s.asked(fmt.Sprintf("o-%d", i), "tok_ok").OrderID] = true
 	}
+	stop := s.run("") // not before: a call now and then tries whether the provider is back
+	defer stop()
 	await.True(t, waitLimit, "the provider is left alone", func() bool { return s.room(c) == 0 })
 	c.mu.Lock()
 	made := len(c.made)
