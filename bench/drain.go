@@ -210,13 +210,15 @@ func (r *rig) reportDrains(all map[string][]drain, limits []limit) {
 	limitFigure("rows/s combined", func(l limit) float64 { return l.Combined })
 	limitFigure("CPU µs/row", func(l limit) float64 { return l.ReadCPU + l.ProduceCPU })
 	ours, peer := all[pavane().name], all[textbook1000().name]
-	var ofLimit, byCPU, ofPeer []float64
+	var ofLimit, byCPU, ofPeer, mostOfPeer []float64
 	for i, d := range ours {
 		ofLimit = append(ofLimit, ratio(d.Rate, limits[i].Combined))
 		byCPU = append(byCPU, ratio(limits[i].ReadCPU+limits[i].ProduceCPU, d.CPU.total()))
 		ofPeer = append(ofPeer, ratio(d.Rate, peer[i].Rate))
+		mostOfPeer = append(mostOfPeer, ratio(limits[i].Combined, peer[i].Rate))
 	}
 	r.found.figure(r.section, "of the limit, by CPU/row", map[string]float64{pavane().name: median(byCPU)})
+	r.found.figure(r.section, "the combined limit, times the textbook", map[string]float64{machine: median(mostOfPeer)})
 	r.found.goal(r.section, "of the combined limit", median(ofLimit), atLeast(0.75))
 	r.found.goal(r.section, "times the textbook, 1000 rows a poll", median(ofPeer), atLeast(10))
 	r.found.goal(r.section, "memory at most, MB", medianOf(ours, func(d drain) float64 { return d.Peak }), atMost(64))
