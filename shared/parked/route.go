@@ -14,9 +14,12 @@ import (
 	"pavane/shared/postgres"
 )
 
-// moveTime is how long one request goes on moving keys; those that are left it
-// counts. It is less than what a caller waits.
-const moveTime = 20 * time.Second
+// moveTime is how long one request goes on moving keys, countTime how long it then
+// counts those that are left. Together they are less than what a caller waits.
+const (
+	moveTime  = 20 * time.Second
+	countTime = 4 * time.Second
+)
 
 type listRequest struct {
 	Limit int `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"keys of each group; all are counted"`
@@ -55,7 +58,7 @@ type Moved struct {
 	Keys    int `json:"keys" doc:"that were let go, each whole"`
 	Records int `json:"records" doc:"of these"`
 	Left    int `json:"left" doc:"keys that it cannot help: they wait for what is missing, or go on by themselves"`
-	Rest    int `json:"rest" doc:"keys that there was no time for; ask again"`
+	Rest    int `json:"rest" doc:"keys that there was no time for, as far as they could be counted; ask again"`
 }
 
 type redriveResponse struct{ Body Moved }
@@ -105,7 +108,11 @@ func redrive(ctx context.Context, db *postgres.DB, in *redriveRequest) (m Moved,
 		if err != nil {
 			return m, err
 		}
-		if time.Since(begin) > moveTime || ctx.Err() != nil {
+		since := time.Since(begin)
+		if since > moveTime+countTime {
+			break
+		}
+		if since > moveTime || ctx.Err() != nil {
 			m.Rest++
 			continue
 		}

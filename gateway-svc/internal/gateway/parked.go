@@ -85,7 +85,7 @@ type Moved struct {
 	Keys    int `json:"keys" doc:"that were let go, each whole"`
 	Records int `json:"records" doc:"of these"`
 	Left    int `json:"left" doc:"keys that it cannot help: they wait for what is missing, or go on by themselves"`
-	Rest    int `json:"rest" doc:"keys that there was no time for; ask again"`
+	Rest    int `json:"rest" doc:"keys that there was no time for, as far as they could be counted; ask again"`
 }
 
 type redriveOutput struct {
