@@ -91,11 +91,7 @@ type Group struct {
 // List returns the keys that wait, the longest first, at most limit.
 func List(ctx context.Context, db *postgres.DB, limit int) ([]Group, error) {
 	var groups []Group
-	err := db.Read(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		groups = nil
-		return tx.SelectContext(ctx, &groups, listSQL, limit)
-	})
-	if err != nil {
+	if err := db.Select(ctx, &groups, listSQL, limit); err != nil {
 		return nil, fmt.Errorf("inbox: list parked keys: %w", err)
 	}
 	return groups, nil
@@ -129,11 +125,7 @@ func ListByCause(ctx context.Context, db *postgres.DB, limit int) ([]Waiting, er
 		Keys   int       `db:"keys"`
 		Oldest time.Time `db:"oldest"`
 	}
-	err := db.Read(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		rows = nil
-		return tx.SelectContext(ctx, &rows, byCauseSQL, limit)
-	})
-	if err != nil {
+	if err := db.Select(ctx, &rows, byCauseSQL, limit); err != nil {
 		return nil, fmt.Errorf("inbox: list parked keys by cause: %w", err)
 	}
 	var all []Waiting

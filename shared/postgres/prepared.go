@@ -81,11 +81,9 @@ func (c *preparedConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driv
 	tx, err := c.pqConn.BeginTx(ctx, opts)
 	if err != nil {
 		stop()
-	}
-	if err != nil && ctx.Err() == nil && isCut(err) {
-		return nil, driver.ErrBadConn
-	}
-	if err != nil {
+		if ctx.Err() == nil && isCut(err) {
+			return nil, driver.ErrBadConn
+		}
 		return nil, err
 	}
 	c.inTx = true
