@@ -1,6 +1,7 @@
 package devstack
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -42,8 +43,9 @@ type KafkaConfig struct {
 	Settings map[string]string
 	// Secure adds a listener with TLS, SASL and access control; nil: none.
 	Secure *KafkaSecurity
-	// JVM are the options of the server's Java. Empty means a heap that begins small and a collector that stops
-	// everything for some milliseconds and takes no core of its own: what tests want, and no benchmark does.
+	// JVM are the options of the server's Java. Empty means a fast start, a heap that begins small, the quicker of
+	// Java's two compilers alone, and a collector that stops everything for some milliseconds and takes no core of its
+	// own: what tests want, and no benchmark does.
 	JVM []string
 	// CacheDir is where the fetched jars are kept; empty means CacheDir().
 	CacheDir string
@@ -51,12 +53,16 @@ type KafkaConfig struct {
 	Progress func(string)
 }
 
+// cache is where what is made once for all servers is kept.
+func (c KafkaConfig) cache() string { return filepath.Join(cmp.Or(c.CacheDir, CacheDir()), "kafka") }
+
 // Kafka is a running node of Apache Kafka (KRaft, no ZooKeeper), a direct child of this process: alone, or one of a
 // cluster. Its methods may be called from several goroutines, one at a time for Stop, Kill and Restart.
 type Kafka struct {
 	server
 	cfg        KafkaConfig
 	jars       string
+	classes    string // see kafkaClasses; empty with a JVM of the caller's
 	port       int
 	controller int
 	secure     int
@@ -77,11 +83,7 @@ func StartKafka(ctx context.Context, cfg KafkaConfig) (*Kafka, error) {
 // prepare takes what a node needs before it is known who else is in the cluster. What it has taken before a fault is
 // given back by the caller.
 func (k *Kafka) prepare(ctx context.Context) (err error) {
-	cache := k.cfg.CacheDir
-	if cache == "" {
-		cache = CacheDir()
-	}
-	if k.jars, err = kafkaJars(ctx, filepath.Join(cache, "kafka"), k.cfg.Progress); err != nil {
+	if k.jars, err = kafkaJars(ctx, k.cfg.cache(), k.cfg.Progress); err != nil {
 		return err
 	}
 	if k.dir, err = takeWorkDir(ctx, nil, k.cfg.Dir, "kafka", k.cfg.Progress); err != nil {
@@ -159,8 +161,11 @@ func (k *Kafka) configure() error {
 
 // java is a command that runs a main class of the server's jars.
 func (k *Kafka) java(options []string, main string, args ...string) *exec.Cmd {
-	all := append(slices.Clone(options),
-		"-Dlog4j2.configurationFile="+k.file("log4j2.properties"), "-cp", filepath.Join(k.jars, "*"), main)
+	all := slices.Clone(options)
+	if k.classes != "" {
+		all = append(all, "-XX:SharedArchiveFile="+k.classes)
+	}
+	all = append(all, "-Dlog4j2.configurationFile="+k.file("log4j2.properties"), "-cp", filepath.Join(k.jars, "*"), main)
 	cmd := exec.Command("java", append(all, args...)...)
 	cmd.Dir = k.dir.path
 	return cmd
@@ -192,7 +197,7 @@ func (k *Kafka) launch(ctx context.Context) error {
 	}
 	jvm := k.cfg.JVM
 	if len(jvm) == 0 {
-		jvm = []string{"-Xms128m", "-Xmx" + k.seat.heap(), "-XX:+UseSerialGC"}
+		jvm = append([]string{"-Xms128m", "-Xmx" + k.seat.heap()}, testJVM...)
 	}
 	cmd := k.java(jvm, "kafka.Kafka", k.file("server.properties"))
 	cmd.Stdout, cmd.Stderr = log, log

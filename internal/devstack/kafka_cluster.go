@@ -20,9 +20,16 @@ import (
 // has a folder of its own. The directories of a stopped cluster cannot be started again: its ports are drawn anew.
 // The rest is as StartKafka says.
 func StartKafkaCluster(ctx context.Context, cfg KafkaConfig, nodes int) ([]*Kafka, error) {
+	classes := ""
+	if len(cfg.JVM) == 0 {
+		var err error
+		if classes, err = kafkaClasses(ctx, cfg); err != nil {
+			return nil, fmt.Errorf("start Kafka: %w", err)
+		}
+	}
 	cluster := make([]*Kafka, nodes)
 	for i := range cluster {
-		cluster[i] = &Kafka{cfg: cfg}
+		cluster[i] = &Kafka{cfg: cfg, classes: classes}
 		if nodes > 1 && cfg.Dir != "" {
 			cluster[i].cfg.Dir = filepath.Join(cfg.Dir, fmt.Sprintf("node-%d", i+1))
 		}

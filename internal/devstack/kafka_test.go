@@ -1,6 +1,10 @@
 package devstack
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -95,5 +99,27 @@ func TestKafka_StarterKilled_ServerIsGone(t *testing.T) {
 	defer w.lock.Unlock()
 	if alive(pid) {
 		t.Errorf("server %d outlives the next start", pid)
+	}
+}
+
+func TestKafka_Started_HasItsClassesFromTheKeptFile(t *testing.T) {
+	t.Parallel()
+	if lacksKafka(t) {
+		return
+	}
+	k, err := StartKafka(testContext(t), KafkaConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(k.Kill)
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", k.process().pid()))
+	if errors.Is(err, fs.ErrNotExist) {
+		return // no Linux
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(maps), k.classes) { // Java says nothing of a file that it passes over
+		t.Errorf("the server does not use %s", k.classes)
 	}
 }
