@@ -125,7 +125,7 @@ func (j job) consume(ctx context.Context, client *broker.Client, metrics *promet
 	}
 	c, err := react.NewConsumer(react.ConsumerConfig{
 		Service: "reader", DB: db, Outbox: out, Source: client, Topics: []string{topic}, Partitions: partitions,
-		Reactions: []react.Reaction{react.On(apply)}, Logger: j.logger(), Metrics: metrics,
+		Reactions: []react.Reaction{react.On(apply)}, Session: session, Logger: j.logger(), Metrics: metrics,
 	})
 	if err != nil {
 		return err

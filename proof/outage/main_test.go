@@ -9,7 +9,12 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 )
+
+// session is short: after a kill -9 of the broker the group waits for the members that it had before, and each round
+// with it.
+const session = 2 * time.Second
 
 func TestMain(m *testing.M) {
 	if job := os.Getenv(jobEnv); job != "" {

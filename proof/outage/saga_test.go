@@ -32,7 +32,7 @@ func startShop(t *testing.T, postgres, kafka string, env ...string) *shop {
 	t.Helper()
 	bin, err := demo.Build(t.TempDir())
 	must(t, err)
-	d := demo.Start(t, demo.Config{Bin: bin, Dir: t.TempDir(), Env: env, Args: []string{"--postgres", postgres, "--kafka", kafka}})
+	d := demo.Start(t, demo.Config{Bin: bin, Dir: t.TempDir(), Env: append(env, "PAVANE_SESSION="+session.String()), Args: []string{"--postgres", postgres, "--kafka", kafka}})
 	return &shop{Demo: d, gateway: d.Gateway()}
 }
 
