@@ -36,7 +36,8 @@ type Bell struct {
 	heard bool       // a ring came through on the present connection
 	tried time.Time  // when we last rang for that
 
-	conn *sql.Conn // the session that holds the lock; nil: none
+	conn  *sql.Conn // the session of the lock; nil: none
+	holds bool      // the lock is ours, and not another sleeper's
 }
 
 // ErrUnheard says that rings do not come through now: the connection is new or
@@ -108,8 +109,11 @@ func (b *Bell) Rung() <-chan struct{} { return b.rung }
 
 // Sleep makes writers ring from now on and answers true; the caller looks for
 // work once more before it waits. False means that a writer is at work, and
-// that its commit will not ring. It is not for concurrent use.
+// that its commit will not ring. Sleep, Holds and Wake are not for concurrent use.
 func (b *Bell) Sleep(ctx context.Context) (bool, error) {
+	if b.Holds(ctx) {
+		return true, nil
+	}
 	if err := b.prove(ctx); err != nil {
 		return false, err
 	}
@@ -117,17 +121,30 @@ func (b *Bell) Sleep(ctx context.Context) (bool, error) {
 	if err := b.query(ctx, &found, sleepSQL, bellClass, b.oid()); err != nil {
 		return false, err
 	}
+	b.holds = found == "asleep"
 	// Another sleeper makes the writers ring for us, too. When it wakes, we are
 	// woken with it; until it sleeps again, it is the one who looks.
 	return found == "asleep" || found == "sleepers", nil
 }
 
+// Holds asks the session of the lock whether writers have rung for us ever since
+// Sleep answered true. It is false, too, when another sleeper has the lock, which
+// may have been lost and taken in between.
+func (b *Bell) Holds(ctx context.Context) bool {
+	if !b.holds || !b.isHeard() {
+		return false
+	}
+	var yes bool
+	return b.query(ctx, &yes, `select true`) == nil
+}
+
 // Wake ends what Sleep began: writers ring no more.
 func (b *Bell) Wake(ctx context.Context) error {
-	if b.conn == nil {
+	if !b.holds {
 		return nil
 	}
-	var held bool // not, when another one held the lock
+	b.holds = false
+	var held bool
 	return b.query(ctx, &held, wakeSQL, bellClass, b.oid())
 }
 
@@ -161,7 +178,7 @@ func (b *Bell) hangUp() {
 	if b.conn != nil {
 		_ = b.conn.Raw(func(any) error { return driver.ErrBadConn }) // the pool closes such a connection
 		_ = b.conn.Close()
-		b.conn = nil
+		b.conn, b.holds = nil, false
 	}
 }
 
@@ -187,6 +204,12 @@ func (b *Bell) oid() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.id
+}
+
+func (b *Bell) isHeard() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.heard
 }
 
 // state answers ErrUnheard, and whether to ring for a proof, until rings come

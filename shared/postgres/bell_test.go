@@ -225,6 +225,37 @@ where application_name = $1`, h.name+"-bell")))
 	}
 }
 
+func TestBell_Asleep_HoldsUntilItWakesOrItsSessionEnds(t *testing.T) {
+	h := newHouse(t)
+	b, other := h.bell(), h.bell()
+	ctx := t.Context()
+	sleeps := func(b *postgres.Bell) {
+		t.Helper()
+		if asleep, err := b.Sleep(ctx); !asleep || err != nil {
+			t.Fatalf("Sleep = %t, %v", asleep, err)
+		}
+	}
+	requireHolds := func(when string, b *postgres.Bell, want bool) {
+		t.Helper()
+		if got := b.Holds(ctx); got != want {
+			t.Errorf("%s: Holds = %t, want %t", when, got, want)
+		}
+	}
+	requireHolds("before it sleeps", b, false)
+	sleeps(b)
+	sleeps(b) // as often as one likes: it wakes once
+	requireHolds("asleep", b, true)
+	sleeps(other)
+	requireHolds("while another one has the lock", other, false)
+	must(t, b.Wake(ctx))
+	requireHolds("awake", b, false)
+	sleeps(other)
+	requireHolds("with the lock that the other one has left", other, true)
+	must(t, h.db.InTx(ctx, exec(`select pg_terminate_backend(pid, 5000) from pg_stat_activity
+where application_name = $1 and query = 'select true'`, h.name+"-bell")))
+	requireHolds("after the end of its session", other, false)
+}
+
 func TestBell_NotificationsDoNotComeThrough_SaysSoAndHoldsNoLock(t *testing.T) {
 	// As behind a pooler that hands out transactions: statements work, and what a
 	// session listens for is lost.

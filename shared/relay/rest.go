@@ -73,7 +73,9 @@ func (r *Relay) wait(ctx context.Context) error {
 		r.retries.idle = 0
 	case <-ack:
 	case <-look.C:
-		r.getUp(ctx) // so that a lock that was lost with its session is noticed
+		if r.sleeper.asleep && !r.cfg.Bell.Holds(ctx) {
+			r.getUp(ctx)
+		}
 	case <-ctx.Done():
 	}
 	return ctx.Err()
