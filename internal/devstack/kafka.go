@@ -197,7 +197,7 @@ func (k *Kafka) launch(ctx context.Context) error {
 	}
 	jvm := k.cfg.JVM
 	if len(jvm) == 0 {
-		jvm = append([]string{"-Xms128m", "-Xmx" + k.seat.heap()}, testJVM...)
+		jvm = testJVM("-Xms128m", "-Xmx"+k.seat.heap())
 	}
 	cmd := k.java(jvm, "kafka.Kafka", k.file("server.properties"))
 	cmd.Stdout, cmd.Stderr = log, log
