@@ -17,8 +17,10 @@ type ahead struct {
 }
 
 // readAhead begins to read what comes after the head, where that is surely
-// more. It uses the reader that does not hold the head's batches.
+// more. It uses the reader that does not hold the head's batches, once one that
+// still reads for a head of before has let go of it.
 func (r *Relay) readAhead(ctx context.Context) {
+	r.stopAhead()
 	if r.head.last || len(r.head.progress) > 0 {
 		return
 	}

@@ -72,6 +72,70 @@ func TestVerify_HeadIsOnItsWay_LeavesTheLogAlone(t *testing.T) {
 	}
 }
 
+// An idle relay whose Kafka is away asks it every now and then, and not with each
+// look.
+func TestVerify_KafkaIsAway_IsAskedWhenItIsDueAndToldOfRarely(t *testing.T) {
+	t.Parallel()
+	r := planned(t)
+	r.head.acked, r.head.ends = true, map[string]int64{"t/0": 5}
+	kafka := &silent{}
+	r.cfg.Publisher = kafka
+	told := 0
+	for n := range 20 {
+		r.verified = time.Now().Add(-2 * verifyEvery)
+		for range 3 {
+			if r.verify(t.Context()) != nil {
+				told++
+			}
+		}
+		if kafka.asked != n+1 {
+			t.Fatalf("Kafka was asked %d times when it was due %d times", kafka.asked, n+1)
+		}
+	}
+	if told != 2 {
+		t.Errorf("told of %d of 20 faults, want the first and the eleventh", told)
+	}
+}
+
+// silent is a Kafka that does not answer.
+type silent struct {
+	Publisher
+	asked int
+}
+
+func (s *silent) Offsets(context.Context, ...string) (map[string][]broker.Range, error) {
+	s.asked++
+	return nil, broker.ErrUnavailable
+}
+
+// A read ahead may last longer than the chunk for which it began is the head. The
+// next one fills the same batches.
+func TestReadAhead_OneBeforeIsStillReading_EndsItFirst(t *testing.T) {
+	t.Parallel()
+	r := planned(t)
+	r.cfg.Partitions, r.cfg.ChunkBytes = 1, 1000
+	r.spare, r.limit, r.head.last = newReader(r.cfg), firstLimit, false
+	defer r.stopAhead()
+	err := r.cfg.DB.InTx(t.Context(), func(ctx context.Context, tx *sqlx.Tx) error {
+		if _, err := tx.ExecContext(ctx, `lock table outbox in access exclusive mode`); err != nil {
+			return err
+		}
+		r.readAhead(t.Context())
+		first := r.ahead
+		r.readAhead(t.Context())
+		select {
+		case <-first.done:
+		default:
+			t.Error("two read into the same batches")
+		}
+		r.stopAhead() // it waits for the lock, too
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Rows that are gone cannot be in the pieces that the journal has counted.
 func TestPieces_RowsOfTheChunkAreGone_RefusesToGoOn(t *testing.T) {
 	t.Parallel()

@@ -120,6 +120,7 @@ type Relay struct {
 	cfg      Config
 	metrics  *metrics
 	verified time.Time // when the log was last compared with the journal; zero before the first look
+	unheard  int       // comparisons in a row for which Kafka had no answer
 
 	// What this relay knows of the journal's head. nil means: look again.
 	head        *chunk
