@@ -25,17 +25,21 @@ const (
   union all
   select n.source, n.key, n.sequence, n.topic, n.partition, n.cause, n.retry_at from h cross join lateral (
     ` + headColumns + ` where (p.source, p.key) > (h.source, h.key) order by p.source, p.key, p.sequence, p.record_offset limit 1) n)
-select h.source, h.key, h.topic, h.partition
-from h join unnest($1::text[], $2::integer[]) as t (topic, partition) on h.topic = t.topic and h.partition = t.partition
-left join inbox i on i.source = h.source and i.key = h.key
-where (h.cause in ('gap', 'follows') or ` + letGo + ` or h.cause = 'retry' and (h.retry_at <= clock_timestamp() or h.retry_at > clock_timestamp() + interval '1 minute'))
-  and (h.sequence - 1 <= coalesce(i.last_seq, 0) or h.cause = 'follows')
-order by h.source, h.key limit $3`
+select d.source, d.key, d.topic, d.partition from (
+  select h.source, h.key, h.topic, h.partition from h left join inbox i on i.source = h.source and i.key = h.key
+  where (h.cause in ('gap', 'follows') or h.cause = 'retry' and (h.retry_at <= clock_timestamp() or h.retry_at > clock_timestamp() + interval '1 minute'))
+    and (h.sequence - 1 <= coalesce(i.last_seq, 0) or h.cause = 'follows')
+  union
+  select h.source, h.key, f.topic, f.partition from h cross join lateral (` + letGo + `) f where h.sequence = 0) d
+join unnest($1::text[], $2::integer[]) as t (topic, partition) on d.topic = t.topic and d.partition = t.partition
+order by d.source, d.key limit $3`
 	headColumns = `select p.source, p.key, p.sequence, p.topic, p.partition, p.cause, p.retry_at from parked p`
 
 	// Records that are no events of their key's have no number and no order, so one
-	// of them holds up no other that an operator has let go.
-	letGo = `h.sequence = 0 and exists (select from parked f where f.source = h.source and f.key = h.key and f.sequence = 0 and f.cause = 'follows')`
+	// of them holds up no other that an operator has let go. They may have come from
+	// several partitions.
+	letGo = `select f.topic, f.partition from parked f
+    where f.source = h.source and f.key = h.key and f.sequence = 0 and f.cause = 'follows' order by f.record_offset limit 1`
 
 	headSQL = `select w.sequence, w.record_offset, w.type, w.headers, w.payload, w.reason, w.cause, w.attempts from (
   (select 1 as turn, p.* from parked p where source = $1 and key = $2 and topic = $3 and partition = $4 and sequence = 0 and cause = 'follows'

@@ -173,3 +173,25 @@ func TestRedrive_UndecodableBesideWhatIsMended_HoldsUpNothing(t *testing.T) {
 	discard(1)
 	requireEqual(t, "parked", len(r.parked()), 0)
 }
+
+// Records without a number are of one id wherever they came from: by its key, or
+// for want of one.
+func TestRedrive_UndecodableInAnotherPartition_HoldsUpNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	two := func(c *react.ConsumerConfig) { c.Partitions, c.Metrics = 2, nil }
+	strange := r.consumer(two, func(c *react.ConsumerConfig) { c.Sources = map[string]string{topic: "/somebody-else"} })
+	bad, good := r.record("a", 1, ""), r.record("a", 1, "")
+	bad.Headers, bad.Partition = nil, 1 // and the lower offset
+	r.deliver(strange, good, bad)
+	for range 2 { // the second time for nothing
+		if _, err := inbox.Redrive(t.Context(), r.db, inbox.ID{Source: topic, Key: "a"}, "ada", "the setting is right now"); err != nil {
+			t.Fatal(err)
+		}
+		r.deliver(r.guarded(two))
+		r.requireDense("a", 1)
+		if parked := r.parked(); len(parked) != 1 || parked[0].Cause != inbox.Undecodable || parked[0].Records != 1 {
+			t.Fatalf("parked: %+v; want the one that is no event", parked)
+		}
+	}
+}
