@@ -122,17 +122,51 @@ func (c *preparedConn) watched(ctx context.Context) context.Context {
 
 // QueryContext runs a query by its prepared statement.
 func (c *preparedConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	defer c.endWith(ctx)()
-	st, err := c.statement(ctx, query, args)
-	if err != nil {
-		return nil, err
+	return c.untilClosed(ctx, func() (driver.Rows, error) {
+		st, err := c.statement(ctx, query, args)
+		if err != nil {
+			return nil, err
+		}
+		if st == nil {
+			return c.pqConn.QueryContext(ctx, query, args)
+		}
+		rows, err := st.QueryContext(c.watched(ctx), args)
+		c.forget(query, err)
+		return rows, err
+	})
+}
+
+// untilClosed watches over a query until its rows are closed: most of them are
+// still to be read when it returns.
+func (c *preparedConn) untilClosed(ctx context.Context, query func() (driver.Rows, error)) (driver.Rows, error) {
+	stop := c.endWith(ctx)
+	rows, err := query()
+	full, ok := rows.(pqRows)
+	if err != nil || !ok || c.inTx {
+		stop()
+		return rows, err
 	}
-	if st == nil {
-		return c.pqConn.QueryContext(ctx, query, args)
-	}
-	rows, err := st.QueryContext(c.watched(ctx), args)
-	c.forget(query, err)
-	return rows, err
+	return watchedRows{full, stop}, nil
+}
+
+// pqRows is what rows of the driver can do.
+type pqRows interface {
+	driver.RowsNextResultSet
+	driver.RowsColumnTypeScanType
+	driver.RowsColumnTypeDatabaseTypeName
+	driver.RowsColumnTypeLength
+	driver.RowsColumnTypePrecisionScale
+}
+
+type watchedRows struct {
+	pqRows
+	stop func()
+}
+
+// Close ends the reading.
+func (r watchedRows) Close() error {
+	defer r.stop()
+	return r.pqRows.Close()
 }
 
 // ExecContext runs a statement by its prepared form.
@@ -203,8 +237,7 @@ type watchedStmt struct {
 
 // QueryContext runs the statement.
 func (s watchedStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
-	defer s.c.endWith(ctx)()
-	return s.preparedStmt.QueryContext(s.c.watched(ctx), args)
+	return s.c.untilClosed(ctx, func() (driver.Rows, error) { return s.preparedStmt.QueryContext(s.c.watched(ctx), args) })
 }
 
 // ExecContext runs the statement.

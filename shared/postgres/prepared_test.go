@@ -89,6 +89,16 @@ func TestDB_ContextEndsAndCancelIsLost_ReturnsAllTheSame(t *testing.T) {
 			_, err := db.ExecOnce(ctx, sleep, 9.0)
 			return err
 		},
+		"rows": func(ctx context.Context, db *postgres.DB) error {
+			rows, err := db.SQL().QueryContext(ctx, `select case i when $1 then pg_sleep(9)::text else repeat('x', 100) end from generate_series(1, $1) i`, 10_000)
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			for rows.Next() {
+			}
+			return rows.Err()
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
