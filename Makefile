@@ -41,12 +41,12 @@ test-race: ## run the tests under the race detector, those of whole processes as
 smoke-kafka: build ## run make smoke on a real Kafka; needs Java and Maven
 	$(STACK) -kafka -- sh -c 'bin/pavane up --smoke --kafka "$$PAVANE_KAFKA" --postgres "$$PAVANE_POSTGRES" $(UP)'
 
-# The proofs run on a real Kafka and a real Postgres, and need Java and Maven.
+# The proofs need Java and Maven, but for search and controls.
 # docs/guarantees.md says what each of them shows.
 PROOF := go test -count=1 -v
 BIN := PAVANE_BIN=$(CURDIR)/bin
 
-prove: search controls crash answers outage ## run all proofs, one after the other; about 30 minutes
+prove: search controls crash answers outage ## run these five proofs, one after the other; about 30 minutes
 
 search: ## go through every interleaving of the saga and print the number of states
 	$(PROOF) -run 'TestSaga|EachRow' ./proof/search
@@ -155,7 +155,7 @@ secrets: .venv/gitleaks ## look for secrets in the working tree and in the whole
 
 IAC = .venv/checkov/bin
 
-iac-lint: $(call VENV,checkov) ## check Dockerfile, Kubernetes files and workflows
+iac-lint: $(call VENV,checkov) ## check each Dockerfile, and whatever holds a secret
 	@for file in $(wildcard deploy/Dockerfile deploy/*/Dockerfile); do $(IAC)/hadolint --config tools/hadolint.yaml $$file || exit 1; done
 	$(IAC)/checkov --config-file tools/checkov.yaml --directory .
 	PAVANE_TOOLS=iac-lint PAVANE_IAC=$(CURDIR)/$(IAC) $(TOOLS) TestIaC

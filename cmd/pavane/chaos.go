@@ -67,7 +67,7 @@ The faults:` + describeKinds(),
 		},
 	}
 	f := c.Flags()
-	f.Uint64Var(&o.seed, "seed", 0, "decides the schedule; the same seed, length and faults give the same one; without it a random one, which is printed")
+	f.Uint64Var(&o.seed, "seed", 0, "decides the schedule; the same seed, length, pace and faults give the same one; without it a random one, which is printed")
 	f.DurationVar(&o.length, "for", 5*time.Minute, "how long faults come")
 	f.DurationVar(&o.every, "every", 4*time.Second, "time between the beginnings of two faults, on average")
 	f.Float64Var(&o.rate, "rate", 8, "orders per second")

@@ -178,7 +178,7 @@ func runUp(ctx context.Context, o upOptions, p *printer) error {
 	if err != nil {
 		return errors.Join(err, stop(s))
 	}
-	p.say("page: %s   try: kill -9 %d (payment-svc), pavane saga show ORDER, pavane audit", page, state.Services["payment-svc"].Pid)
+	p.say("page: %s   try: kill -9 %d (payment-svc), %[3]s saga show ORDER, %[3]s audit", page, state.Services["payment-svc"].Pid, os.Args[0])
 	if !o.noOpen {
 		open(ctx, page)
 	}

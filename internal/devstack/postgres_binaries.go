@@ -19,7 +19,7 @@ import (
 )
 
 // oldestPostgres is the lowest major version that is taken from the machine.
-const oldestPostgres = 14
+const oldestPostgres = 15
 
 // fetchedPostgres is what is fetched when the machine has none. 17 and not newer: the 18 builds for
 // Apple silicon need a translator.
