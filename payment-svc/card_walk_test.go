@@ -67,6 +67,16 @@ func (l *list) Changes(_ context.Context, after int64, _ int) ([]provider.Charge
 	return l.charges[after:], int64(len(l.charges)), nil
 }
 
+// Find is asked only about a charge that is in the list.
+func (l *list) Find(_ context.Context, key string) (provider.Charge, error) {
+	for _, c := range slices.Backward(l.charges) {
+		if c.Key == key {
+			return c, nil
+		}
+	}
+	panic("no charge " + key)
+}
+
 func newCardWalker(t *testing.T, machine search.Machine) *cardWalker {
 	t.Helper()
 	db := pgtest.WithKit(t, migrations.Payment())
@@ -97,7 +107,11 @@ func (w *cardWalker) answer(ctx context.Context, fact string, k int) error {
 		return nil
 	}
 	state := provider.State(strings.TrimPrefix(fact, "provider."))
-	w.list.charges = append(w.list.charges, provider.Charge{Key: orderID(k), Reference: orderID(k), State: state})
+	p, _, err := w.cfg.Service.Payment(ctx, orderID(k))
+	if err != nil {
+		return err
+	}
+	w.list.charges = append(w.list.charges, provider.Charge{Key: p.OrderID, Reference: p.OrderID, State: state, Amount: p.Amount, Currency: p.Currency})
 	_, err = payment.NewCharger(w.cfg).ReconcileOnce(ctx)
 	return err
 }

@@ -10,6 +10,7 @@ import (
 	"pavane/payment-svc/internal/provider"
 	"pavane/shared/event"
 	"pavane/shared/postgres"
+	"pavane/shared/retry"
 )
 
 // Card is the method that pays by a card at a provider. Its steps are rows in
@@ -100,6 +101,10 @@ func (s *Service) answer(ctx context.Context, tx *sqlx.Tx, orderID string, got p
 	if err != nil {
 		return h, err
 	}
+	if !p.fits(got) { // not for what was asked for, whatever else is done with it
+		h.contradiction = true
+		return h, nil
+	}
 	h.contradiction = c.contradicts(got.State)
 	f, news := c.hear(got.State)
 	if h.news = news; !news {
@@ -122,6 +127,12 @@ func (s *Service) answer(ctx context.Context, tx *sqlx.Tx, orderID string, got p
 	return h, save(ctx, tx, p)
 }
 
+// fits tells whether a charge is of the payment's amount. One that holds nothing
+// is of any.
+func (p Payment) fits(c provider.Charge) bool {
+	return c.State != provider.Held && c.State != provider.Captured || c.Amount == p.Amount && c.Currency == p.Currency
+}
+
 func (s *Service) book(ctx context.Context, tx *sqlx.Tx, step Step, p Payment) error {
 	remote, ok := s.methods[p.Method].(Remote)
 	if !ok {
@@ -134,5 +145,5 @@ func cardRefusal(c provider.Charge) string {
 	if c.Reason == "" {
 		return "the card was refused"
 	}
-	return fmt.Sprintf("the card was refused: %.200s", c.Reason)
+	return fmt.Sprintf("the card was refused: %.200s", retry.Text(c.Reason))
 }

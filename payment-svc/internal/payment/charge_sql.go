@@ -13,6 +13,7 @@ import (
 	"pavane/shared/event"
 	"pavane/shared/failpoint"
 	"pavane/shared/postgres"
+	"pavane/shared/retry"
 )
 
 const (
@@ -50,8 +51,11 @@ where not exists (select from accounts a where a.account_id = n.account_id) orde
 ) select t.order_id, t.wanted, t.known, t.sent, t.claims, t.failures, t.last_error, p.card_token, p.amount, p.currency
 from taken t join payments p on p.order_id = t.order_id`
 
-	// The number of the claim tells whether it is still this charger's.
-	answeredSQL = `update charges set sent = false, failures = 0, last_error = '', next_at = clock_timestamp()
+	// The number of the claim tells whether it is still this charger's. Only news ($3)
+	// ends the failures in a row: where the provider answers nothing but questions,
+	// each of them would have the next request sent at once.
+	answeredSQL = `update charges set sent = false, failures = case when $3 then 0 else failures + $4 end,
+  last_error = case when $3 then '' else last_error end, next_at = clock_timestamp() + make_interval(secs => $5)
 where order_id = $1 and claims = $2`
 	putOffChargeSQL = `update charges set sent = sent and not $3, failures = failures + 1, last_error = $4,
   next_at = clock_timestamp() + make_interval(secs => $5) where order_id = $1 and claims = $2`
@@ -127,6 +131,9 @@ type heard struct {
 	news, contradiction bool
 	events              []event.Numbered
 }
+
+// pause is how long the charge waits after one more failure.
+func (c claimed) pause() time.Duration { return retry.Pause(c.Failures+1, firstPutOff, maxPutOff) }
 
 func (c claimed) intent() provider.Intent {
 	return provider.Intent{Key: c.OrderID, Reference: c.OrderID, Token: c.CardToken, Amount: c.Amount, Currency: c.Currency}

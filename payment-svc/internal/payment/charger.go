@@ -124,7 +124,9 @@ func (c *Charger) process(ctx context.Context, r claimed) error {
 	}
 	got, err := c.call(ctx, r)
 	if err != nil {
-		if e := putOffCharge(context.WithoutCancel(ctx), c.cfg.DB, r, retry.Pause(r.Failures+1, firstPutOff, maxPutOff), provider.Certain(err), retry.Text(err.Error())); e != nil {
+		// That a question came to nothing says nothing of the request it was about.
+		certain := provider.Certain(err) && r.next() != askFind
+		if e := putOffCharge(context.WithoutCancel(ctx), c.cfg.DB, r, r.pause(), certain, retry.Text(err.Error())); e != nil {
 			return e
 		}
 		return err
@@ -159,8 +161,12 @@ func (c *Charger) call(ctx context.Context, r claimed) (got provider.Charge, err
 
 // record writes down an answer with everything that follows from it.
 func (c *Charger) record(ctx context.Context, r claimed, got provider.Charge) error {
-	h, err := c.answer(ctx, r.OrderID, got, func(ctx context.Context, tx *sqlx.Tx) error {
-		if _, err := tx.ExecContext(ctx, answeredSQL, r.OrderID, r.Claims); err != nil {
+	h, err := c.answer(ctx, r.OrderID, got, func(ctx context.Context, tx *sqlx.Tx, h heard) error {
+		failed, pause := 0, time.Duration(0)
+		if !h.news && r.next() != askFind { // it left the charge as it was
+			failed, pause = 1, r.pause()
+		}
+		if _, err := tx.ExecContext(ctx, answeredSQL, r.OrderID, r.Claims, h.news, failed, pause.Seconds()); err != nil {
 			return err
 		}
 		return failpoint.Hit(ctx, "card.before_record")
@@ -180,7 +186,7 @@ func (c *Charger) record(ctx context.Context, r claimed, got provider.Charge) er
 }
 
 // answer takes in what the provider says, in a transaction that ends with last.
-func (c *Charger) answer(ctx context.Context, orderID string, got provider.Charge, last func(context.Context, *sqlx.Tx) error) (h heard, err error) {
+func (c *Charger) answer(ctx context.Context, orderID string, got provider.Charge, last func(context.Context, *sqlx.Tx, heard) error) (h heard, err error) {
 	err = c.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
 		if err := c.cfg.Alone(ctx, tx); err != nil {
 			return err
@@ -191,7 +197,7 @@ func (c *Charger) answer(ctx context.Context, orderID string, got provider.Charg
 		if err := c.cfg.Outbox.Append(ctx, tx, h.events...); err != nil {
 			return err
 		}
-		return last(ctx, tx)
+		return last(ctx, tx, h)
 	})
 	return h, err
 }

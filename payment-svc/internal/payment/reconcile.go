@@ -105,13 +105,16 @@ func (c *Charger) known(ctx context.Context, got provider.Charge) (h heard, err 
 	if err != nil || !found {
 		return h, errors.Join(err, sql.ErrNoRows)
 	}
-	return c.answer(ctx, got.Key, got, func(context.Context, *sqlx.Tx) error { c.Wake(); return nil })
+	return c.answer(ctx, got.Key, got, func(context.Context, *sqlx.Tx, heard) error { c.Wake(); return nil })
 }
 
 // reopen has a hold voided that came after the void: at a provider that does not
 // remember the void of a key it had not seen, a request that was long on its way
-// can do so.
+// can do so. The list may be older than the void, so the provider is asked once more.
 func (c *Charger) reopen(ctx context.Context, orderID string) (same bool, err error) {
+	if now, err := c.cfg.Provider.Find(ctx, orderID); err != nil || now.State != provider.Held {
+		return true, err
+	}
 	err = c.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
 		res, err := tx.ExecContext(ctx, reopenSQL, orderID)
 		if err != nil {

@@ -122,7 +122,7 @@ func New(c Config) *Client {
 			},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		breaker: circuitbreaker.NewBuilder[any]().WithFailureThreshold(breakAfter).WithDelay(min(maxBreak, c.Timeout)).Build(),
+		breaker: circuitbreaker.NewBuilder[any]().WithFailureThreshold(breakAfter).WithSuccessThreshold(1).WithDelay(min(maxBreak, c.Timeout)).Build(),
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"pavane/internal/await"
 	"pavane/payment-svc/internal/provider"
 )
 
@@ -148,5 +149,26 @@ func TestConfig_UnusableValues_AreRefused(t *testing.T) {
 		if spoil(&bad); bad.Validate() == nil {
 			t.Errorf("%s: taken", name)
 		}
+	}
+}
+
+// One call tries a provider that was left alone; when it fails, too, there is no
+// second one.
+func TestClient_TrialFails_IsLeftAloneAgain(t *testing.T) {
+	t.Parallel()
+	c := answering(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+	fail := func() {
+		t.Helper()
+		if _, err := c.Void(t.Context(), "o-1"); err == nil {
+			t.Fatal("taken")
+		}
+	}
+	for range 5 {
+		fail()
+	}
+	await.True(t, 30*time.Second, "there is room for a trial", func() bool { return c.Room(16) == 1 })
+	fail()
+	if n := c.Room(16); n != 0 {
+		t.Errorf("there is room for %d more", n)
 	}
 }
