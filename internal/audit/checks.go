@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
 // Check is one promise, and how it is looked at.
@@ -35,7 +36,7 @@ func Checks() []Check {
 		{"noted", "the order knows what became of its money and stock", findUnnoted},
 		{"money", "entries sum to zero, per transfer and in all, and balances are the sums of their entries", findMoney},
 		{"stock", "available, reserved and sold are what the ledger says, and reserved is what open reservations hold", findStock},
-		{"mails", "each order's customer has got one mail of each kind that is due", findMails},
+		{"mails", "each order's customer has one mail of each kind that is due, sent or waiting to be", findMails},
 	}
 }
 
@@ -79,14 +80,21 @@ func byPlace[V any](m map[Stream]V) []Stream {
 	})
 }
 
-// expired says whether the log may have dropped early records of the topic.
-func (d *Data) expired(topic string) bool {
-	for p, b := range d.Bounds {
-		if p.Topic == topic && b.First > 0 {
-			return true
+// expired tells whether the log may have dropped a partition's record of that
+// moment for its age: it begins later, with younger ones. The times of a topic's
+// events are by one clock, and those of transactions at once in any order.
+func (d *Data) expired() func(p Part, at time.Time) bool {
+	first := map[Part]time.Time{}
+	for _, r := range d.Log {
+		p := Part{r.Topic, r.Partition}
+		if _, there := first[p]; !there && r.Fault == "" {
+			first[p] = r.Time
 		}
 	}
-	return false
+	return func(p Part, at time.Time) bool {
+		begins, there := first[p]
+		return d.Bounds[p].First > 0 && (!there || !at.After(begins.Add(d.Grace)))
+	}
 }
 
 // published groups the log by event.

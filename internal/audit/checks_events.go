@@ -23,13 +23,13 @@ func findForeign(d *Data, report reporter) {
 }
 
 func findUnpublished(d *Data, report reporter) {
-	log := d.published()
+	log, expired := d.published(), d.expired()
 	for _, s := range d.Services {
 		for _, row := range s.Rows {
-			records := log[row.id()]
+			records, p := log[row.id()], Part{row.Topic, broker.Partition([]byte(row.Stream.Key), d.Partitions)}
 			switch {
 			case len(records) == 0:
-				if d.settled(row.Time) && !d.expired(row.Topic) {
+				if d.settled(row.Time) && !expired(p, row.Time) {
 					report("%s: outbox row %d (%s, %s) is not in %s", s.Name, row.ID, row.Kind, row.id(), row.Topic)
 				}
 			case len(records) > 1:
@@ -75,7 +75,7 @@ func findDisorder(d *Data, report reporter) {
 		before, had := last[r.Stream]
 		last[r.Stream] = r
 		switch {
-		case !had && r.Sequence != 1 && !d.expired(r.Topic):
+		case !had && r.Sequence != 1 && d.Bounds[Part{r.Topic, r.Partition}].First == 0:
 			report("%s: %s is the first of its key; the events before it are missing", r.at(), r.id())
 		case had && r.Sequence == before.Sequence+1, !had:
 		case r.Sequence == before.Sequence:

@@ -53,6 +53,19 @@ func findEndless(d *Data, report reporter) {
 	}
 }
 
+// young finds the keys that are known from young events only. The orders are read
+// first and the log last, so such a key may be an order that was placed meanwhile.
+func (d *Data) young() map[string]bool {
+	young := map[string]bool{}
+	for _, r := range d.Log {
+		if r.Fault == "" {
+			before, there := young[r.Stream.Key]
+			young[r.Stream.Key] = !d.settled(r.Time) && (before || !there)
+		}
+	}
+	return young
+}
+
 func findWrongPayments(d *Data, report reporter) {
 	d.decided(func(o Order, events map[string]bool) {
 		p, there := d.Payments[o.ID]
@@ -72,9 +85,10 @@ func findWrongPayments(d *Data, report reporter) {
 			report("order %s %s, but %d of its money is still held", o.ID, o.State, held)
 		}
 	})
+	young := d.young()
 	for _, key := range slices.Sorted(maps.Keys(d.Payments)) {
 		p := d.Payments[key]
-		if _, known := d.Orders[key]; !known && p.Moved["authorize"] != 0 {
+		if _, known := d.Orders[key]; !known && !young[key] && p.Moved["authorize"] != 0 {
 			report("payment of %s: %d was authorised for an order that does not exist", key, p.Moved["authorize"])
 		}
 	}
@@ -102,8 +116,9 @@ func findWrongReservations(d *Data, report reporter) {
 			report("order %s cancelled (%s), but inventory-svc would still reserve for it: it keeps no mark of the cancellation", o.ID, o.Reason)
 		}
 	})
+	young := d.young()
 	for _, key := range slices.Sorted(maps.Keys(d.Reservations)) {
-		if _, known := d.Orders[key]; !known && len(d.Reservations[key].Moved) > 0 {
+		if _, known := d.Orders[key]; !known && !young[key] && len(d.Reservations[key].Moved) > 0 {
 			report("reservation of %s: stock was moved for an order that does not exist", key)
 		}
 	}

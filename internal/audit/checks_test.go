@@ -286,3 +286,62 @@ func TestAudit_WhatIsOnItsWayIsNotJudged(t *testing.T) {
 		t.Fatalf("found %+v", found)
 	}
 }
+
+// An order that is placed while the audit reads is not among the orders, and what
+// others hold for it is there.
+func TestAudit_OrderPlacedAfterTheOrdersWereRead_IsNotJudged(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		placed time.Time
+		clean  bool
+	}{"meanwhile": {start.Add(61 * time.Second), true}, "long before": {start, false}} {
+		d := sound()
+		delete(d.Orders, "yes")
+		d.Services[0].Rows = slices.DeleteFunc(d.Services[0].Rows, func(r Row) bool { return r.Stream.Key == "yes" })
+		d.Services[1].Rows = slices.DeleteFunc(d.Services[1].Rows, func(r Row) bool { return r.Stream.Key == "yes" })
+		d.Services[2].Rows = slices.DeleteFunc(d.Services[2].Rows, func(r Row) bool { return r.Stream.Key == "yes" })
+		for i := range d.Log {
+			if d.Log[i].Stream.Key == "yes" {
+				d.Log[i].Time = test.placed
+			}
+		}
+		found := map[string]bool{}
+		for _, f := range All(d) {
+			found[f.Check] = true
+		}
+		for _, check := range []string{"payments", "reservations", "provider"} {
+			if found[check] == test.clean {
+				t.Errorf("placed %s: %s found something: %t", name, check, found[check])
+			}
+		}
+	}
+}
+
+// A partition whose log has been cut at its old end excuses what is as old, there.
+func TestAudit_LogHasDroppedOldRecords_OnlyWhatIsAsOldIsExcused(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		dropped string // key in whose partition
+		age     time.Duration
+		clean   bool
+	}{
+		"as old":               {"yes", -time.Second, true},
+		"younger":              {"yes", time.Second, false},
+		"of another partition": {"no", -time.Second, false},
+	} {
+		d := sound()
+		lost := record(d, "yes", "payment.captured.v1").id()
+		d.Log = slices.DeleteFunc(d.Log, func(r Record) bool { return r.id() == lost })
+		for i := range d.Services[1].Rows {
+			if r := &d.Services[1].Rows[i]; r.id() == lost {
+				r.Time = start.Add(test.age)
+			}
+		}
+		p := Part{payments, broker.Partition([]byte(test.dropped), d.Partitions)}
+		d.Bounds[p] = Bounds{1, d.Bounds[p].End}
+		found := slices.ContainsFunc(All(d), func(f Difference) bool { return strings.Contains(f.Text, "is not in "+payments) })
+		if found == test.clean {
+			t.Errorf("%s: found %t", name, found)
+		}
+	}
+}

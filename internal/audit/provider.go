@@ -92,8 +92,9 @@ func findWrongLedger(d *Data, report reporter) {
 			report("order %s %s, but the provider still holds its money", o.ID, o.State)
 		}
 	})
+	young := d.young()
 	for _, reference := range slices.Sorted(maps.Keys(captures)) {
-		if _, known := d.Orders[reference]; !known && (captures[reference] > 0 || held[reference]) {
+		if _, known := d.Orders[reference]; !known && !young[reference] && (captures[reference] > 0 || held[reference]) {
 			report("the provider holds or took money for %s, which is no order", reference)
 		}
 	}
