@@ -64,6 +64,9 @@ type standing struct {
 	begun chan struct{} // closed when Begin has ended; nobody heals it before
 	since time.Time
 	until time.Time // when it is healed; zero: when somebody says so
+
+	resource string // what no other lasting fault may be about meanwhile; empty: it does not last
+	mending  bool   // somebody is at it
 }
 
 // Listen takes a port, so that it and the token of those who may give orders can be
@@ -169,15 +172,20 @@ func (s *Server) take(o order) (*standing, error) {
 	if err != nil {
 		return nil, err
 	}
+	st := &standing{Fault: f, name: o.String(), begun: make(chan struct{}), since: time.Now()}
+	if k, _ := fault.Find(o.Kind); k.Most > 0 {
+		st.resource = o.Resource()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.standing[o.String()] != nil {
-		return nil, fmt.Errorf("%s is broken already; `pavane heal` undoes it", o.Spec)
+	for _, other := range s.standing {
+		if other.name == st.name || other.resource != "" && other.resource == st.resource {
+			return nil, fmt.Errorf("%s is broken already, by %s; `pavane heal` undoes it", o.Resource(), other.name)
+		}
 	}
 	if s.chaos.running() {
 		return nil, fmt.Errorf("%s has to wait: chaos is under way, and two faults on one thing could not be told apart", o.Spec)
 	}
-	st := &standing{Fault: f, name: o.String(), begun: make(chan struct{}), since: time.Now()}
 	if o.For > 0 {
 		st.until = st.since.Add(o.For)
 	}
@@ -197,15 +205,28 @@ func (s *Server) start(ctx context.Context, f *standing, lasts bool) (did string
 	return did, err
 }
 
-// drop tells whether the fault stood until now.
-func (s *Server) drop(f *standing) bool {
+func (s *Server) drop(f *standing) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.standing[f.name] != f { // another one may bear its name by now
+	delete(s.standing, f.name)
+}
+
+// claim tells whether the fault stands and nobody else is at it.
+func (s *Server) claim(f *standing) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.standing[f.name] != f || f.mending { // another one may bear its name by now
 		return false
 	}
-	delete(s.standing, f.name)
+	f.mending = true
 	return true
+}
+
+// unclaim leaves a fault standing that could not be healed, for another try.
+func (s *Server) unclaim(f *standing) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.mending = false
 }
 
 // mend heals a standing fault; one that somebody else has healed is no error.
@@ -215,7 +236,7 @@ func (s *Server) mend(ctx context.Context, f *standing) error {
 	case <-ctx.Done():
 		return fmt.Errorf("heal %s, which is still beginning: %w", f.name, ctx.Err())
 	}
-	if !s.drop(f) {
+	if !s.claim(f) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, healLimit)
@@ -223,8 +244,10 @@ func (s *Server) mend(ctx context.Context, f *standing) error {
 	did, err := f.Heal(ctx)
 	s.note(f.name, joinNonEmpty("healed", did), err)
 	if err != nil {
-		return fmt.Errorf("heal %s: %w", f.name, err)
+		s.unclaim(f)
+		return fmt.Errorf("heal %s: %w; it stands, `pavane heal` tries again", f.name, err)
 	}
+	s.drop(f)
 	return nil
 }
 

@@ -2,6 +2,8 @@ package control
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -73,5 +75,52 @@ func TestMend_FaultWasHealedAndBegunAgain_LeavesTheNewOne(t *testing.T) {
 	}
 	if d.resumed != 1 || s.standing[faults[1].name] != faults[1] {
 		t.Errorf("healed %d times, %d stand; want the second to stand", d.resumed, len(s.standing))
+	}
+}
+
+// Healing the one would undo the other.
+func TestTake_AnotherFaultOfItsResourceStands_IsRefused(t *testing.T) {
+	t.Parallel()
+	d := &slow{paused: make(chan struct{})}
+	close(d.paused)
+	s := serverOf(d)
+	mustTake(t, s)
+	if _, err := s.take(order{Spec: fault.Spec{Kind: "down", Service: "order-svc"}}); err == nil || !strings.Contains(err.Error(), "pause order-svc") {
+		t.Errorf("a service that is paused was taken down: %v", err)
+	}
+	for _, other := range []fault.Spec{{Kind: "pause", Service: "payment-svc"}, {Kind: "kill", Service: "order-svc"}} { // the last is over at once
+		if _, err := s.take(order{Spec: other}); err != nil {
+			t.Errorf("%s: %v", other, err)
+		}
+	}
+}
+
+// stuck is a system that cannot resume a service at first.
+type stuck struct {
+	slow
+	failures int
+}
+
+func (d *stuck) Resume(ctx context.Context, service string) error {
+	if d.failures--; d.failures >= 0 {
+		return errors.New("not now")
+	}
+	return d.slow.Resume(ctx, service)
+}
+
+func TestMend_CannotBeHealedNow_StandsForTheNextTry(t *testing.T) {
+	t.Parallel()
+	d := &stuck{slow: slow{paused: make(chan struct{})}, failures: 1}
+	close(d.paused)
+	s := serverOf(d)
+	f := mustTake(t, s)
+	if _, err := s.start(t.Context(), f, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.mend(t.Context(), f); err == nil || s.standing[f.name] != f {
+		t.Errorf("%v, %d stand; want an error and the fault to stand", err, len(s.standing))
+	}
+	if err := s.Heal(t.Context()); err != nil || d.resumed != 1 || len(s.standing) != 0 {
+		t.Errorf("%v, healed %d times, %d stand", err, d.resumed, len(s.standing))
 	}
 }

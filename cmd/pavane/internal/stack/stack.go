@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"pavane/cmd/pavane/internal/authority"
+	"pavane/cmd/pavane/internal/fault"
 	"pavane/cmd/pavane/internal/mailsink"
 	"pavane/internal/devstack"
 	"pavane/internal/faultproxy"
@@ -161,6 +162,10 @@ func (s *Stack) startServers(ctx context.Context) (err error) {
 			return err
 		}
 		s.cfg.Postgres = s.postgres.URL("postgres")
+		// The setting stays in the data, also of a demo that ended with a slow disk.
+		if err := fault.SlowDisk(ctx, s.cfg.Postgres, 0); err != nil {
+			return err
+		}
 		s.cfg.Progress("Postgres (embedded) at %s", hostOf(s.cfg.Postgres))
 	}
 	s.state.Postgres, s.state.Kafka = s.cfg.Postgres, strings.Split(s.cfg.Kafka, ",")
