@@ -311,12 +311,21 @@ func TestSender_ConnectionDropsAfterTheServerTookIt_SendsOnce(t *testing.T) {
 	}
 }
 
-func TestSender_OneRecipientRefused_TheOthersGetTheirs(t *testing.T) {
+func TestSender_OneRecipientRefusedOrDeferred_TheOthersGetTheirs(t *testing.T) {
 	t.Parallel()
+	for _, answer := range []string{"550 no such user", "451 come back later"} {
+		t.Run(answer, func(t *testing.T) {
+			t.Parallel()
+			oneIsLeftOut(t, answer)
+		})
+	}
+}
+
+func oneIsLeftOut(t *testing.T, answer string) {
 	b := setup(t)
 	b.server.on(func(command string, nth int) string {
-		if command == "RCPT" && nth == 1 {
-			return "550 no such user"
+		if command == "RCPT" && nth != 2 { // the second is the other's
+			return answer
 		}
 		return ""
 	})
@@ -328,7 +337,7 @@ func TestSender_OneRecipientRefused_TheOthersGetTheirs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m := mails[0]; m.State != "pending" || !strings.Contains(m.LastError, "no such user") {
+	if m := mails[0]; m.State != "pending" || !strings.Contains(m.LastError, answer[len("550 "):]) {
 		t.Errorf("the refused mail is %s with error %q, want pending with the server's words", m.State, m.LastError)
 	}
 	if n := b.server.connections(); n != 1 {

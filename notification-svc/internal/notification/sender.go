@@ -39,11 +39,16 @@ type Carrier interface {
 // Connection takes mails.
 type Connection interface {
 	// Send hands the mail over. Nil means that the server took charge of it. A
-	// fault of class Permanent means that it will not take this mail.
+	// fault of class Permanent means that it will not take this mail, and
+	// [ErrDeferred] that it will not yet; the connection is good for others then.
 	Send(ctx context.Context, m Mail) error
 	// Close ends the connection.
 	Close()
 }
+
+// ErrDeferred says that the server puts off the mail to this recipient: as one that
+// it has not seen before (greylisting), or whose box is full.
+var ErrDeferred = errors.New("the mail server takes no mail for this recipient now")
 
 // Sender hands the pending mails to a mail server, each once per order and kind.
 // Any number of senders may work on one database.
@@ -131,6 +136,10 @@ func (s *Sender) deliver(ctx context.Context, mails []claimed, proceed func() bo
 		case err == nil:
 		case fault.ClassOf(err) == fault.ClassPermanent:
 			s.logger.WarnContext(ctx, "the mail server refuses a mail", "order", m.OrderID, "kind", m.Kind, "attempts", m.Attempts, "error", err)
+			if err := s.giveBack(ctx, mails[i:i+1], err); err != nil {
+				return err
+			}
+		case errors.Is(err, ErrDeferred):
 			if err := s.giveBack(ctx, mails[i:i+1], err); err != nil {
 				return err
 			}

@@ -155,8 +155,11 @@ func (c *smtpConnection) Send(ctx context.Context, m Mail) error {
 	if err == nil || msg.IsDelivered() {
 		return nil
 	}
-	if refused(err) {
+	switch {
+	case refused(err):
 		return fault.Permanent("%w", err)
+	case deferred(err):
+		return fmt.Errorf("%w: %w", ErrDeferred, err)
 	}
 	return err
 }
@@ -186,6 +189,18 @@ func refused(err error) bool {
 	}
 	code := e.ErrorCode()
 	return code >= 500 && code <= 599
+}
+
+// deferred tells whether the server answered that it does not take a mail for this
+// recipient now, and goes on with the session: 4yz, but for 421, with which it ends
+// (RFC 5321, 3.8).
+func deferred(err error) bool {
+	var e *mail.SendError
+	if !errors.As(err, &e) || e.Reason != mail.ErrSMTPRcptTo {
+		return false
+	}
+	code := e.ErrorCode()
+	return code >= 400 && code <= 499 && code != 421
 }
 
 // Close says goodbye if the server still listens.
