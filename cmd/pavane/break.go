@@ -139,7 +139,7 @@ func (o breakOptions) shop(ctx context.Context, gateway *client.Client) (count f
 	wait(ctx, shopBefore)
 	return func() chaos.Tally {
 		wait(ctx, shopAfter)
-		return stop(chaos.EndLimit)
+		return stop(chaos.ShopLimit)
 	}
 }
 

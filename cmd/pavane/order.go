@@ -64,7 +64,7 @@ func shopFor(ctx context.Context, gateway *client.Client, rate float64, length t
 	quiet := p.alive("placing orders and waiting for them to end")
 	stop := chaos.Shop(ctx, gateway, rate)
 	wait(ctx, length)
-	t := stop(chaos.EndLimit)
+	t := stop(chaos.ShopLimit)
 	quiet()
 	p.say("orders: %s", t)
 	if t.Open > 0 || t.Placed < t.Due || t.Due == 0 {

@@ -23,6 +23,11 @@ const (
 	confirmed     = "confirmed"
 )
 
+// ShopLimit is how long after the last order was due all may take to be placed and
+// to end, at the default deadline: a fault that is healed late has many of them, some
+// of which wait for that.
+const ShopLimit = placePatience + 75*time.Second
+
 // Moment counts what happened in one second of the run.
 type Moment struct {
 	Due    int            `json:"due"`
