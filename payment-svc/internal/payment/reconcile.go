@@ -112,6 +112,10 @@ func (c *Charger) known(ctx context.Context, got provider.Charge) (h heard, err 
 // remember the void of a key it had not seen, a request that was long on its way
 // can do so. The list may be older than the void, so the provider is asked once more.
 func (c *Charger) reopen(ctx context.Context, orderID string) (same bool, err error) {
+	ours, _, err := c.cfg.Service.Charge(ctx, orderID)
+	if err != nil || want(ours.Wanted) != wantVoid || ours.due() { // as nearly all are: held for an order that is on
+		return true, err
+	}
 	if now, err := c.cfg.Provider.Find(ctx, orderID); err != nil || now.State != provider.Held {
 		return true, err
 	}

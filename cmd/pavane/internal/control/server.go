@@ -136,10 +136,10 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	whole := context.WithoutCancel(r.Context()) // what was begun is ended
-	k, _ := fault.Find(o.Kind)
-	did, err := s.start(whole, f, k.Most > 0)
+	lasts := f.resource != ""
+	did, err := s.start(whole, f, lasts)
 	tell(w, did, err)
-	if err != nil || k.Most == 0 {
+	if err != nil || !lasts {
 		return
 	}
 	switch {
