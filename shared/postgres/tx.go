@@ -177,6 +177,17 @@ func connectionLost(err error) bool {
 	return false
 }
 
+// Elsewhere tells whether err, which came up while tx was open and looks like the
+// loss of a connection, is not of tx's: a file that ended too early, another server
+// that did not answer. Such an error bears no SQLSTATE, and tx's server answers.
+func Elsewhere(ctx context.Context, tx *sqlx.Tx, err error) bool {
+	if pq.As(err) != nil || !isNetwork(err) {
+		return false
+	}
+	_, err = tx.ExecContext(ctx, `select 1`)
+	return err == nil || pq.As(err) != nil && !connectionLost(err)
+}
+
 // ofClass tells whether an SQLSTATE begins with one of these.
 func ofClass(code string, classes ...string) bool {
 	return slices.ContainsFunc(classes, func(class string) bool { return strings.HasPrefix(code, class) })

@@ -3,6 +3,9 @@ package react_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"net/url"
 	"testing"
 	"time"
 
@@ -81,13 +84,24 @@ func TestConsumer_GapBehindADiscardedRecord_IsToldOnceItShows(t *testing.T) {
 // What a handler cannot have now is its own key's matter.
 func TestConsumer_HandlerIsUnavailable_HoldsUpOnlyItsKey(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	failed := fault.Unavailable("nobody answers")
-	c := r.failing(&failed)
-	r.deliver(c, r.record("a", 1, ""), r.record("b", 1, ""))
-	requireEqual(t, "effects of another key", r.effects("b"), []int64{1})
-	r.settleUntil(c, func() bool { return r.metric("pavane_parked_keys") == 1 }) // after the last attempt
-	if parked := r.parked(); len(parked) != 1 || parked[0].Cause != inbox.Fault {
-		t.Errorf("parked: %+v", parked)
+	for name, failed := range map[string]error{
+		"and says so":                      fault.Unavailable("nobody answers"),
+		"for want of a server, wrapped":    fault.Unavailable("ask: %w", &url.Error{Op: "Get", URL: "http://there", Err: io.EOF}),
+		"for want of a server":             &url.Error{Op: "Get", URL: "http://there", Err: io.EOF},
+		"for want of time":                 context.DeadlineExceeded,
+		"because its data ends":            io.EOF,
+		"because its data ends in between": fmt.Errorf("unpack: %w", io.ErrUnexpectedEOF),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			c := r.failing(&failed)
+			r.deliver(c, r.record("a", 1, ""), r.record("b", 1, ""))
+			requireEqual(t, "effects of another key", r.effects("b"), []int64{1})
+			r.settleUntil(c, func() bool { return r.metric("pavane_parked_keys") == 1 }) // after the last attempt
+			if parked := r.parked(); len(parked) != 1 || parked[0].Cause != inbox.Fault {
+				t.Errorf("parked: %+v", parked)
+			}
+		})
 	}
 }

@@ -179,7 +179,7 @@ func (p *pass) tell(ctx context.Context, batch []event.Envelope) (err error) {
 	}()
 	events, err := p.c.byKind[kind].Handle(ctx, p.tx, batch...)
 	p.events = append(p.events, events...)
-	if fault.ClassOf(err) == fault.ClassUnavailable && !postgres.Retryable(err) {
+	if transient(err) && (!postgres.Retryable(err) || postgres.Elsewhere(ctx, p.tx, err)) {
 		// What the handler misses, other records may not need: it may not hold up
 		// more than its key, as a database that is away does.
 		return plain{err}
