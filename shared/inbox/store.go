@@ -65,6 +65,13 @@ func Begin(ctx context.Context, tx *sqlx.Tx, offsets []Offset) ([]Offset, error)
 	if _, err := tx.ExecContext(ctx, ensureSQL, postgres.Array(topics), postgres.Array(partitions), postgres.Array(nexts)); err != nil {
 		return nil, fmt.Errorf("inbox: first offsets: %w", err)
 	}
+	return Stored(ctx, tx, offsets)
+}
+
+// Stored returns the offsets of the partitions, ordered by topic and partition. Next
+// is not looked at.
+func Stored(ctx context.Context, tx *sqlx.Tx, offsets []Offset) ([]Offset, error) {
+	topics, partitions, _ := columns(offsets)
 	rows, err := tx.QueryContext(ctx, readSQL, postgres.Array(topics), postgres.Array(partitions))
 	return scanOffsets(rows, err)
 }

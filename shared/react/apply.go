@@ -155,15 +155,9 @@ func (g *generation) run(ctx context.Context, tx *sqlx.Tx, u unit) (*pass, error
 // fresh returns the records at or above the offsets that count. Another member
 // may have gone on with a partition that this one still believes to be its own.
 func (g *generation) fresh(locked []inbox.Offset, u unit) ([]*item, error) {
-	next := make(map[partition]int64, len(locked))
-	for _, o := range locked {
-		next[partition{o.Topic, o.Partition}] = o.Next
-	}
-	for _, o := range u.ends {
-		at := partition{o.Topic, o.Partition}
-		if n, ok := next[at]; !ok || n < g.stored(at) {
-			return nil, fmt.Errorf("partition %s/%d: stored offset %d, was %d: %w", o.Topic, o.Partition, n, g.stored(at), errMovedBack)
-		}
+	next, err := g.inPlace(locked, u.ends)
+	if err != nil {
+		return nil, err
 	}
 	items := make([]*item, 0, len(u.items))
 	for i := range u.items {
@@ -173,6 +167,22 @@ func (g *generation) fresh(locked []inbox.Offset, u unit) ([]*item, error) {
 		}
 	}
 	return items, nil
+}
+
+// inPlace returns the stored offsets by partition, after a look whether those of the
+// partitions wanted are where this generation left them, or further on.
+func (g *generation) inPlace(stored, wanted []inbox.Offset) (map[partition]int64, error) {
+	next := make(map[partition]int64, len(stored))
+	for _, o := range stored {
+		next[partition{o.Topic, o.Partition}] = o.Next
+	}
+	for _, o := range wanted {
+		at := partition{o.Topic, o.Partition}
+		if n, ok := next[at]; !ok || n < g.stored(at) {
+			return nil, fmt.Errorf("partition %s/%d: stored offset %d, was %d: %w", o.Topic, o.Partition, n, g.stored(at), errMovedBack)
+		}
+	}
+	return next, nil
 }
 
 // judge decides what becomes of a record whose handler failed with err.

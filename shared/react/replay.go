@@ -20,14 +20,22 @@ const (
 // settle applies the parked records that are due: those behind a record that
 // came or was retried, and those an operator let go. It returns how many keys
 // had some, and sets when it is to be called again.
+//
+// It also looks whether the database still is where this generation left it. A
+// standby that took over may lack the last commits, and a partition that is quiet
+// would not show it.
 func (g *generation) settle(ctx context.Context) (found int, err error) {
 	var (
-		due  []inbox.Parked
-		keys map[inbox.Cause]int
-		next time.Duration
+		stored []inbox.Offset
+		due    []inbox.Parked
+		keys   map[inbox.Cause]int
+		next   time.Duration
 	)
 	err = g.insist(ctx, func() error {
 		err := g.c.cfg.DB.Read(ctx, func(ctx context.Context, tx *sqlx.Tx) (err error) {
+			if stored, err = inbox.Stored(ctx, tx, g.owned); err != nil {
+				return err
+			}
 			if due, err = inbox.Runnable(ctx, tx, g.owned, settleKeys); err != nil {
 				return err
 			}
@@ -40,6 +48,9 @@ func (g *generation) settle(ctx context.Context) (found int, err error) {
 		return nil
 	})
 	if err != nil {
+		return 0, err
+	}
+	if _, err := g.inPlace(stored, g.owned); err != nil {
 		return 0, err
 	}
 	steps := 0

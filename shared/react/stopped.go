@@ -34,7 +34,7 @@ func (s *stopped) halt(ctx context.Context, at []broker.Position) []broker.Posit
 		return at
 	}
 	return slices.DeleteFunc(slices.Clone(at), func(p broker.Position) bool {
-		why := outside(p, ranges[p.Topic][p.Partition])
+		why := outside(p, rangeOf(ranges, p))
 		if why == nil {
 			return false
 		}
@@ -42,6 +42,15 @@ func (s *stopped) halt(ctx context.Context, at []broker.Position) []broker.Posit
 		s.report(ctx, p, why)
 		return true
 	})
+}
+
+// rangeOf is what the log of p holds: nothing, where the topic was made anew with
+// fewer partitions.
+func rangeOf(ranges map[string][]broker.Range, p broker.Position) broker.Range {
+	if of := ranges[p.Topic]; int(p.Partition) < len(of) {
+		return of[p.Partition]
+	}
+	return broker.Range{}
 }
 
 // outside says why reading cannot go on at p, or nothing.
@@ -88,10 +97,11 @@ func (s *stopped) back(ctx context.Context) (back []broker.Position) {
 		return nil
 	}
 	s.at = slices.DeleteFunc(s.at, func(p broker.Position) bool {
-		if outside(p, ranges[p.Topic][p.Partition]) != nil {
+		r := rangeOf(ranges, p)
+		if outside(p, r) != nil {
 			return false
 		}
-		known, err := s.known(ctx, p, ranges[p.Topic][p.Partition].First)
+		known, err := s.known(ctx, p, r.First)
 		if err != nil {
 			return false
 		}
