@@ -68,7 +68,6 @@ type Client struct {
 	cancel    context.CancelFunc
 
 	correlation atomic.Int32
-	turn        atomic.Uint32 // rotates the order of the partitions in fetches
 
 	mu      sync.Mutex
 	pending map[string]*longPoll // fetches that outlived their caller

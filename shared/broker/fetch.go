@@ -1,10 +1,10 @@
 package broker
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"time"
@@ -159,7 +159,7 @@ func (c *Client) fetchFrom(ctx context.Context, plan fetchPlan, maxWait time.Dur
 	ctx, cancel := c.limited(ctx, maxWait)
 	defer cancel()
 	body, err := c.send(ctx, &request{
-		key: protocol.Fetch, version: 11, broker: plan.leader, chunks: [][]byte{c.fetchBody(plan.positions, maxWait, maxBytes)},
+		key: protocol.Fetch, version: 11, broker: plan.leader, chunks: [][]byte{fetchBody(plan.positions, maxWait, maxBytes)},
 	})
 	if err != nil {
 		return nil, unavailable(fmt.Sprintf("fetch from broker %d", plan.leader), err)
@@ -167,15 +167,8 @@ func (c *Client) fetchFrom(ctx context.Context, plan fetchPlan, maxWait time.Dur
 	return readFetched(body, plan)
 }
 
-func (c *Client) fetchBody(positions []Position, maxWait time.Duration, maxBytes int) []byte {
-	// The broker fills the answer in the order of the request: partitions take
-	// turns at being first, so that a busy one does not starve the others.
-	order := slices.Clone(positions)
-	slices.SortFunc(order, func(a, b Position) int {
-		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
-	})
-	turn := int(c.turn.Add(1))
-	topics := slices.CompactFunc(slices.Clone(order), func(a, b Position) bool { return a.Topic == b.Topic })
+func fetchBody(positions []Position, maxWait time.Duration, maxBytes int) []byte {
+	topics := inTurn(positions)
 	b := appendInt32(nil, -1) // not a replica
 	b = appendInt32(b, int(maxWait.Milliseconds()))
 	b = appendInt32(b, 1) // min bytes
@@ -183,12 +176,9 @@ func (c *Client) fetchBody(positions []Position, maxWait time.Duration, maxBytes
 	b = append(b, 0)                       // read uncommitted
 	b = appendInt32(appendInt32(b, 0), -1) // no session
 	b = appendInt32(b, len(topics))
-	for i := range topics {
-		topic := topics[(i+turn)%len(topics)].Topic
-		of := slices.DeleteFunc(slices.Clone(order), func(p Position) bool { return p.Topic != topic })
-		b = appendInt32(appendString(b, topic), len(of))
-		for j := range of {
-			p := of[(j+turn)%len(of)]
+	for _, of := range topics {
+		b = appendInt32(appendString(b, of[0].Topic), len(of))
+		for _, p := range of {
 			b = appendInt32(b, int(p.Partition))
 			b = appendInt32(b, -1) // any leader epoch
 			b = appendInt64(b, p.Offset)
@@ -198,6 +188,20 @@ func (c *Client) fetchBody(positions []Position, maxWait time.Duration, maxBytes
 	}
 	b = appendInt32(b, 0)      // nothing forgotten
 	return appendString(b, "") // no rack
+}
+
+// inTurn returns the positions by topic. The broker fills the answer in the order of
+// the request, so that the first partitions may take all of it: which one that is is
+// left to chance, and a busy one starves no other.
+func inTurn(positions []Position) (topics [][]Position) {
+	order := slices.Clone(positions)
+	rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+	for len(order) > 0 {
+		of := slices.DeleteFunc(slices.Clone(order), func(p Position) bool { return p.Topic != order[0].Topic })
+		topics = append(topics, of)
+		order = slices.DeleteFunc(order, func(p Position) bool { return p.Topic == of[0].Topic })
+	}
+	return topics
 }
 
 func readFetched(body []byte, plan fetchPlan) ([]fetchedPartition, error) {

@@ -45,28 +45,55 @@ func (c *Client) InitProducer(ctx context.Context) (Producer, error) {
 	return p, nil
 }
 
+// maxRequest bounds the bytes of one request, but for a single batch: Kafka takes no
+// more than 100 MiB (socket.request.max.bytes), and each request must be answered
+// within the client's timeout, over whatever network there is.
+const maxRequest = 8 << 20
+
 // Produce sends sealed batches, at most one per partition, and waits until all
-// in-sync replicas have them. The results are in the order of the batches. All
-// batches of a leader go in one request. The batches may be used again when
-// Produce returns.
+// in-sync replicas have them. The results are in the order of the batches. The
+// batches of a leader go in one request, or in several one after the other when they
+// are large. The batches may be used again when Produce returns.
 //
 // An ErrUnavailable leaves the outcome open: send the very same batch again,
 // before any later one of its partition.
 func (c *Client) Produce(ctx context.Context, batches []*Batch) []Result {
 	results := make([]Result, len(batches))
-	ctx, cancel := c.limited(ctx, 0)
-	defer cancel()
 	byLeader := c.groupBatches(ctx, batches, results)
 	var wg sync.WaitGroup
 	for leader, indexes := range byLeader {
 		if len(byLeader) == 1 {
-			c.produceTo(ctx, leader, batches, indexes, results)
+			c.produceAll(ctx, leader, batches, indexes, results)
 			break
 		}
-		wg.Go(func() { c.produceTo(ctx, leader, batches, indexes, results) })
+		wg.Go(func() { c.produceAll(ctx, leader, batches, indexes, results) })
 	}
 	wg.Wait()
 	return results
+}
+
+// produceAll sends the batches with the given indexes to one broker. After a
+// request that it does not answer it is not asked any more.
+func (c *Client) produceAll(ctx context.Context, leader int32, batches []*Batch, indexes []int, results []Result) {
+	for len(indexes) > 0 {
+		n := fitting(batches, indexes)
+		err := c.produceTo(ctx, leader, batches, indexes[:n], results)
+		indexes = indexes[n:]
+		if err != nil {
+			unanswered(err, batches, indexes, results)
+			return
+		}
+	}
+}
+
+// fitting is how many of the batches with the given indexes the next request takes.
+func fitting(batches []*Batch, indexes []int) (n int) {
+	for size := 0; n < len(indexes); n++ {
+		if size += batches[indexes[n]].Size(); size > maxRequest {
+			break
+		}
+	}
+	return max(n, 1)
 }
 
 // groupBatches sorts the batches by leader. Those that cannot be sent get
@@ -76,7 +103,9 @@ func (c *Client) groupBatches(ctx context.Context, batches []*Batch, results []R
 	for _, b := range batches {
 		topics = appendNew(topics, b.topic)
 	}
-	known, err := c.layout(ctx, topics)
+	limited, cancel := c.limited(ctx, 0)
+	defer cancel()
+	known, err := c.layout(limited, topics)
 	byLeader := make(map[int32][]int, 1)
 	for i, b := range batches {
 		results[i] = Result{Offset: -1, Err: err}
@@ -143,22 +172,30 @@ func leaderOf(known *metadata.Response, topic string, partition int32) (int32, e
 }
 
 // produceTo sends the batches with the given indexes to one broker, as a
-// Produce request of version 8 with acks from all in-sync replicas.
-func (c *Client) produceTo(ctx context.Context, leader int32, batches []*Batch, indexes []int, results []Result) {
+// Produce request of version 8 with acks from all in-sync replicas. The error, which
+// is in the results, says that there was no answer.
+func (c *Client) produceTo(ctx context.Context, leader int32, batches []*Batch, indexes []int, results []Result) error {
+	limited, cancel := c.limited(ctx, 0)
+	defer cancel()
 	f := newFloor(c, batches, indexes)
-	body, err := c.send(ctx, &request{key: protocol.Produce, version: 8, broker: leader, chunks: c.produceBody(batches, indexes), check: f.check})
+	body, err := c.send(limited, &request{key: protocol.Produce, version: 8, broker: leader, chunks: c.produceBody(batches, indexes), check: f.check})
 	if err == nil && len(f.short) > 0 { // nothing was sent
 		if rest := f.answer(results); len(rest) > 0 {
-			c.produceTo(ctx, leader, batches, rest, results)
+			return c.produceTo(ctx, leader, batches, rest, results)
 		}
-		return
+		return nil
 	}
 	if err == nil {
 		err = readProduced(body, batches, indexes, results)
 	}
-	if err == nil {
-		return
+	if err != nil {
+		unanswered(err, batches, indexes, results)
 	}
+	return err
+}
+
+// unanswered gives the batches with the given indexes an open outcome.
+func unanswered(err error, batches []*Batch, indexes []int, results []Result) {
 	for _, i := range indexes {
 		results[i] = Result{Offset: -1, Err: unavailable(fmt.Sprintf("write to %s/%d", batches[i].topic, batches[i].partition), err)}
 	}

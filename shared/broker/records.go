@@ -35,13 +35,20 @@ const (
 
 const (
 	minRecord     = 7 // bytes of a record without key, value and headers
+	minHeader     = 2 // bytes of a header without key and value
 	headersAtOnce = 256
+
+	// A batch of a million records or headers fits into a message when it is
+	// compressed, and takes a hundred times its bytes when it is taken apart.
+	maxRecords = 1 << 20
+	maxHeaders = 1 << 20
 )
 
 // batchReader takes fetched record batches apart.
 type batchReader struct {
 	names       map[string]string // header keys seen, so that each is allocated once
 	headerSpace []event.Header
+	headersLeft int // that the batch at hand may have
 	records     []Record
 }
 
@@ -94,6 +101,10 @@ func (r *batchReader) batch(at Position, b []byte) (end int64, err error) {
 	mark := len(r.records)
 	d := decoder{b: body}
 	count := int(int32(binary.BigEndian.Uint32(b[atCount-prefix:])))
+	if count > maxRecords {
+		return 0, fmt.Errorf("it holds %d records, and at most %d are taken", count, maxRecords)
+	}
+	r.headersLeft = maxHeaders
 	r.records = slices.Grow(r.records, min(max(count, 0), len(body)/minRecord))
 	for range count {
 		if r.record(at, &d, base, times); d.err != nil {
@@ -131,11 +142,15 @@ func (r *batchReader) record(at Position, d *decoder, base int64, times batchTim
 
 func (r *batchReader) headers(d *decoder) []event.Header {
 	n := d.varint()
-	if n < 0 || n > int64(len(d.b)) {
+	if n < 0 || n > int64(len(d.b)/minHeader) {
 		d.err = errShort
 		return nil
 	}
 	if n == 0 {
+		return nil
+	}
+	if r.headersLeft -= int(n); r.headersLeft < 0 {
+		d.err = fmt.Errorf("it holds more than %d headers", maxHeaders)
 		return nil
 	}
 	// One array serves many records; each gets a part that it cannot outgrow.

@@ -58,3 +58,43 @@ func TestInitProducer_BrokerAnswersWithoutAnID_IsRefused(t *testing.T) {
 		t.Errorf("got %+v, %v; want ErrUnavailable", p, err)
 	}
 }
+
+// All batches of a leader in one request would be more than a slow network carries
+// within the time of a request, however often it is sent again, and with more than a
+// hundred partitions more than Kafka takes.
+func TestProduce_BatchesOfManyMegabytes_GoInSeveralRequests(t *testing.T) {
+	t.Parallel()
+	const partitions = 20
+	fake, c := hooked(t)
+	topic := Topic(t, fake.Addr(), partitions)
+	var requests, most atomic.Int64
+	fake.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		fake.KeepControl()
+		size := 0
+		for _, p := range req.(*kmsg.ProduceRequest).Topics[0].Partitions {
+			size += len(p.Records)
+		}
+		requests.Add(1)
+		most.Store(max(most.Load(), int64(size)))
+		return nil, nil, false
+	})
+	p, err := c.InitProducer(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	batches := make([]*broker.Batch, partitions)
+	for i := range batches {
+		batches[i] = new(broker.Batch)
+		batches[i].Reset(topic, int32(i))
+		batches[i].Add(1, nil, make([]byte, 900<<10), nil)
+		batches[i].Seal(p, 0)
+	}
+	for i, r := range c.Produce(t.Context(), batches) {
+		if r.Err != nil {
+			t.Errorf("partition %d: %v", i, r.Err)
+		}
+	}
+	if requests.Load() != 3 || most.Load() > 8<<20 {
+		t.Errorf("%d requests, the largest of %d bytes; want 3 of 8 MiB at most", requests.Load(), most.Load())
+	}
+}
