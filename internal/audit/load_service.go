@@ -14,7 +14,7 @@ import (
 const (
 	// A row that was held back and copied later is not published.
 	outboxSQL = `select id, topic, key, sequence, event_id, type, headers, payload, created_at from outbox o
-where o.key not in (select r.key from relay_released r) or not outbox_replaced(o.key, o.topic, o.id, o.xid) order by id`
+where not exists (select from relay_released r where r.key = o.key) or not outbox_replaced(o.key, o.topic, o.id, o.xid) order by id`
 	inboxSQL   = `select source, key, last_seq from inbox`
 	offsetsSQL = `select topic, partition, next_offset from inbox_offset`
 	parkedSQL  = `select source, key, sequence, type, reason from parked

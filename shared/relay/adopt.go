@@ -67,6 +67,9 @@ func Adopt(ctx context.Context, db *postgres.DB, p broker.Producer) error {
 		if foreign, err := adoptCluster(ctx, db, head, p); foreign || err != nil {
 			return err
 		}
+		if head.producer == p {
+			return nil // by the round before, whose answer was lost
+		}
 		if head.number == 0 {
 			return errors.New("relay journal: it holds no chunk; there is nothing to adopt, and the first relay begins under a new producer id")
 		}

@@ -86,6 +86,28 @@ select 't', 'k', 1, 'e', 'a.b.v1', '\x00', '\x00' from generate_series(1, $1)`, 
 	}
 }
 
+// A hash of all of them has no room in what Postgres gives to one.
+func TestLook_FarMoreKeysAreRefusedAndReleasedThanAHashHolds_IsInTime(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	pgtest.Migrate(t, pgtest.Open(t, url), migrations.Kit())
+	db, err := postgres.Open(Pool(url))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	must(t, db, `insert into relay_parked (key, topic, since_id, chunk, reason) select 'refused key ' || n, 't', 1, 1, '' from generate_series(1, 200000) n`)
+	must(t, db, `insert into relay_released (key, topic, since_id, chunk, chunk_upto, target, upto_id, reason, parked_at, action, records, who, why)
+select 'released key ' || n, 't', 1, 1, 1, pg_current_snapshot(), 1, '', now(), 'redrive', 1, 'ada', 'to see' from generate_series(1, 200000) n`)
+	must(t, db, `analyze relay_parked, relay_released`) // or they are taken for small ones
+	must(t, db, `insert into outbox (topic, key, sequence, event_id, type, headers, payload)
+select 't', case when n % 2 = 0 then 'k' || n else 'refused key ' || n end, 1, 'e', 'a.b.v1', '\x00', '\x00' from generate_series(1, 3000) n`)
+	found, err := newReader(Config{DB: db, Partitions: 1, ChunkBytes: 1 << 20}).after(t.Context(), &chunk{target: origin(), last: true}, 2000)
+	if err != nil || found.rows != 1500 {
+		t.Errorf("a look finds %d rows of keys that are not refused, %v; want 1500", found.rows, err)
+	}
+}
+
 func TestMaintain_ParkedRow_IsKeptWhateverItsAge(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)

@@ -177,6 +177,53 @@ func TestMaintain_NothingIsWrittenForLong_NewestChunkStays(t *testing.T) {
 	}
 }
 
+// The clock went back between a row that Kafka refuses and one that waits behind it,
+// and between that row and its acknowledgement: both are older than the row itself.
+func TestMaintain_ClockWentBackBehindAParkedRow_WhatIsHeldBackStaysAndCanBeReleased(t *testing.T) {
+	t.Parallel()
+	r := planned(t)
+	do(t, r.cfg.DB, acknowledge)
+	do(t, r.cfg.DB, `insert into relay_journal select (jsonb_populate_record(j, '{"chunk": 2}')).* from relay_journal j`)
+	do(t, r.cfg.DB, `insert into relay_ack (chunk, acked_at, offsets) values (2, now(), '{}')`)
+	do(t, r.cfg.DB, `update relay_ack set acked_at = '2020-02-02'`)
+	do(t, r.cfg.DB, `insert into outbox (topic, key, sequence, event_id, type, headers, payload, created_at) values
+('t', 'k', 1, 'e1', 'a.b.v1', '\x00', '\x00', now()), ('t', 'k', 2, 'e2', 'a.b.v1', '\x00', '\x00', '2020-02-02')`)
+	do(t, r.cfg.DB, `insert into relay_parked (key, topic, since_id, chunk, reason) select o.key, o.topic, min(o.id), 1, 'refused' from outbox o group by 1, 2`)
+	do(t, r.cfg.DB, `update relay_journal set target = pg_current_snapshot(), upto_id = 1000000`) // all of it is behind the relay
+	if err := r.maintainOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := Release(t.Context(), r.cfg.DB, "k", "ada", "the limit is raised"); n != 2 || err != nil {
+		t.Errorf("%d rows were released, %v; want both", n, err)
+	}
+	do(t, r.cfg.DB, `update relay_journal set target = pg_current_snapshot()`)
+	if err := r.maintainOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if old := number(t, r.cfg.DB, `select count(*) from outbox_default`); old != 0 {
+		t.Errorf("%d rows of old days are there after the release, want none", old)
+	}
+}
+
+// A log that lost more than the journal reaches is found out without a look at each
+// chunk: there may be millions.
+func TestHeal_LogEndsFarBack_NewestChunkWithinIsFoundAtOnce(t *testing.T) {
+	t.Parallel()
+	r := planned(t)
+	do(t, r.cfg.DB, `update relay_journal set ends = '{"t/0": 1}'`)
+	do(t, r.cfg.DB, `insert into relay_journal (chunk, prev, prev_id, prev_xid, target, target_id, target_xid, after_id, upto_id, row_count,
+  last_of_set, producer_id, producer_epoch, first_sequences, counts, stamp_ms, ends)
+select n, j.prev, j.prev_id, j.prev_xid, j.target, j.target_id, j.target_xid, j.after_id, j.upto_id, j.row_count, j.last_of_set,
+  j.producer_id, j.producer_epoch, j.first_sequences, case when n % 2 = 0 then j.counts else '{}' end, j.stamp_ms, jsonb_build_object('t/0', n)
+from relay_journal j, generate_series(2, 60000) n where j.chunk = 1`)
+	do(t, r.cfg.DB, `insert into relay_ack (chunk, acked_at, offsets) values (100, now(), '{"t/0": 200}')`)
+	for end, want := range map[int64]int64{200000: 60000, 59999: 59998, 30001: 30000, 101: 98, 1: 1, 0: 0} {
+		if found, err := r.within(t.Context(), "t/0", 60000, end); found != want || err != nil {
+			t.Errorf("the log ends at %d: chunk %d is the newest within, %v; want %d", end, found, err, want)
+		}
+	}
+}
+
 // What is not noted as released would be published from both places.
 func TestRelease_ChunkOfTheParkedRowIsGone_ChangesNothing(t *testing.T) {
 	t.Parallel()

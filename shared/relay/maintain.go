@@ -24,9 +24,11 @@ const (
 	extendSQL = `select outbox_extend()`
 	dropSQL   = `select coalesce(outbox_drop($1, $2), '')`
 	// Two statements: an acknowledgement whose chunk is gone is found by the next
-	// round, too.
+	// round, too. The chunk of a parked key says what is held back for it, so it
+	// stays, whatever the clock said when it was acknowledged.
 	trimSQL = `delete from relay_journal where chunk in (
-  select a.chunk from relay_ack a where a.acked_at < $1 and a.chunk < (select max(chunk) from relay_journal) order by a.chunk limit 10000)`
+  select a.chunk from relay_ack a where a.acked_at < $1
+    and a.chunk < least((select max(chunk) from relay_journal), (select min(chunk) from relay_parked)) order by a.chunk limit 10000)`
 	trimAcksSQL = `delete from relay_ack where chunk < (select min(chunk) from relay_journal)`
 	backlogSQL  = `select count(*), coalesce(extract(epoch from clock_timestamp() - min(b.created_at)), 0)::float8, (select count(distinct p.key) from relay_parked p)
 from (

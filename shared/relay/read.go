@@ -77,9 +77,13 @@ const (
 	now     = `(extract(epoch from clock_timestamp()) * 1000)::bigint`
 
 	// notParked leaves out parked keys, and of released ones the rows that were
-	// copied. Not in, and not "<> all", which Postgres would look up row by row.
-	notParked   = ` and o.key not in (select p.key from relay_parked p)` + notReplaced
-	notReplaced = ` and (o.key not in (select r.key from relay_released r) or not outbox_replaced(o.key, o.topic, o.id, o.xid))`
+	// copied. While there are none, that is asked once for all rows; else by index
+	// or by hash, as Postgres likes. Not by "not in": a list that is too long for
+	// its hash is read anew for each row.
+	notParked = ` and (not exists (select from relay_parked)
+    or not exists (select from relay_parked p where p.key = o.key))` + notReplaced
+	notReplaced = ` and (not exists (select from relay_released)
+    or not exists (select from relay_released r where r.key = o.key) or not outbox_replaced(o.key, o.topic, o.id, o.xid))`
 
 	// undecided are the transactions up to the position's xid that its snapshot
 	// does not show.

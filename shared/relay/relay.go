@@ -302,6 +302,7 @@ func (r *Relay) resend(ctx context.Context) (int, error) {
 func (r *Relay) publishNext(ctx context.Context) (int, error) {
 	found, err := r.look(ctx)
 	if err != nil {
+		r.limit = min(firstLimit, r.cfg.ChunkRows) // it may have taken too long
 		return 0, err
 	}
 	if found.moved(r.head) {

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"math"
@@ -176,6 +177,9 @@ func (r *Relay) stepBack(ctx context.Context, healer *reader, tp string, cause e
 		return 0, err
 	}
 	for number := r.head.number; ; number-- {
+		if number, err = r.within(ctx, tp, number, end); err != nil {
+			return 0, err
+		}
 		err := r.putBack(ctx, healer, number, tp, end)
 		switch {
 		case err == nil:
@@ -192,6 +196,24 @@ func (r *Relay) stepBack(ctx context.Context, healer *reader, tp string, cause e
 			return 0, err
 		}
 	}
+}
+
+// withinSQL looks through the 50,000 chunks up to $1 for the newest that has records
+// of a partition and begins where the log still is, 0 for none; and tells the number
+// before the oldest that it has looked at, null without any.
+const withinSQL = `select coalesce(max(c.chunk) filter (where c.has and c.begins <= $3), 0), min(c.chunk) - 1 from (
+  select j.chunk, j.counts ->> $2 is not null as has, greatest((j.ends ->> $2)::bigint, (a.offsets ->> $2)::bigint, 0) as begins
+  from relay_journal j left join relay_ack a on a.chunk = j.chunk where j.chunk <= $1 order by j.chunk desc limit 50000) c`
+
+// within returns the newest chunk up to one that can be followed in a log which ends
+// at end, 0 for none.
+func (r *Relay) within(ctx context.Context, tp string, upto, end int64) (found int64, err error) {
+	for before := (sql.NullInt64{Int64: upto, Valid: true}); found == 0 && before.Valid; {
+		if err := r.cfg.DB.SQL().QueryRowContext(ctx, withinSQL, before.Int64, tp, end).Scan(&found, &before); err != nil {
+			return 0, fmt.Errorf("relay journal: chunks of %s up to %d: %w", tp, upto, err)
+		}
+	}
+	return found, nil
 }
 
 var (
