@@ -85,7 +85,7 @@ func (a *account) reachable(dir string) (string, error) {
 	if a.reaches(abs) {
 		return abs, nil
 	}
-	root, err := ownTempDir()
+	root, err := ownTempDir(os.TempDir())
 	if err != nil {
 		return "", err
 	}
@@ -96,10 +96,10 @@ func (a *account) reachable(dir string) (string, error) {
 // ownTempName is the name of this user's directory below the temporary directory.
 func ownTempName() string { return "pavane-" + strconv.Itoa(os.Geteuid()) }
 
-// ownTempDir makes this user's directory below the temporary directory. The name is known to everybody, so a
+// ownTempDir makes this user's directory below one that is open to all. The name is known to everybody, so a
 // directory (or link) that somebody else put there is refused.
-func ownTempDir() (string, error) {
-	dir := filepath.Join(os.TempDir(), ownTempName())
+func ownTempDir(below string) (string, error) {
+	dir := filepath.Join(below, ownTempName())
 	if err := os.Mkdir(dir, 0o755); err != nil && !os.IsExist(err) {
 		return "", fmt.Errorf("make directory for servers: %w", err)
 	}

@@ -41,7 +41,8 @@ type PostgresConfig struct {
 	Dir string
 	// Port is the wanted port; 0 means any. A taken one is stepped over.
 	Port int
-	// NoSync turns fsync off, for tests: faster, and a power cut (not a crash of the server) loses data.
+	// NoSync turns fsync off, for tests: faster, and a power cut (not a crash of the server) loses data. Without
+	// Dir they are in memory, on a Linux with plenty of it.
 	NoSync bool
 	// MovableClock has the server run with libfaketime, where that is, so that MoveClock works.
 	MovableClock bool
@@ -82,12 +83,20 @@ func StartPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 	return p, nil
 }
 
+// takeDir makes the server's directory: in memory, when nobody needs it on a disk.
+func (p *Postgres) takeDir(ctx context.Context) (*workDir, error) {
+	if p.cfg.Dir == "" && p.cfg.NoSync {
+		return takeTempDir(ctx, p.as, scratch(), "postgres", p.cfg.Progress)
+	}
+	return takeWorkDir(ctx, p.as, p.cfg.Dir, "postgres", p.cfg.Progress)
+}
+
 // start goes through the steps; what it has taken before a fault is given back by the caller.
 func (p *Postgres) start(ctx context.Context) (err error) {
 	if p.bin, err = p.cfg.binaries(ctx, p.as); err != nil {
 		return err
 	}
-	if p.dir, err = takeWorkDir(ctx, p.as, p.cfg.Dir, "postgres", p.cfg.Progress); err != nil {
+	if p.dir, err = p.takeDir(ctx); err != nil {
 		return err
 	}
 	if err := p.initialise(ctx); err != nil {

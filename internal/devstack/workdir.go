@@ -22,7 +22,7 @@ type workDir struct {
 // temporary one whose name begins with kind.
 func takeWorkDir(ctx context.Context, as *account, dir, kind string, progress func(string)) (*workDir, error) {
 	if dir == "" {
-		return takeTempDir(ctx, as, kind, progress)
+		return takeTempDir(ctx, as, os.TempDir(), kind, progress)
 	}
 	path, err := as.reachable(dir)
 	if err != nil {
@@ -83,10 +83,10 @@ func (w *workDir) take(ctx context.Context, as *account, progress func(string)) 
 	return w.reapLeftovers(ctx, progress)
 }
 
-// takeTempDir makes a temporary directory and takes away those that killed starters left. One process
-// at a time does this, so that none takes away what another has made and not yet locked.
-func takeTempDir(ctx context.Context, as *account, kind string, progress func(string)) (*workDir, error) {
-	root, err := ownTempDir()
+// takeTempDir makes a temporary directory below another one and takes away those that killed starters left there. One
+// process at a time does this, so that none takes away what another has made and not yet locked.
+func takeTempDir(ctx context.Context, as *account, below, kind string, progress func(string)) (*workDir, error) {
+	root, err := ownTempDir(below)
 	if err != nil {
 		return nil, err
 	}
