@@ -35,7 +35,7 @@ func Up(ctx context.Context, db *sql.DB, files fs.FS, table string) (err error) 
 	}
 	defer conn.Close()
 	if _, err := conn.ExecContext(ctx, lockSQL, table); err != nil {
-		return err
+		return fmt.Errorf("wait for another process that migrates: %w", err)
 	}
 	defer func() {
 		// Without the unlock the pooled connection would keep the lock.

@@ -42,7 +42,8 @@ type Config struct {
 	ReadBuffer int
 	// Name shows in pg_stat_activity; empty means "pavane".
 	Name string
-	// Settings are run-time parameters for each connection, such as work_mem.
+	// Settings are run-time parameters for each connection, such as work_mem. The
+	// URL's come before them, and they before what follows from the fields above.
 	Settings map[string]string
 }
 
@@ -89,12 +90,12 @@ func Open(cfg Config) (*DB, error) {
 	if pc.Runtime == nil {
 		pc.Runtime = map[string]string{}
 	}
-	setDefault(pc.Runtime, "statement_timeout", milliseconds(cfg.StatementTimeout))
-	setDefault(pc.Runtime, "lock_timeout", milliseconds(cfg.StatementTimeout))
-	setDefault(pc.Runtime, "idle_in_transaction_session_timeout", milliseconds(2*cfg.NetworkTimeout))
 	for key, value := range cfg.Settings {
 		setDefault(pc.Runtime, key, value)
 	}
+	setDefault(pc.Runtime, "statement_timeout", milliseconds(cfg.StatementTimeout))
+	setDefault(pc.Runtime, "lock_timeout", milliseconds(cfg.StatementTimeout))
+	setDefault(pc.Runtime, "idle_in_transaction_session_timeout", milliseconds(2*cfg.NetworkTimeout))
 	connector, err := pq.NewConnectorConfig(pc)
 	if err != nil {
 		return nil, fmt.Errorf("database URL: %w", err)

@@ -188,6 +188,10 @@ func Elsewhere(ctx context.Context, tx *sqlx.Tx, err error) bool {
 	return err == nil || pq.As(err) != nil && !connectionLost(err)
 }
 
+// Cancelled tells whether a statement had its time limit run out, or somebody
+// cancelled it. A wait for a lock that took too long is another error.
+func Cancelled(err error) bool { return pq.As(err, pqerror.QueryCanceled) != nil }
+
 // ofClass tells whether an SQLSTATE begins with one of these.
 func ofClass(code string, classes ...string) bool {
 	return slices.ContainsFunc(classes, func(class string) bool { return strings.HasPrefix(code, class) })

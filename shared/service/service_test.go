@@ -117,6 +117,46 @@ func TestOpen_WithoutDatabase_LivesNamesItAndWaits(t *testing.T) {
 	}
 }
 
+// withMigration is the service under test with another table of its own.
+func withMigration(sql string) Spec {
+	s := spec()
+	s.Migrations = fstest.MapFS{
+		"00001_init.sql": {Data: []byte("-- +goose Up\n" + sql + ";\n")},
+		"grants.txt":     {Data: []byte("")},
+	}
+	return s
+}
+
+func TestOpen_Migration_HasHoursToRunAndASecondToWaitForALock(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.Context(), configured(t, pgtest.URL(t), deaf(t)), withMigration(
+		`create table limits as select current_setting('statement_timeout') || ', ' || current_setting('lock_timeout') as in_force`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	var migration, afterwards string
+	if err := s.DB().Get(t.Context(), &migration, `select in_force from limits`); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.DB().Get(t.Context(), &afterwards, `select current_setting('statement_timeout')`); err != nil {
+		t.Fatal(err)
+	}
+	if migration != "1d, 1s" || afterwards != "10s" {
+		t.Errorf("a migration's statement and its wait for a lock may take %s, a statement of the service %s", migration, afterwards)
+	}
+}
+
+func TestOpen_MigrationIsCancelled_EndsAndSaysWhatLimitsIt(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cfg := configured(t, pgtest.URL(t)+"&statement_timeout=1s", deaf(t))
+	if _, err := Open(ctx, cfg, withMigration(`select pg_sleep(60)`)); err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "take statement_timeout out of the database's URL") {
+		t.Errorf("Open returned %v", err)
+	}
+}
+
 func TestRun_WithoutKafka_ServesAndSaysWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	cfg := configured(t, pgtest.URL(t), deaf(t))

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net"
@@ -71,6 +72,17 @@ func servicePool(url, name string) postgres.Config {
 	}
 }
 
+// migrationPool is the pool of the migrations. One of them may take hours, and no
+// limit of the service's statements holds for it. But whoever comes behind a
+// statement that waits for a lock waits with it, so such a wait is short; the
+// migration is rolled back then and tried again.
+func migrationPool(url, name string) postgres.Config {
+	return postgres.Config{
+		URL: url, Name: name + "-migrate", MaxConns: 2, StatementTimeout: 24 * time.Hour,
+		Settings: map[string]string{"lock_timeout": "1s", "idle_in_transaction_session_timeout": "30s"},
+	}
+}
+
 // openDatabase makes the pools, waits for the server and applies the migrations.
 func (s *Service) openDatabase(ctx context.Context) error {
 	if s.cfg.Database == "" {
@@ -114,22 +126,38 @@ func (s *Service) awaitMigrations(ctx context.Context) error {
 		sets = append(sets, migrate.Set{Table: "migrations_" + s.short(), Files: s.spec.Migrations})
 	}
 	if s.cfg.Migrate || s.ask.mode == modeMigrate {
-		return s.until(ctx, "migrations", retryDatabase, func(ctx context.Context) error { return s.migrate(ctx, sets) })
+		return s.applyMigrations(ctx, sets)
 	}
 	missing := func(err error) bool { return errors.Is(err, migrate.ErrMissing) || retryDatabase(err) }
 	return s.until(ctx, "migrations", missing, func(ctx context.Context) error { return migrate.Ready(ctx, s.db.SQL(), sets...) })
 }
 
-func (s *Service) migrate(ctx context.Context, sets []migrate.Set) error {
+// applyMigrations tries until they are applied. One whose statement was cancelled
+// is not tried again: it would need as long the next time, and hold its locks.
+func (s *Service) applyMigrations(ctx context.Context, sets []migrate.Set) error {
+	db, err := postgres.Open(migrationPool(s.cfg.Database, s.spec.Name))
+	if err != nil {
+		return err
+	}
+	defer db.Close() //nolint:errcheck // nothing is left to be done on it
+	retry := func(err error) bool { return retryDatabase(err) && !postgres.Cancelled(err) }
+	err = s.until(ctx, "migrations", retry, func(ctx context.Context) error { return s.migrate(ctx, db.SQL(), sets) })
+	if postgres.Cancelled(err) && ctx.Err() == nil {
+		return fmt.Errorf("%w: take statement_timeout out of the database's URL, which is for all statements, or look who cancelled it", err)
+	}
+	return err
+}
+
+func (s *Service) migrate(ctx context.Context, db *sql.DB, sets []migrate.Set) error {
 	for _, set := range sets {
-		if err := migrate.Up(ctx, s.db.SQL(), set.Files, set.Table); err != nil {
+		if err := migrate.Up(ctx, db, set.Files, set.Table); err != nil {
 			return err
 		}
 	}
 	if s.cfg.RuntimeRole == "" {
 		return nil
 	}
-	return migrate.Grant(ctx, s.db.SQL(), s.cfg.RuntimeRole, sets...)
+	return migrate.Grant(ctx, db, s.cfg.RuntimeRole, sets...)
 }
 
 // openWaitingRoom serves health at the service's address while its routes do not
