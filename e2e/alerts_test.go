@@ -38,6 +38,7 @@ func TestAlerts_EachFiresWhenItsFaultIsThereAndClearsWhenItIsHealed(t *testing.T
 	a.healAll(a.spans(collector), a.records(), a.provider(), a.mails(), a.reactions())
 	a.healAll(a.lag(), a.halted(), a.charged())
 	a.healAll(a.down())
+	a.healAll(a.database())
 	a.healAll(a.broker())
 	a.healAll(a.loss())
 
@@ -218,6 +219,13 @@ func (a *alerts) halted() broken {
 		must(a.t, err)
 		a.restart("notification-svc")
 	}}
+}
+
+// database: Postgres is away, which a consumer with nothing to do finds out when
+// it looks for parked records that are due (chaos/postgres-down.sh).
+func (a *alerts) database() broken {
+	tool(a.t, a.u, "break", "postgres")
+	return broken{[]string{"PavaneConsumerStopped", "PavaneBacklogUnknown"}, a.mend}
 }
 
 // restart kills a service; it is started again.

@@ -140,7 +140,7 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 		return nil, err
 	}
 	c := &Consumer{cfg: cfg, byKind: map[string]Reaction{}, byName: map[string]bool{}}
-	c.metrics = newMeters(cfg.Metrics, c.lagSeconds)
+	c.metrics = newMeters(cfg.Metrics, c.ready, c.lagSeconds)
 	for _, r := range cfg.Reactions {
 		if r.Kind == "" {
 			continue
@@ -200,6 +200,14 @@ func (c *Consumer) Ready(context.Context) error {
 		return fault.Unavailable("consumer has not joined group %s yet", c.cfg.Service)
 	}
 	return nil
+}
+
+// ready is [Consumer.Ready] as a number.
+func (c *Consumer) ready() float64 {
+	if c.Ready(context.Background()) != nil {
+		return 0
+	}
+	return 1
 }
 
 // lagSeconds is how long ago the oldest record at hand was sent; 0 while none

@@ -339,16 +339,16 @@ effects as (delete from effect where n = $1) delete from outbox where sequence =
 func TestRun_DatabaseFault_WaitsAndParksNothing(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	c := s.with()
+	c := s.with(func(c *react.ConsumerConfig) { c.Metrics = s.reg })
 	s.run(t.Context(), c)
 	s.write(burst(4, 1, 1)...)
 	s.awaitEffects(4)
 	s.exec(`alter table inbox rename to inbox_away`)
 	s.write(burst(4, 2, 2)...)
-	await.True(t, wait, "readiness says so", func() bool { return c.Ready(t.Context()) != nil })
+	await.True(t, wait, "readiness says so", func() bool { return c.Ready(t.Context()) != nil && s.metric("pavane_inbox_ready") == 0 })
 	s.exec(`alter table inbox_away rename to inbox`)
 	s.awaitEffects(8)
-	await.True(t, wait, "ready again", func() bool { return c.Ready(t.Context()) == nil })
+	await.True(t, wait, "ready again", func() bool { return c.Ready(t.Context()) == nil && s.metric("pavane_inbox_ready") == 1 })
 	requireEqual(t, "parked", len(s.parked()), 0)
 }
 

@@ -7,7 +7,7 @@ import (
 )
 
 func lonely() *Consumer {
-	return &Consumer{metrics: newMeters(nil, nil), cfg: ConsumerConfig{Logger: slog.New(slog.DiscardHandler)}}
+	return &Consumer{metrics: newMeters(nil, nil, nil), cfg: ConsumerConfig{Logger: slog.New(slog.DiscardHandler)}}
 }
 
 // A handler that does not obey its context can end long after the next generation

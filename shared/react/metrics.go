@@ -14,7 +14,7 @@ type meters struct {
 	lag, parked                                *prometheus.GaugeVec
 }
 
-func newMeters(reg prometheus.Registerer, lagSeconds func() float64) *meters {
+func newMeters(reg prometheus.Registerer, ready, lagSeconds func() float64) *meters {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
@@ -37,6 +37,9 @@ func newMeters(reg prometheus.Registerer, lagSeconds func() float64) *meters {
 	}
 	m.parkedBy(nil)
 	if reg != nil {
+		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "pavane_inbox_ready", Help: "1 while this instance consumes; 0 while it waits for its database, its group or a log that lacks what is due.",
+		}, ready))
 		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "pavane_inbox_lag_seconds", Help: "Time since the oldest record that this instance is applying was sent; 0 while it has none at hand.",
 		}, lagSeconds))
