@@ -2,10 +2,12 @@ package outage_test
 
 import (
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
 	"pavane/internal/await"
+	"pavane/shared/broker"
 )
 
 // Three brokers, each partition on all of them, two of which must acknowledge: the leaders of partitions, of the group
@@ -18,6 +20,7 @@ func TestCluster_BrokersGoAndComeUnderLoad_NothingIsLostOrTwice(t *testing.T) {
 	for _, k := range cluster {
 		brokers = append(brokers, k.Addr())
 	}
+	requireTwoInSync(t, brokers)
 	p := startPipeline(t, brokers, 3, gentle())
 	rng := rand.New(rand.NewPCG(3, 0))
 	for i := range n {
@@ -46,5 +49,21 @@ func TestCluster_BrokersGoAndComeUnderLoad_NothingIsLostOrTwice(t *testing.T) {
 	p.requireExact()
 	if healed := p.healed(); healed != 0 {
 		t.Errorf("the relays healed %v partitions; with two replicas left nothing is lost", healed)
+	}
+}
+
+// requireTwoInSync demands that a topic is refused that is content with one of its
+// three replicas, and that none is made so unless somebody says so.
+func requireTwoInSync(t *testing.T, brokers []string) {
+	t.Helper()
+	client, err := broker.Dial(broker.Config{Brokers: brokers})
+	must(t, err)
+	defer client.Close()
+	safe := broker.Topic{Name: "safe", Partitions: 1, ReplicationFactor: 3}
+	weak := broker.Topic{Name: "weak", Partitions: 1, ReplicationFactor: 3, Configs: map[string]string{"min.insync.replicas": "1"}}
+	must(t, client.EnsureTopics(t.Context(), []broker.Topic{safe, weak}))
+	must(t, client.CheckTopics(t.Context(), []broker.Topic{safe}))
+	if err := client.CheckTopics(t.Context(), []broker.Topic{safe, weak}); err == nil || !strings.HasPrefix(err.Error(), "topic weak has 3 replicas and min.insync.replicas=1") {
+		t.Errorf("the check of a topic that is content with one of three replicas says %v", err)
 	}
 }

@@ -134,7 +134,7 @@ func (g *member) count(ctx context.Context, topics []Topic) error {
 	}
 	g.counts = map[string]int{}
 	for _, name := range g.config.Topics {
-		g.counts[name] = partitionsOf(known, name)
+		g.counts[name] = len(partitionsOf(known, name))
 	}
 	return nil
 }

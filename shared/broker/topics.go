@@ -22,14 +22,30 @@ const (
 	// records. So they bear the broker's time, and no database's clock decides that.
 	stampKey    = "message.timestamp.type"
 	stampBroker = "LogAppendTime"
+	// An acknowledgement counts for nothing that only one of three brokers has.
+	inSyncKey    = "min.insync.replicas"
+	inSyncOfMany = "2"
+	many         = 3 // replicas, of which one may be away and writing goes on
 )
 
 // Topic is a topic as the project wants it.
 type Topic struct {
 	Name              string
 	Partitions        int
-	ReplicationFactor int               // 0: the broker's default
-	Configs           map[string]string // cleanup.policy=delete and message.timestamp.type=LogAppendTime are added, unless named here
+	ReplicationFactor int // 0: the broker's default
+	// Configs are what is set at the creation. Unless named here, these are added:
+	// cleanup.policy=delete, message.timestamp.type=LogAppendTime and, with three
+	// replicas or more, min.insync.replicas=2.
+	Configs map[string]string
+}
+
+func (t Topic) configs() map[string]string {
+	configs := map[string]string{policyKey: policyDelete, stampKey: stampBroker}
+	if t.ReplicationFactor >= many {
+		configs[inSyncKey] = inSyncOfMany
+	}
+	maps.Copy(configs, t.Configs)
+	return configs
 }
 
 // EnsureTopics creates the topics that are missing and waits until all have a
@@ -44,8 +60,7 @@ func (c *Client) EnsureTopics(ctx context.Context, topics []Topic) error {
 		if t.ReplicationFactor == 0 {
 			config.ReplicationFactor = -1
 		}
-		configs := map[string]string{policyKey: policyDelete, stampKey: stampBroker}
-		maps.Copy(configs, t.Configs)
+		configs := t.configs()
 		for _, k := range slices.Sorted(maps.Keys(configs)) {
 			config.ConfigEntries = append(config.ConfigEntries, kafka.ConfigEntry{ConfigName: k, ConfigValue: configs[k]})
 		}
@@ -126,7 +141,7 @@ func (c *Client) leaders(ctx context.Context, transport *kafka.Transport, topics
 		return err
 	}
 	for _, name := range names {
-		for partition := range max(partitionsOf(known, name), 1) {
+		for partition := range max(len(partitionsOf(known, name)), 1) {
 			if _, err := leaderOf(known, name, int32(partition)); err != nil {
 				return err
 			}
@@ -135,18 +150,20 @@ func (c *Client) leaders(ctx context.Context, transport *kafka.Transport, topics
 	return nil
 }
 
-func partitionsOf(known *metadata.Response, topic string) int {
+func partitionsOf(known *metadata.Response, topic string) []metadata.ResponsePartition {
 	for i := range known.Topics {
 		if known.Topics[i].Name == topic {
-			return len(known.Topics[i].Partitions)
+			return known.Topics[i].Partitions
 		}
 	}
-	return 0
+	return nil
 }
 
 // CheckTopics returns an error that names every topic which is missing, has
-// another number of partitions, or is not of cleanup.policy=delete. Keys are
-// spread by a pinned number of partitions, and a compacted topic loses events.
+// another number of partitions, is not of cleanup.policy=delete, or has three
+// replicas and is content with one. Keys are spread by a pinned number of
+// partitions, a compacted topic loses events, and so does one whose only replica
+// in sync breaks.
 func (c *Client) CheckTopics(ctx context.Context, topics []Topic) error {
 	ctx, cancel := c.limited(ctx, 0)
 	defer cancel()
@@ -155,7 +172,7 @@ func (c *Client) CheckTopics(ctx context.Context, topics []Topic) error {
 	for i, t := range topics {
 		names[i] = t.Name
 		req.Resources = append(req.Resources, kafka.DescribeConfigRequestResource{
-			ResourceType: kafka.ResourceTypeTopic, ResourceName: t.Name, ConfigNames: []string{policyKey},
+			ResourceType: kafka.ResourceTypeTopic, ResourceName: t.Name, ConfigNames: []string{policyKey, inSyncKey},
 		})
 	}
 	known, err := c.layout(ctx, names)
@@ -163,11 +180,16 @@ func (c *Client) CheckTopics(ctx context.Context, topics []Topic) error {
 		return err
 	}
 	var errs []error
+	replicas := map[string]int{}
 	for _, t := range topics {
-		if have := partitionsOf(known, t.Name); have == 0 {
+		have := partitionsOf(known, t.Name)
+		switch {
+		case len(have) == 0:
 			errs = append(errs, unavailable(t.Name, errors.New("topic is not there (yet); create the topics first")))
-		} else if have != t.Partitions {
-			errs = append(errs, fmt.Errorf("topic %s has %d partitions: want %d; a change of the count moves keys between partitions", t.Name, have, t.Partitions))
+		case len(have) != t.Partitions:
+			errs = append(errs, fmt.Errorf("topic %s has %d partitions: want %d; a change of the count moves keys between partitions", t.Name, len(have), t.Partitions))
+		default:
+			replicas[t.Name] = len(have[0].ReplicaNodes)
 		}
 	}
 	if len(errs) > 0 {
@@ -178,19 +200,23 @@ func (c *Client) CheckTopics(ctx context.Context, topics []Topic) error {
 		return unavailable("topic settings", err)
 	}
 	for _, r := range res.Resources {
-		errs = append(errs, checkPolicy(r))
+		errs = append(errs, checkSettings(r, replicas[r.ResourceName]))
 	}
 	return errors.Join(errs...)
 }
 
-func checkPolicy(r kafka.DescribeConfigResponseResource) error {
+func checkSettings(r kafka.DescribeConfigResponseResource, replicas int) error {
 	var code kafka.Error
 	if errors.As(r.Error, &code) && code != 0 {
 		return answered("settings of topic "+r.ResourceName, int16(code), "")
 	}
 	for _, e := range r.ConfigEntries {
-		if e.ConfigName == policyKey && e.ConfigValue != policyDelete {
+		switch {
+		case e.ConfigName == policyKey && e.ConfigValue != policyDelete:
 			return fmt.Errorf("topic %s has %s=%s: want %s; compaction drops events", r.ResourceName, policyKey, e.ConfigValue, policyDelete)
+		case e.ConfigName == inSyncKey && e.ConfigValue == "1" && replicas >= many:
+			return fmt.Errorf("topic %s has %d replicas and %s=1: one broker that breaks could take acknowledged events along; "+
+				"set it by kafka-configs.sh --alter --entity-type topics --entity-name %[1]s --add-config %[3]s=%[4]s", r.ResourceName, replicas, inSyncKey, inSyncOfMany)
 		}
 	}
 	return nil
@@ -225,7 +251,7 @@ func (c *Client) Offsets(ctx context.Context, topics ...string) (map[string][]Ra
 	ranges := make(map[string][]Range, len(topics))
 	var all []Position
 	for _, topic := range topics {
-		n := partitionsOf(known, topic)
+		n := len(partitionsOf(known, topic))
 		if n == 0 {
 			return nil, unavailable(topic, errors.New("topic is not there (yet)"))
 		}
