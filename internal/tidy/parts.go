@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +15,7 @@ import (
 func partRules() []Rule {
 	return []Rule{
 		{"migrations are numbered without a gap", findMigrations},
+		{"no migration adds a check and validates it", findValidations},
 		{"a service has main.go and config.go", findServices},
 	}
 }
@@ -41,6 +43,20 @@ func findMigrations(t Tree) []Violation {
 				found = append(found, Violation{dir, 0, fmt.Sprintf("migration %d stands where %d is due; number them 1, 2, 3 … without gap or double", n, i+1)})
 				break
 			}
+		}
+	}
+	return found
+}
+
+// findValidations finds transactions that keep everybody out of a table, as adding
+// a constraint does, while they read all of it.
+func findValidations(t Tree) []Violation {
+	comment, adds, validates := regexp.MustCompile(`--[^\n]*`), regexp.MustCompile(`(?i)\bnot\s+valid\b`), regexp.MustCompile(`(?i)\bvalidate\s+constraint\b`)
+	var found []Violation
+	for _, f := range t.Files {
+		statements := comment.ReplaceAllString(f.Text, "")
+		if match("migrations/*/*.sql", f.Path) && adds.MatchString(statements) && validates.MatchString(statements) {
+			found = append(found, Violation{f.Path, 0, "NOT VALID and VALIDATE CONSTRAINT in one transaction; validate in the next migration"})
 		}
 	}
 	return found

@@ -140,11 +140,17 @@ func textExamples() []example {
 
 func partExamples() []example {
 	const migrations, service = "migrations are numbered without a gap", "a service has main.go and config.go"
+	const validations = "no migration adds a check and validates it"
 	return []example{
 		{migrations, one("migrations/kit/00002_x.sql", ""), "migrations/kit: migration 2 stands where 1 is due"},
 		{migrations, map[string]string{"migrations/kit/00001_x.sql": "", "migrations/kit/00001_y.sql": ""}, "migrations/kit: migration 1 stands where 2 is due"},
 		{migrations, one("migrations/kit/1_x.sql", ""), "migrations/kit/1_x.sql: name a migration"},
 		{migrations, map[string]string{"migrations/kit/00001_x.sql": "", "migrations/kit/00002_y.sql": ""}, ""},
+		{validations, one("migrations/kit/00001_x.sql", "alter table t add constraint c check (n > 0) not valid;\nALTER TABLE t VALIDATE CONSTRAINT c;"), "migrations/kit/00001_x.sql: NOT VALID and VALIDATE"},
+		{validations, map[string]string{
+			"migrations/kit/00001_x.sql": "alter table t add constraint c check (n > 0) not valid; -- who will validate constraint c?",
+			"migrations/kit/00002_y.sql": "alter table t validate constraint c; -- it was not valid",
+		}, ""},
 		{service, one("tea-svc/main.go", "package main"), "tea-svc: no config.go"},
 	}
 }

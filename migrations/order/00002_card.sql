@@ -3,4 +3,3 @@
 -- +goose Up
 alter table orders drop constraint orders_payment_method_check,
   add constraint orders_payment_method_check check (payment_method in ('wallet', 'card')) not valid;
-alter table orders validate constraint orders_payment_method_check;

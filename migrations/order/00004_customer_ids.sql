@@ -3,4 +3,3 @@
 -- +goose Up
 alter table customers drop constraint customers_customer_id_check,
   add constraint customers_customer_id_check check (customer_id ~ '^[A-Za-z0-9_|@+:/=-][A-Za-z0-9._|@+:/=-]{0,63}$') not valid;
-alter table customers validate constraint customers_customer_id_check;

@@ -5,7 +5,6 @@ alter table payments add column card_token text not null default '', -- what the
   drop constraint payments_state_check,
   add constraint payments_state_check check (state in
     ('waiting', 'authorizing', 'authorized', 'declined', 'capturing', 'captured', 'voiding', 'voided', 'refused')) not valid;
-alter table payments validate constraint payments_state_check;
 
 -- What is wanted of the provider for an order, and the last that is known of its
 -- charge there. The row is written before anybody asks the provider for anything.
@@ -37,7 +36,6 @@ insert into charge_cursor default values;
 -- card: the provider's side, the world outside as funding is; it may go below zero.
 alter table accounts drop constraint accounts_kind_check,
   add constraint accounts_kind_check check (kind in ('customer', 'held', 'merchant', 'funding', 'card')) not valid;
-alter table accounts validate constraint accounts_kind_check;
 
 -- As before; and what is held may come from a card, and goes back where it came
 -- from.
