@@ -27,14 +27,14 @@ const (
 	alertLimit = 90 * time.Second
 )
 
-// hurried are the rules in a hurry: each `for` is a second and each range 15 s.
-// Thresholds stay as they are.
+// hurried are the rules in a hurry: each `for` is a second, each range and each
+// offset 15 s. Thresholds stay as they are.
 func hurried(t testing.TB) string {
 	t.Helper()
 	b, err := os.ReadFile(rulesFile)
 	must(t, err)
 	rules := regexp.MustCompile(`(?m)^(\s+for:) \S+$`).ReplaceAllString(string(b), "$1 1s")
-	return regexp.MustCompile(`\[\d+[mh]\]`).ReplaceAllString(rules, "[15s]")
+	return regexp.MustCompile(`(\[|offset )\d+[mh]`).ReplaceAllString(rules, "${1}15s")
 }
 
 // alertNames are those of the rules.
