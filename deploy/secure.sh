@@ -33,9 +33,9 @@ for server in postgres kafka; do
 		openssl x509 -req -CA "$tls/ca.pem" -CAkey "$tls/ca.key" -CAcreateserial -days 825 -sha256 -extfile "$tls/$server.ext" -out "$tls/$server.pem" 2>/dev/null
 	rm -f "$tls/$server.ext"
 done
-cat "$tls/kafka.key" "$tls/kafka.pem" >"$tls/kafka_keystore.pem"
+put kafka_keystore.pem "$(cat "$tls/kafka.key" "$tls/kafka.pem")"
 chmod 600 "$tls/ca.key"
-chmod 444 "$tls/ca.pem" "$tls/postgres.pem" "$tls/postgres.key" "$tls/kafka_keystore.pem"
+chmod 444 "$tls/ca.pem" "$tls/postgres.pem" "$tls/postgres.key"
 
 for user in order-svc payment-svc inventory-svc notification-svc gateway-svc migrate audit; do
 	[ -s "$tls/kafka_$user" ] || put "kafka_$user" "$(od -An -tx1 -N24 /dev/urandom | tr -d ' \n')"
