@@ -60,6 +60,13 @@ const (
   select case when a.chunk is null then greatest(j.after_id, j.prev_id) else j.upto_id end
   from relay_journal j left join relay_ack a on a.chunk = j.chunk order by j.chunk desc limit 1), 0)
 from outbox_id_seq s`
+	// manySQL counts the waiting rows up to $5.
+	manySQL = `select count(*) from (
+  select o.id from outbox o where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + waits + `
+  union all
+  select o.id from ` + undecided + ` cross join lateral (
+    select o.id from outbox o where o.xid = x.xid and o.id > $4::bigint` + waits + ` offset 0) o
+  limit $5) b`
 	oldestSQL = `select extract(epoch from clock_timestamp() - f.at)::float8 from (` + firstSQL + `) f (at)`
 )
 
@@ -126,27 +133,38 @@ func (a *Admission) tooMany(ctx context.Context, limit int64) (*Busy, error) {
 	}
 	// Numbers that were rolled back are among them. Only here, where it matters,
 	// the rows are counted.
-	b, err := LoadBacklog(ctx, a.cfg.DB)
-	if err != nil || b.Rows < limit {
+	head, err := loadHead(ctx, a.cfg.DB)
+	if err != nil {
 		return nil, err
 	}
-	return &Busy{What: fmt.Sprintf("%d events wait to be published, the limit is %d", b.Rows, a.cfg.Rows), Wait: busyWait}, nil
+	var rows int64
+	if err := a.cfg.DB.Get(ctx, &rows, manySQL, append(head.waitsFrom(), limit)...); err != nil || rows < limit {
+		return nil, err
+	}
+	return &Busy{What: fmt.Sprintf("%d events or more wait to be published, the limit is %d", rows, a.cfg.Rows), Wait: busyWait}, nil
 }
 
 func (a *Admission) tooOld(ctx context.Context, limit time.Duration) (*Busy, error) {
 	if limit == 0 {
 		return nil, nil
 	}
-	head, err := loadHead(ctx, a.cfg.DB)
-	if err != nil {
+	age, err := oldestAge(ctx, a.cfg.DB)
+	if err != nil || age < limit {
 		return nil, err
+	}
+	return &Busy{What: fmt.Sprintf("an event waits to be published since %s, the limit is %s", age.Round(time.Second), a.cfg.Age), Wait: busyWait}, nil
+}
+
+// oldestAge is the age of the first waiting row, to a millisecond: when none waits,
+// it is the time that the question takes.
+func oldestAge(ctx context.Context, db *postgres.DB) (time.Duration, error) {
+	head, err := loadHead(ctx, db)
+	if err != nil {
+		return 0, err
 	}
 	var seconds float64
-	if err := a.cfg.DB.Get(ctx, &seconds, oldestSQL, head.waitsFrom()...); err != nil {
-		return nil, err
+	if err := db.Get(ctx, &seconds, oldestSQL, head.waitsFrom()...); err != nil {
+		return 0, err
 	}
-	if age := time.Duration(seconds * float64(time.Second)); age >= limit {
-		return &Busy{What: fmt.Sprintf("an event waits to be published since %s, the limit is %s", age.Round(time.Second), a.cfg.Age), Wait: busyWait}, nil
-	}
-	return nil, nil
+	return time.Duration(seconds * float64(time.Second)).Truncate(time.Millisecond), nil
 }

@@ -84,6 +84,9 @@ select 't', 'k', 1, 'e', 'a.b.v1', '\x00', '\x00' from generate_series(1, $1)`, 
 	if got := blocks(t, db, backlogSQL, fmt.Sprintf("'%s', %d, '%s', 0", at.snapshot, at.id, at.xid)); got > 250 {
 		t.Errorf("counting a backlog of 20 rows behind 50000 old ones reads %d blocks", got)
 	}
+	if got := blocks(t, db, manySQL, "'3:3:', 0, '0', 0, 20"); got > 250 {
+		t.Errorf("counting a backlog of 50020 rows up to 20 reads %d blocks", got)
+	}
 }
 
 // A hash of all of them has no room in what Postgres gives to one.

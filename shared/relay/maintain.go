@@ -30,13 +30,14 @@ const (
   select a.chunk from relay_ack a where a.acked_at < $1
     and a.chunk < least((select max(chunk) from relay_journal), (select min(chunk) from relay_parked)) order by a.chunk limit 10000)`
 	trimAcksSQL = `delete from relay_ack where chunk < (select min(chunk) from relay_journal)`
-	backlogSQL  = `select count(*), coalesce(extract(epoch from clock_timestamp() - min(b.created_at)), 0)::float8, (select count(distinct p.key) from relay_parked p)
+	backlogSQL  = `select count(*), coalesce(extract(epoch from clock_timestamp() - min(b.created_at)), 0)::float8, ` + parkedKeys + `
 from (
   select o.created_at from outbox o where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + waits + `
   union all
   select o.created_at from ` + undecided + ` cross join lateral (
     select o.created_at from outbox o where o.xid = x.xid and o.id > $4::bigint` + waits + ` offset 0) o -- offset 0: one walk per transaction
 ) b`
+	parkedKeys = `(select count(distinct p.key) from relay_parked p)`
 	// waits leaves out the rows of parked keys; those before the refused one may
 	// still be on their way.
 	waits = ` and not exists (select from relay_parked p where p.key = o.key and p.since_id <= o.id)` + notReplaced
@@ -225,17 +226,23 @@ func (c backlogCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- parked
 }
 
-// Collect implements [prometheus.Collector]. Without a database the figures are
-// left out, so an alert sees them missing.
+// Collect implements [prometheus.Collector]. To count takes the longer the more
+// waits, so it comes last. A figure that the database does not give in time is left
+// out, and an alert sees it missing.
 func (c backlogCollector) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	b, err := LoadBacklog(ctx, c.db)
-	if err != nil {
-		return
+	show := func(what *prometheus.Desc, value float64, err error) {
+		if err == nil {
+			ch <- prometheus.MustNewConstMetric(what, prometheus.GaugeValue, value)
+		}
 	}
 	rows, oldest, parked := c.descriptions()
-	ch <- prometheus.MustNewConstMetric(rows, prometheus.GaugeValue, float64(b.Rows))
-	ch <- prometheus.MustNewConstMetric(oldest, prometheus.GaugeValue, b.Oldest.Seconds())
-	ch <- prometheus.MustNewConstMetric(parked, prometheus.GaugeValue, float64(b.Parked))
+	age, err := oldestAge(ctx, c.db)
+	show(oldest, age.Seconds(), err)
+	var keys int64
+	err = c.db.Get(ctx, &keys, `select `+parkedKeys)
+	show(parked, float64(keys), err)
+	b, err := LoadBacklog(ctx, c.db)
+	show(rows, float64(b.Rows), err)
 }

@@ -7,9 +7,32 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"pavane/internal/await"
 	"pavane/shared/relay"
 )
+
+// So much waits that to count it takes longer than there is.
+func TestBacklogCollector_CountTakesTooLong_ShowsAgeAndParkedKeys(t *testing.T) {
+	b := setup(t)
+	b.write("key", 40)
+	b.exec(`insert into relay_released (key, topic, since_id, chunk, chunk_upto, target, upto_id, reason, parked_at, action, records, who, why)
+values ('key', $1, 0, 0, 0, '3:3:', 0, '', clock_timestamp(), 'redrive', 0, '', '')`, b.topic)
+	b.exec(`create or replace function outbox_replaced(of_key text, of_topic text, of_id bigint, of_xid xid8) returns boolean
+language sql as $$ select pg_sleep(0.1) is null $$`)
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(relay.NewBacklogCollector(b.pool))
+	families, err := metrics.Gather()
+	must(t, err)
+	var shown []string
+	for _, f := range families {
+		shown = append(shown, f.GetName())
+	}
+	if got, want := strings.Join(shown, " "), "pavane_outbox_oldest_seconds pavane_relay_parked_keys"; got != want {
+		t.Errorf("shown are %s; want %s", got, want)
+	}
+}
 
 // heard tells a channel of each warning about the maintenance.
 type heard struct {
