@@ -137,18 +137,19 @@ func (a *alerts) provider() broken {
 // mend heals what `pavane break` broke.
 func (a *alerts) mend() { tool(a.t, a.u, "heal") }
 
-// mails: one that nobody can send, because somebody holds its row. The service
-// sleeps while that is arranged.
+// mails: one that nobody can send and one that the server has refused; somebody
+// holds their rows. The service sleeps while that is arranged.
 func (a *alerts) mails() broken {
 	pid := a.u.State().Services["notification-svc"].Pid
 	must(a.t, syscall.Kill(pid, syscall.SIGSTOP))
 	defer syscall.Kill(pid, syscall.SIGCONT) //nolint:errcheck // it lives
 	db := a.u.database("notifications").SQL()
-	_, err := db.Exec(`insert into mails (order_id, kind, recipient, subject, body, state, created_at)
-values ('held', 'receipt', 'nobody@pavane.example', 'held', 'held', 'pending', clock_timestamp() - interval '10 minutes')`)
+	_, err := db.Exec(`insert into mails (order_id, kind, recipient, subject, body, state, refused, created_at)
+select 'held', kind, 'nobody@pavane.example', 'held', 'held', 'pending', kind = 'cancelled', clock_timestamp() - interval '10 minutes'
+from unnest(array['receipt', 'cancelled']) kind`)
 	must(a.t, err)
 	release := a.transaction("notifications", `select 1 from mails where order_id = 'held' for update`)
-	return broken{[]string{"PavaneMailsWait"}, release}
+	return broken{[]string{"PavaneMailsWait", "PavaneMailsRefused"}, release}
 }
 
 // transaction runs a statement in a transaction that stays open.

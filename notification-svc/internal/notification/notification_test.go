@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"pavane/migrations"
@@ -51,8 +52,10 @@ func (b *bundle) carrier() notification.Carrier {
 	return carrier
 }
 
-func (b *bundle) newSender() *notification.Sender {
-	return notification.NewSender(b.db, b.carrier(), slog.New(slog.NewTextHandler(io.Discard, nil)), nil, nil)
+func (b *bundle) newSender() *notification.Sender { return b.measured(nil) }
+
+func (b *bundle) measured(metrics prometheus.Registerer) *notification.Sender {
+	return notification.NewSender(b.db, b.carrier(), slog.New(slog.NewTextHandler(io.Discard, nil)), nil, metrics)
 }
 
 // run runs the sender until the test or the returned function ends it.
@@ -342,6 +345,42 @@ func oneIsLeftOut(t *testing.T, answer string) {
 	}
 	if n := b.server.connections(); n != 1 {
 		t.Errorf("%d connections, want both mails over one", n)
+	}
+}
+
+// An address that does not exist must not look like a mail server that is away.
+func TestSender_MailIsRefusedForGood_CountsApartUntilItIsTaken(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.server.on(func(command string, nth int) string {
+		if command == "RCPT" && nth == 1 {
+			return "550 no such user"
+		}
+		return ""
+	})
+	b.fact(cancelled)
+	metrics := prometheus.NewRegistry()
+	b.run(t.Context(), b.measured(metrics))
+	measure := func(name string) float64 {
+		families, err := metrics.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if f.GetName() == name {
+				return f.GetMetric()[0].GetGauge().GetValue()
+			}
+		}
+		return -1
+	}
+	eventually(t, "the mail counts as refused", func() bool { return measure("pavane_mails_refused") == 1 })
+	if age, n := measure("pavane_mails_oldest_seconds"), measure("pavane_mails_pending"); age != 0 || n != 1 {
+		t.Errorf("of %v mails the oldest waits since %v s, want 1 that is refused and 0 s", n, age)
+	}
+	b.exec(`update mails set next_at = clock_timestamp()`)
+	eventually(t, "the mail sent", func() bool { return slices.Equal(b.states("o-2"), []string{"cancelled:sent"}) })
+	if n := measure("pavane_mails_refused"); n != 0 {
+		t.Errorf("%v mails are refused after all are sent", n)
 	}
 }
 

@@ -186,10 +186,11 @@ func (s *Sender) giveBack(ctx context.Context, mails []claimed, reason error) er
 		if reason != nil {
 			pause, words = retry.Pause(m.Attempts, firstPause, maxPause), retry.Text(reason.Error())
 		}
-		if fault.ClassOf(reason) == fault.ClassPermanent {
+		refused := fault.ClassOf(reason) == fault.ClassPermanent
+		if refused {
 			pause = maxPause
 		}
-		errs = append(errs, putOff(ctx, s.db, m, pause, words))
+		errs = append(errs, putOff(ctx, s.db, m, pause, words, refused))
 	}
 	return errors.Join(errs...)
 }

@@ -74,7 +74,7 @@ func claim(ctx context.Context, db *postgres.DB, limit int, hold time.Duration) 
 	return mails, err
 }
 
-const sentSQL = `update mails set state = 'sent', sent_at = clock_timestamp(), last_error = ''
+const sentSQL = `update mails set state = 'sent', sent_at = clock_timestamp(), last_error = '', refused = false
 where order_id = $1 and kind = $2 and state = 'pending'`
 
 func markSent(ctx context.Context, db *postgres.DB, m claimed) error {
@@ -84,14 +84,16 @@ func markSent(ctx context.Context, db *postgres.DB, m claimed) error {
 	})
 }
 
-const putOffSQL = `update mails set next_at = clock_timestamp() + make_interval(secs => $3), last_error = $4
+const putOffSQL = `update mails set next_at = clock_timestamp() + make_interval(secs => $3),
+  last_error = case when $4 = '' then last_error else $4 end, refused = case when $4 = '' then refused else $6 end
 where order_id = $1 and kind = $2 and state = 'pending' and attempts = $5`
 
-// putOff ends the claim of a mail that was not sent. The number of attempts
+// putOff ends the claim of a mail that was not sent, and without a reason was not
+// tried. The number of attempts
 // tells whether the claim is still this sender's.
-func putOff(ctx context.Context, db *postgres.DB, m claimed, pause time.Duration, reason string) error {
+func putOff(ctx context.Context, db *postgres.DB, m claimed, pause time.Duration, reason string, refused bool) error {
 	err := db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		if _, err := tx.ExecContext(ctx, putOffSQL, m.OrderID, m.Kind, pause.Seconds(), reason, m.Attempts); err != nil {
+		if _, err := tx.ExecContext(ctx, putOffSQL, m.OrderID, m.Kind, pause.Seconds(), reason, m.Attempts, refused); err != nil {
 			return err
 		}
 		return failpoint.Hit(ctx, "mail.before_give_back")
