@@ -241,6 +241,7 @@ func (g *generation) deliver(ctx context.Context, out chan<- batch, b batch) err
 // applyAll applies what is fetched, and parked records when they are due.
 func (g *generation) applyAll(ctx context.Context, in <-chan batch) error {
 	if len(g.owned) == 0 {
+		g.mine(func() { g.c.metrics.parkedBy(nil) }) // others look for them now
 		<-ctx.Done()
 		return ctx.Err()
 	}

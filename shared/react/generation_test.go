@@ -1,9 +1,14 @@
 package react
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"pavane/shared/inbox"
 )
 
 func lonely() *Consumer {
@@ -22,6 +27,30 @@ func TestReport_GenerationEndsLate_LeavesWhatIsToldOfTheNext(t *testing.T) {
 	late.report(func(s *status) { s.stuck = nil })
 	if c.status.stuck != why {
 		t.Errorf("the next generation is stuck by %v, want %v", c.status.stuck, why)
+	}
+}
+
+// It does not look for parked keys any more, and would not see them go.
+func TestApplyAll_NoPartitionIsLeft_ShowsNoParkedKeys(t *testing.T) {
+	t.Parallel()
+	c, reg := lonely(), prometheus.NewRegistry()
+	reg.MustRegister(c.metrics.parked)
+	c.metrics.parkedBy(map[inbox.Cause]int{inbox.Fault: 3})
+	g := &generation{c: c}
+	c.newest.Store(g)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := g.applyAll(ctx, nil); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range families[0].GetMetric() {
+		if n := m.GetGauge().GetValue(); n != 0 {
+			t.Errorf("%v keys are shown as parked: %v", n, m.GetLabel())
+		}
 	}
 }
 

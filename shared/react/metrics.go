@@ -32,7 +32,7 @@ func newMeters(reg prometheus.Registerer, ready, lagSeconds func() float64) *met
 			Name: "pavane_inbox_lag_records", Help: "Records of a partition of this instance that are not applied yet.",
 		}, []string{"topic", "partition"}),
 		parked: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "pavane_parked_keys", Help: "Keys of this service that wait for an operator or a missing record, by cause. Every instance shows the same.",
+			Name: "pavane_parked_keys", Help: "Keys of this service that wait for an operator or a missing record, by cause. Every instance that has partitions shows the same.",
 		}, []string{"cause"}),
 	}
 	m.parkedBy(nil)
