@@ -168,7 +168,7 @@ func (s *Service) open(ctx context.Context) error {
 	return nil
 }
 
-// logConfig shows what the process runs with, and names variables nobody reads.
+// logConfig shows what every service can be told, as this one was.
 func (s *Service) logConfig(ctx context.Context) {
 	if attrs, err := config.Dump(Prefix, &s.cfg); err == nil {
 		s.logger.LogAttrs(ctx, slog.LevelDebug, "configuration", attrs...)
