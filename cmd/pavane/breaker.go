@@ -58,7 +58,7 @@ func runBreaker(ctx context.Context, o breakerOptions, out io.Writer) (err error
 	if err != nil {
 		return err
 	}
-	defer ctl.Close()
+	defer ctl.Close(ctx) //nolint:errcheck // its end below says what is left
 	s, err := compose.Open(ctx, o.Config)
 	if err != nil {
 		return err
@@ -68,10 +68,9 @@ func runBreaker(ctx context.Context, o breakerOptions, out io.Writer) (err error
 	ctl.Serve(s, chaosIn(s, o.State, say))
 	say("breaks the project %s when told to", s.Project()) // the page's address would show the token
 	<-ctx.Done()
-	ctl.Close()
 	healing, cancel := context.WithTimeout(context.WithoutCancel(ctx), breakerHealTime)
 	defer cancel()
-	if err := ctl.Heal(healing); err != nil {
+	if err := errors.Join(ctl.Close(healing), ctl.Heal(healing)); err != nil {
 		return errors.Join(errors.New("the end of the breaker leaves something broken"), err)
 	}
 	return nil

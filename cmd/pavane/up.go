@@ -24,6 +24,7 @@ import (
 
 const (
 	startTime = 60 * time.Second // for everything to be ready; the first start may have to fetch Postgres before
+	healTime  = 10 * time.Second // for chaos to heal what it has broken
 	stopTime  = 10 * time.Second
 	quietTime = 3 * time.Second // after which a step that takes long says so
 	orderTime = 15 * time.Second
@@ -148,7 +149,7 @@ func runUp(ctx context.Context, o upOptions, p *printer) error {
 	if err != nil {
 		return err
 	}
-	defer ctl.Close()
+	defer ctl.Close(ctx) //nolint:errcheck // nothing is broken before the demo serves
 	exits := make(chan stack.Exit, 16)
 	s, err := start(ctx, o, stack.Config{Dir: o.dir, GatewayPort: o.port, Namespace: o.namespace, Breakable: true, Control: ctl.Control(), RealKafka: o.realKafka, Auth: o.auth, OnExit: func(e stack.Exit) {
 		p.say("%s (process %d) ended: %s; started again as process %d", e.Service, e.Pid, e.How, e.NewPid)
@@ -184,7 +185,11 @@ func runUp(ctx context.Context, o upOptions, p *printer) error {
 	}
 	watch(ctx, s, gateway, exits, p)
 	p.say("stopping")
-	ctl.Close()
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), healTime)
+	defer cancel()
+	if err := ctl.Close(closing); err != nil {
+		p.say("%v", err) // it goes down with the demo
+	}
 	if err := stop(s); err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func (o upOptions) chaos(s *stack.Stack, p *printer) control.Chaos {
 
 // chaosIn is chaos in a system that runs, with its own data.
 func chaosIn(d fault.Driver, state stack.State, say func(format string, args ...any)) control.Chaos {
-	return func(ctx context.Context, o control.ChaosOrder, healed func(), progress func(string, ...any)) (*chaos.Report, error) {
+	return func(ctx context.Context, o control.ChaosOrder, healed func(error), progress func(string, ...any)) (*chaos.Report, error) {
 		c := chaos.Config{
 			Seed: o.Seed, For: cmp.Or(o.For, demoChaosLength), Every: cmp.Or(o.Every, demoChaosEvery), Rate: cmp.Or(o.Rate, demoChaosRate),
 			End: demoChaosEnd, Kinds: fault.Kinds(), Progress: progress, Healed: healed,

@@ -30,7 +30,7 @@ func TestChaosIn_WhatCannotBe_IsSaidBeforeAnythingBreaks(t *testing.T) {
 		"from 10s to 24h":        {For: 25 * time.Hour},
 		"want one of kill, rest": {Kinds: []string{""}},
 	} {
-		rep, err := run(t.Context(), o, func() { t.Error("it began") }, func(string, ...any) {})
+		rep, err := run(t.Context(), o, func(error) { t.Error("it began") }, func(string, ...any) {})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %+v, %v; want %q", o, rep, err, want)
 		}

@@ -48,7 +48,7 @@ type Config struct {
 	End time.Duration
 
 	Progress func(format string, args ...any)
-	Healed   func() // told when everything is healed; nil: nobody
+	Healed   func(broken error) // told when all is healed, and what could not be; nil: nobody
 }
 
 // Check says what is wrong with the length of a run, the time between two of its
@@ -95,10 +95,14 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	r.deal(stop, plan)
 	<-stop.Done()
 	r.lastHeal = time.Now()
-	if r.Healed != nil {
-		r.Healed()
+	health, broken := "everything is healed", r.broken()
+	if broken != nil {
+		health = broken.Error()
 	}
-	r.Progress("%s; %d orders are under way", r.health(), r.book.underWay())
+	if r.Healed != nil {
+		r.Healed(broken)
+	}
+	r.Progress("%s; %d orders are under way", health, r.book.underWay())
 	ended := r.awaitEnd(&orders)
 	took := time.Since(r.lastHeal)
 	giveUp()
@@ -107,8 +111,8 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	return r.judge(ctx, plan, ended, took)
 }
 
-// health tells whether all that was broken works again.
-func (r *run) health() string {
+// broken tells what was broken and does not work again.
+func (r *run) broken() error {
 	var broken []string
 	for _, s := range r.struck {
 		if s.broken {
@@ -116,9 +120,9 @@ func (r *run) health() string {
 		}
 	}
 	if len(broken) == 0 {
-		return "everything is healed"
+		return nil
 	}
-	return "COULD NOT BE HEALED: " + strings.Join(broken, ", ")
+	return errors.New("COULD NOT BE HEALED: " + strings.Join(broken, ", "))
 }
 
 // deal causes the faults of a plan, each at its time, and returns when all are healed.
@@ -180,7 +184,7 @@ func (r *run) strike(ctx context.Context, s *Struck) {
 	defer cancel()
 	healed, healErr := f.Heal(healing)
 	s.Healed = time.Since(r.book.begin)
-	s.Did, s.broken = joinNonEmpty(did, healed), healErr != nil
+	s.Did, s.broken = joinNonEmpty(did, healed), healErr != nil && !errors.Is(healErr, fault.ErrMissed)
 	if err := errors.Join(err, healErr); err != nil {
 		s.Error = err.Error()
 	}

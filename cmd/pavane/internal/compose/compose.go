@@ -177,9 +177,15 @@ func (s *Stack) Pause(ctx context.Context, service string) error {
 	return s.verb(ctx, service, "pause")
 }
 
-// Resume ends what Pause began.
+// Resume ends what Pause began. Docker refuses to when the service is not paused.
 func (s *Stack) Resume(ctx context.Context, service string) error {
-	return s.verb(ctx, service, "unpause")
+	return s.on(ctx, service, func(id string) error {
+		c, err := s.docker.inspect(ctx, id)
+		if err != nil || !c.State.Paused {
+			return err
+		}
+		return s.docker.do(ctx, id, "unpause")
+	})
 }
 
 // Down takes a service or a server down until Up. Hard is kill -9; else Postgres

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"pavane/cmd/pavane/internal/chaos"
@@ -14,8 +15,6 @@ import (
 const (
 	// keptLines is how many of the last lines of a run are told.
 	keptLines = 40
-	// healPatience is how long the end of the demo waits for chaos to heal.
-	healPatience = 10 * time.Second
 	// toldLines is how many lines of a run wait for a client that is slow.
 	toldLines = 64
 )
@@ -40,9 +39,10 @@ type verdict struct {
 	Summary  []string `json:"summary"`
 }
 
-// Chaos breaks things by a seed and judges what is left. It calls healed when
-// nothing is broken any more; when ctx ends it heals, and judges what there is.
-type Chaos func(ctx context.Context, o ChaosOrder, healed func(), progress func(format string, args ...any)) (*chaos.Report, error)
+// Chaos breaks things by a seed and judges what is left. It calls healed when it
+// has healed all, with what it could not heal; when ctx ends it heals, and judges
+// what there is.
+type Chaos func(ctx context.Context, o ChaosOrder, healed func(broken error), progress func(format string, args ...any)) (*chaos.Report, error)
 
 // chaosRun is the run that is under way, or the last one. The server's lock
 // guards it.
@@ -50,7 +50,8 @@ type chaosRun struct {
 	run    Chaos // nil: there is none
 	last   chaosView
 	stop   context.CancelFunc
-	healed chan struct{} // closed when nothing is broken any more
+	healed chan struct{} // closed when all that can be is healed
+	broken error         // what could not be
 }
 
 // chaosView is what is told of a run.
@@ -120,26 +121,28 @@ func (s *Server) startChaos(o ChaosOrder, lines chan<- said) error {
 	case len(s.standing) > 0:
 		return fmt.Errorf("%d faults stand: heal them first", len(s.standing))
 	case s.whole.Err() != nil:
-		return fmt.Errorf("the demo is stopping")
+		return errStopping
 	}
 	ctx, stop := context.WithCancel(s.whole)
 	began := time.Now()
-	c.last, c.stop, c.healed = chaosView{Seed: o.Seed, Began: &began, Running: true}, stop, make(chan struct{})
-	go s.runChaos(ctx, o, c.healed, lines)
+	c.last, c.stop, c.healed, c.broken = chaosView{Seed: o.Seed, Began: &began, Running: true}, stop, make(chan struct{}), nil
+	go s.runChaos(ctx, o, lines)
 	return nil
 }
 
-func (s *Server) runChaos(ctx context.Context, o ChaosOrder, healed chan struct{}, lines chan<- said) {
+func (s *Server) runChaos(ctx context.Context, o ChaosOrder, lines chan<- said) {
 	defer close(lines)
-	open := true
-	heal := func() {
-		if open {
-			close(healed)
-			open = false
-		}
+	var once sync.Once
+	healed := func(broken error) {
+		once.Do(func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.chaos.broken = broken
+			close(s.chaos.healed)
+		})
 	}
-	defer heal() // when it failed before
-	rep, err := s.chaos.run(ctx, o, heal, func(format string, args ...any) { s.step(fmt.Sprintf(format, args...), lines) })
+	rep, err := s.chaos.run(ctx, o, healed, func(format string, args ...any) { s.step(fmt.Sprintf(format, args...), lines) })
+	healed(nil) // when it failed before
 	s.mu.Lock()
 	s.chaos.stop()
 	c := &s.chaos.last
@@ -189,16 +192,21 @@ func (s *Server) endChaos(w http.ResponseWriter, _ *http.Request) {
 	tell(w, "everything is healed and judged now", nil)
 }
 
-// awaitHealed waits, for a while, until a run has healed what it has broken.
-func (s *Server) awaitHealed() {
+// awaitHealed returns when a run has healed what it has broken; an error says what
+// may still be broken.
+func (s *Server) awaitHealed(ctx context.Context) error {
 	s.mu.Lock()
 	healed := s.chaos.healed
 	s.mu.Unlock()
 	if healed == nil {
-		return
+		return nil
 	}
 	select {
 	case <-healed:
-	case <-time.After(healPatience):
+	case <-ctx.Done():
+		return fmt.Errorf("chaos has not healed what it has broken: %w", ctx.Err())
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.chaos.broken
 }

@@ -57,7 +57,7 @@ func startWith(t *testing.T, run Chaos) (*paused, stack.Control) {
 		t.Fatal(err)
 	}
 	s.Serve(p, run)
-	t.Cleanup(s.Close)
+	t.Cleanup(func() { s.Close(t.Context()) }) //nolint:errcheck // what is broken is the test's
 	return p, s.Control()
 }
 
@@ -169,10 +169,10 @@ func TestBreak_Detached_IsShownAndHealsByItself(t *testing.T) {
 }
 
 // untilStopped is chaos that goes on until somebody has enough.
-func untilStopped(ctx context.Context, o ChaosOrder, healed func(), progress func(string, ...any)) (*chaos.Report, error) {
+func untilStopped(ctx context.Context, o ChaosOrder, healed func(error), progress func(string, ...any)) (*chaos.Report, error) {
 	progress("seed %d for %s", o.Seed, o.For)
 	<-ctx.Done()
-	healed()
+	healed(nil)
 	return &chaos.Report{OK: true, Seed: o.Seed, For: o.For, Ended: map[string]int{"confirmed": 3}}, nil
 }
 
@@ -217,7 +217,7 @@ func TestRunChaos_ItCannotBegin_SaysWhy(t *testing.T) {
 	if rep, err := RunChaos(t.Context(), c, ChaosOrder{}, func(string) {}); err == nil || !strings.Contains(err.Error(), "no chaos here") {
 		t.Errorf("%+v, %v", rep, err)
 	}
-	_, c = startWith(t, func(context.Context, ChaosOrder, func(), func(string, ...any)) (*chaos.Report, error) {
+	_, c = startWith(t, func(context.Context, ChaosOrder, func(error), func(string, ...any)) (*chaos.Report, error) {
 		return nil, errors.New("nothing to break")
 	})
 	if rep, err := RunChaos(t.Context(), c, ChaosOrder{}, func(string) {}); err == nil || !strings.Contains(err.Error(), "nothing to break") {
@@ -233,7 +233,7 @@ func TestHeal_OfTheServer_HealsWhatStands(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Serve(p, nil)
-	t.Cleanup(s.Close)
+	t.Cleanup(func() { s.Close(t.Context()) }) //nolint:errcheck // there is no chaos
 	if err := Break(t.Context(), s.Control(), pauseOf("order-svc"), 0, func(string) {}); err != nil || !p.is("order-svc") {
 		t.Fatalf("%v, paused %t", err, p.is("order-svc"))
 	}
@@ -272,5 +272,30 @@ func TestChaos_WhileSomethingIsBroken_IsRefused(t *testing.T) {
 	_, c = start(t)
 	if said := call(t, c, http.MethodPost, "/chaos", `{"seed":7}`); !strings.Contains(said, "no chaos here") {
 		t.Error(said)
+	}
+}
+
+// Who ends the stack knows what it leaves broken.
+func TestClose_ChaosHasNotHealed_SaysSo(t *testing.T) {
+	t.Parallel()
+	s, err := Listen("127.0.0.1:0", "let me in")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unhealed, release := errors.New("pause order-svc"), make(chan struct{})
+	s.Serve(&paused{}, func(_ context.Context, _ ChaosOrder, healed func(error), _ func(string, ...any)) (*chaos.Report, error) {
+		<-release
+		healed(unhealed)
+		return nil, errors.New("no verdict")
+	})
+	call(t, s.Control(), http.MethodPost, "/chaos", `{"seed":7}`)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Close(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("while it heals: %v", err)
+	}
+	close(release)
+	if err := s.Close(t.Context()); !errors.Is(err, unhealed) {
+		t.Errorf("when it could not heal: %v", err)
 	}
 }

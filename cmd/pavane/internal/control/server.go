@@ -22,8 +22,13 @@ import (
 	"pavane/cmd/pavane/internal/stack"
 )
 
-// healLimit bounds the healing of one fault.
-const healLimit = 60 * time.Second
+// beginLimit and healLimit bound one fault's coming and going.
+const (
+	beginLimit = 30 * time.Second
+	healLimit  = 60 * time.Second
+)
+
+var errStopping = errors.New("the demo is stopping")
 
 // order is what a client asks for.
 type order struct {
@@ -65,8 +70,15 @@ type standing struct {
 	since time.Time
 	until time.Time // when it is healed; zero: when somebody says so
 
-	resource string // what no other lasting fault may be about meanwhile; empty: it does not last
-	mending  bool   // somebody is at it
+	resource string   // what no other lasting fault may be about meanwhile; empty: it does not last
+	mending  *mending // nil: nobody is at it; guarded by the server's lock
+}
+
+// mending is a try to heal a fault.
+type mending struct {
+	over chan struct{} // closed when what follows says what came of it
+	did  string
+	err  error
 }
 
 // Listen takes a port, so that it and the token of those who may give orders can be
@@ -101,13 +113,14 @@ func (s *Server) Control() stack.Control {
 	return stack.Control{URL: "http://" + s.listener.Addr().String(), Token: s.token}
 }
 
-// Close ends the server, heals what a client waits for, and gives chaos a moment
-// to heal what it has broken. What stands goes down with the demo.
-func (s *Server) Close() {
+// Close ends the server, and returns when chaos has healed what it has broken; an
+// error says what may still be broken. What stands goes down with the demo.
+func (s *Server) Close(ctx context.Context) error {
 	s.end()
-	s.awaitHealed()
+	err := s.awaitHealed(ctx)
 	s.listener.Close() //nolint:errcheck // http closes it, too, once it serves
 	s.http.Close()     //nolint:errcheck // nothing is lost
+	return err
 }
 
 // guard lets in who knows the token. A page in a browser cannot: it may not set
@@ -130,16 +143,19 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	if err := s.driver.Missing(r.Context(), o.Kind); err != nil {
+		tell(w, "", err)
+		return
+	}
 	f, err := s.take(o)
 	if err != nil {
 		tell(w, "", err)
 		return
 	}
 	whole := context.WithoutCancel(r.Context()) // what was begun is ended
-	lasts := f.resource != ""
-	did, err := s.start(whole, f, lasts)
+	did, err := s.start(whole, f)
 	tell(w, did, err)
-	if err != nil || !lasts {
+	if err != nil || f.resource == "" {
 		return
 	}
 	switch {
@@ -151,7 +167,8 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) {
 		case <-time.After(o.For):
 		case <-r.Context().Done():
 		}
-		tell(w, "", s.mend(whole, f))
+		did, err := s.mend(whole, f)
+		tell(w, did, err)
 	}
 }
 
@@ -160,7 +177,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) {
 func (s *Server) mendAfter(f *standing, length time.Duration) {
 	select {
 	case <-time.After(length):
-		s.mend(s.whole, f) //nolint:errcheck // it is noted
+		s.mend(context.WithoutCancel(s.whole), f) //nolint:errcheck // it is noted
 	case <-s.whole.Done():
 	}
 }
@@ -183,6 +200,9 @@ func (s *Server) take(o order) (*standing, error) {
 			return nil, fmt.Errorf("%s is broken already, by %s; `pavane heal` undoes it", o.Resource(), other.name)
 		}
 	}
+	if s.whole.Err() != nil {
+		return nil, errStopping
+	}
 	if s.chaos.running() {
 		return nil, fmt.Errorf("%s has to wait: chaos is under way, and two faults on one thing could not be told apart", o.Spec)
 	}
@@ -193,15 +213,26 @@ func (s *Server) take(o order) (*standing, error) {
 	return st, nil
 }
 
-// start begins a fault that was taken. One that failed, or does not last, stands
-// no more.
-func (s *Server) start(ctx context.Context, f *standing, lasts bool) (did string, err error) {
+// start begins a fault that was taken. What is left of one that failed is healed at
+// once; when that fails, too, it stands as any other.
+func (s *Server) start(ctx context.Context, f *standing) (did string, err error) {
+	did, err = s.cause(ctx, f)
+	switch {
+	case f.resource == "": // it is over
+		s.drop(f)
+	case err != nil:
+		_, left := s.mend(ctx, f)
+		err = errors.Join(err, left)
+	}
+	return did, err
+}
+
+func (s *Server) cause(ctx context.Context, f *standing) (did string, err error) {
 	defer close(f.begun)
+	ctx, cancel := context.WithTimeout(ctx, beginLimit)
+	defer cancel()
 	did, err = f.Begin(ctx)
 	s.note(f.name, did, err)
-	if err != nil || !lasts {
-		s.drop(f)
-	}
 	return did, err
 }
 
@@ -211,44 +242,61 @@ func (s *Server) drop(f *standing) {
 	delete(s.standing, f.name)
 }
 
-// claim tells whether the fault stands and nobody else is at it.
-func (s *Server) claim(f *standing) bool {
+// claim returns the try to heal a fault that is under way, and whether it is the
+// caller's to make; nil: the fault stands no more.
+func (s *Server) claim(f *standing) (m *mending, ours bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.standing[f.name] != f || f.mending { // another one may bear its name by now
-		return false
+	if s.standing[f.name] != f { // another one may bear its name by now
+		return nil, false
 	}
-	f.mending = true
-	return true
+	if f.mending == nil {
+		f.mending, ours = &mending{over: make(chan struct{})}, true
+	}
+	return f.mending, ours
 }
 
-// unclaim leaves a fault standing that could not be healed, for another try.
-func (s *Server) unclaim(f *standing) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f.mending = false
-}
-
-// mend heals a standing fault; one that somebody else has healed is no error.
-func (s *Server) mend(ctx context.Context, f *standing) error {
+// mend heals a standing fault, or waits for who is at it; one that was healed
+// before is no error.
+func (s *Server) mend(ctx context.Context, f *standing) (did string, err error) {
 	select {
 	case <-f.begun:
 	case <-ctx.Done():
-		return fmt.Errorf("heal %s, which is still beginning: %w", f.name, ctx.Err())
+		return "", fmt.Errorf("heal %s, which is still beginning: %w", f.name, ctx.Err())
 	}
-	if !s.claim(f) {
-		return nil
+	m, ours := s.claim(f)
+	if m == nil {
+		return "", nil
 	}
+	if ours {
+		s.try(ctx, f, m)
+	}
+	select {
+	case <-m.over:
+		return m.did, m.err
+	case <-ctx.Done():
+		return "", fmt.Errorf("heal %s, which somebody else is still at: %w", f.name, ctx.Err())
+	}
+}
+
+// try heals a fault. One that it cannot heal goes on standing, for another try.
+func (s *Server) try(ctx context.Context, f *standing, m *mending) {
+	defer close(m.over)
 	ctx, cancel := context.WithTimeout(ctx, healLimit)
 	defer cancel()
-	did, err := f.Heal(ctx)
-	s.note(f.name, joinNonEmpty("healed", did), err)
-	if err != nil {
-		s.unclaim(f)
-		return fmt.Errorf("heal %s: %w; it stands, `pavane heal` tries again", f.name, err)
+	m.did, m.err = f.Heal(ctx)
+	if errors.Is(m.err, fault.ErrMissed) {
+		m.did, m.err = m.err.Error(), nil
 	}
-	s.drop(f)
-	return nil
+	s.note(f.name, joinNonEmpty("healed", m.did), m.err)
+	if m.err == nil {
+		s.drop(f)
+		return
+	}
+	m.err = fmt.Errorf("heal %s: %w; it stands, `pavane heal` tries again", f.name, m.err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.mending = nil
 }
 
 // heal heals all that stands, or the one that is named.
@@ -278,7 +326,7 @@ func (s *Server) mendAll(ctx context.Context, only string, healed func(name stri
 		if only != "" && only != f.name {
 			continue
 		}
-		err := s.mend(ctx, f)
+		_, err := s.mend(ctx, f)
 		errs = append(errs, err)
 		if err == nil {
 			healed(f.name)

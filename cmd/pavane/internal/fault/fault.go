@@ -5,6 +5,7 @@ package fault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -74,8 +75,12 @@ func (s Spec) Resource() string {
 	return "broker" // records are written into its log
 }
 
+// ErrMissed means that a fault had nothing to strike while it stood.
+var ErrMissed = errors.New("no request came that could have been struck")
+
 // Fault is one fault of one system. Begin causes it, Heal undoes it; both say
-// what happened, and an error means that it did not.
+// what happened, and an error means that it did not. A Heal that returns ErrMissed
+// has left nothing broken.
 type Fault interface {
 	Begin(ctx context.Context) (did string, err error)
 	Heal(ctx context.Context) (did string, err error)

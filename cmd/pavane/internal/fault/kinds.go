@@ -2,7 +2,6 @@ package fault
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -147,10 +146,11 @@ type way struct {
 	Spec
 	driver Driver
 	on     func(p *faultproxy.Proxy, begin bool)
+	proxy  *faultproxy.Proxy // nil: there is none
 }
 
 func newWay(on func(*faultproxy.Proxy, bool)) func(Spec, Driver) Fault {
-	return func(s Spec, d Driver) Fault { return way{s, d, on} }
+	return func(s Spec, d Driver) Fault { return &way{Spec: s, driver: d, on: on} }
 }
 
 func part(p *faultproxy.Proxy, begin bool) {
@@ -170,17 +170,19 @@ func slow(p *faultproxy.Proxy, begin bool) {
 }
 
 // Begin breaks the way.
-func (f way) Begin(context.Context) (string, error) { return "", f.apply(true) }
+func (f *way) Begin(context.Context) (_ string, err error) {
+	if f.proxy, err = f.driver.Way(f.Service, f.Server); err == nil {
+		f.on(f.proxy, true)
+	}
+	return "", err
+}
 
 // Heal mends it.
-func (f way) Heal(context.Context) (string, error) { return "", f.apply(false) }
-
-func (f way) apply(begin bool) error {
-	p, err := f.driver.Way(f.Service, f.Server)
-	if err == nil {
-		f.on(p, begin)
+func (f *way) Heal(context.Context) (string, error) {
+	if f.proxy != nil {
+		f.on(f.proxy, false)
 	}
-	return err
+	return "", nil
 }
 
 // loss has answers lost, one of each kind of request.
@@ -212,19 +214,19 @@ func (f *loss) Begin(context.Context) (_ string, err error) {
 	return "", nil
 }
 
-// Heal takes back what has not struck. It is an error when nothing has.
+// Heal takes back what has not struck. It is ErrMissed when nothing has.
 func (f *loss) Heal(context.Context) (string, error) {
 	var struck []string
 	for _, s := range f.strikes {
+		f.proxy.Disarm(s)
 		select {
 		case <-s.Struck():
 			struck = append(struck, s.String())
 		default:
-			f.proxy.Disarm(s)
 		}
 	}
 	if len(struck) == 0 && f.proxy != nil {
-		return "", errors.New("no request came that could have been struck")
+		return "", ErrMissed
 	}
 	return fmt.Sprintf("struck: %s", strings.Join(struck, ", ")), nil
 }

@@ -118,9 +118,12 @@ func (s *Stack) Pause(_ context.Context, service string) error {
 	return s.signal(service, syscall.SIGSTOP)
 }
 
-// Resume ends what Pause began.
+// Resume ends what Pause began. One that does not run is not paused.
 func (s *Stack) Resume(_ context.Context, service string) error {
-	return s.signal(service, syscall.SIGCONT)
+	if err := s.signal(service, syscall.SIGCONT); !errors.Is(err, errNotRunning) {
+		return err
+	}
+	return nil
 }
 
 func (s *Stack) signal(service string, sig syscall.Signal) error {
@@ -132,6 +135,12 @@ func (s *Stack) signal(service string, sig syscall.Signal) error {
 	return err
 }
 
+// What only somebody who runs the server could do to it.
+var (
+	errOthersBroker   = errors.New("the broker is not the stack's: only one that it started is broken")
+	errOthersPostgres = errors.New("this Postgres is not the stack's: only one that it started is broken")
+)
+
 // Down takes down a service, or one of the servers, until Up. Hard is kill -9
 // for a broker or Postgres; else Postgres stops at once (pg_ctl -m immediate),
 // and all others when they have finished what they do.
@@ -139,13 +148,13 @@ func (s *Stack) Down(ctx context.Context, name string, hard bool) error {
 	switch name {
 	case Broker:
 		if s.broker == nil {
-			return errors.New("the broker is not the stack's: only one that it started is taken down")
+			return errOthersBroker
 		}
 		return s.broker.down(ctx, hard)
 	case Postgres:
 		switch {
 		case s.postgres == nil:
-			return errors.New("this Postgres is not the stack's: only one that it started is taken down")
+			return errOthersPostgres
 		case hard:
 			s.postgres.Kill()
 			return nil
@@ -156,8 +165,7 @@ func (s *Stack) Down(ctx context.Context, name string, hard bool) error {
 	if err != nil {
 		return err
 	}
-	c.hold()
-	return end(ctx, c, hard)
+	return takeDown(ctx, c, hard)
 }
 
 // Up ends what Down began and returns when it runs again.
@@ -226,7 +234,7 @@ func (s *Stack) forget(service string) {
 // SlowDisk has each flush of Postgres take longer, 100 ms at most.
 func (s *Stack) SlowDisk(ctx context.Context, added time.Duration) error {
 	if s.postgres == nil {
-		return errors.New("this Postgres is not the stack's: only one that it started is slowed down")
+		return errOthersPostgres
 	}
 	return fault.SlowDisk(ctx, s.cfg.Postgres, added)
 }
@@ -240,14 +248,23 @@ func Missing(kind string) error {
 	return err
 }
 
-// Missing is [Missing]: the stack runs on this machine.
-func (s *Stack) Missing(_ context.Context, kind string) error { return Missing(kind) }
+// Missing says what the stack lacks to cause faults of a kind: a server of its own,
+// or what [Missing] names.
+func (s *Stack) Missing(_ context.Context, kind string) error {
+	switch {
+	case strings.HasPrefix(kind, Broker) && s.broker == nil:
+		return errOthersBroker
+	case (strings.HasPrefix(kind, Postgres) || kind == fault.Clock) && s.postgres == nil:
+		return errOthersPostgres
+	}
+	return Missing(kind)
+}
 
 // MoveClock has the clock of Postgres, and with it that of every service, jump to
 // so much after the machine's; 0 puts it right.
 func (s *Stack) MoveClock(ctx context.Context, by time.Duration) error {
 	if s.postgres == nil {
-		return errors.New("this Postgres is not the stack's: only the clock of one that it started is moved")
+		return errOthersPostgres
 	}
 	return s.postgres.MoveClock(ctx, by)
 }

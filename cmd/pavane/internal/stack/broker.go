@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -82,9 +83,16 @@ type embedded struct {
 	addr  string
 }
 
-func (b *embedded) down(ctx context.Context, kill bool) error {
-	b.child.hold()
-	return end(ctx, b.child, kill)
+func (b *embedded) down(ctx context.Context, kill bool) error { return takeDown(ctx, b.child, kill) }
+
+// takeDown ends a process, which then stays down until it is released. One that is
+// between two lives is down.
+func takeDown(ctx context.Context, c *child, kill bool) error {
+	c.hold()
+	if err := end(ctx, c, kill); !errors.Is(err, errNotRunning) {
+		return err
+	}
+	return nil
 }
 
 // end ends a process and waits until it is gone.

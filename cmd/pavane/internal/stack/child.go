@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,6 +19,8 @@ const (
 	steady     = 2 * time.Second // a life of this length was a good one
 	logLimit   = 10 << 20        // a log larger than this is put aside at start
 )
+
+var errNotRunning = errors.New("does not run")
 
 // Exit tells that a service ended without being asked to, and that it runs again.
 type Exit struct {
@@ -61,7 +64,6 @@ func (c *child) supervise() {
 	defer close(c.done)
 	var ended *Exit
 	for pause := firstPause; ; {
-		c.awaitRelease()
 		cmd, err := c.launch()
 		if ended == nil {
 			c.first <- err
@@ -95,6 +97,7 @@ func (c *child) supervise() {
 func (c *child) launch() (*exec.Cmd, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.awaitRelease()
 	if c.stopping {
 		return nil, nil
 	}
@@ -163,12 +166,13 @@ func (c *child) release() {
 	}
 }
 
+// awaitRelease gives the lock, with which it is called, up while it waits.
 func (c *child) awaitRelease() {
-	c.mu.Lock()
-	held := c.held
-	c.mu.Unlock()
-	if held != nil {
+	for c.held != nil {
+		held := c.held
+		c.mu.Unlock()
 		<-held
+		c.mu.Lock()
 	}
 }
 
@@ -178,7 +182,7 @@ func (c *child) send(s syscall.Signal) (pid int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.process == nil {
-		return 0, fmt.Errorf("%s does not run", c.name)
+		return 0, fmt.Errorf("%s %w", c.name, errNotRunning)
 	}
 	if err := c.process.Signal(s); err != nil {
 		return 0, fmt.Errorf("send %s to %s: %w", s, c.name, err)

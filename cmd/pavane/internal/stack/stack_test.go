@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"pavane/cmd/pavane/internal/fault"
 	"pavane/internal/await"
 )
 
@@ -142,6 +143,43 @@ func TestChild_Held_StaysDownUntilReleasedAndStopEndsIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.stop(ctx) // returns although it is held
+}
+
+// A service that has died a moment ago is started again in a moment.
+func TestTakeDown_BetweenTwoLives_StaysDownUntilReleased(t *testing.T) {
+	t.Parallel()
+	c := &child{
+		name: "some-svc", binary: self(t), env: append(os.Environ(), asChild+"=1"), log: t.TempDir() + "/logs/some.log",
+		onExit: func(Exit) {}, onPid: func(Process) {},
+	}
+	if err := c.start(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for range 2 { // the second time it does not run
+		if err := takeDown(ctx, c, true); err != nil || c.pid() != 0 {
+			t.Errorf("%v, process %d", err, c.pid())
+		}
+	}
+	c.release()
+	eventually(t, "it runs again", func() bool { return c.pid() != 0 })
+	c.stop(ctx)
+}
+
+func TestMissing_ServerIsSomebodyElses_SaysSo(t *testing.T) {
+	t.Parallel()
+	s := &Stack{}
+	for _, kind := range []string{"broker", "broker-kill", "postgres", "postgres-kill", "postgres-slow", fault.Clock} {
+		if err := s.Missing(t.Context(), kind); err == nil || !strings.Contains(err.Error(), "not the stack's") {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+	for _, kind := range []string{"kill", "provider", "duplicates", "poison"} {
+		if err := s.Missing(t.Context(), kind); err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
 }
 
 func TestChild_MissingBinaryIsAnErrorAtOnce(t *testing.T) {
