@@ -37,7 +37,7 @@ func breakCommand() *cobra.Command {
 		Short: "Break something in the running demo, or in the stack of compose.yaml and compose.chaos.yaml",
 		Long: `Breaks one thing in what runs in --dir (for the stack of compose that is
 deploy/secrets/host), says what one should see, and with --for heals it after that
-time. Ctrl-C heals it at once. Without --for it stays broken until
+time, or at once at Ctrl-C. Without --for it stays broken until
 ` + "`pavane heal`" + `. Without a kind it lists them.`,
 		Args: cobra.MaximumNArgs(3),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -64,7 +64,7 @@ func healCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return control.Heal(c.Context(), s.Control, func(line string) { fmt.Fprintln(c.OutOrStdout(), line) })
+			return control.Heal(c.Context(), s.Control, "", func(line string) { fmt.Fprintln(c.OutOrStdout(), line) })
 		},
 	}
 	c.Flags().StringVar(&dir, "dir", stack.DefaultDir(), "directory of the running `pavane up`")
@@ -159,15 +159,30 @@ func (o breakOptions) cause(ctx context.Context, c stack.Control, spec fault.Spe
 	defer p.alive("broken")()
 	err := control.Break(ctx, c, spec, o.length, func(line string) { p.say("%s", line) })
 	switch {
-	case ctx.Err() != nil:
-		p.say("healed before its time")
-		return nil
+	case err != nil && ctx.Err() != nil:
+		return o.giveUp(ctx, c, spec, k, p)
 	case err != nil:
 		return err
 	case k.Most > 0 && o.length == 0:
 		p.say("broken until `pavane heal`")
 	case k.Most > 0:
 		p.say("healed")
+	}
+	return nil
+}
+
+// giveUp has what was meant to be healed healed now.
+func (o breakOptions) giveUp(ctx context.Context, c stack.Control, spec fault.Spec, k fault.Kind, p *printer) error {
+	switch {
+	case k.Most == 0:
+		p.say("it goes on without you")
+	case o.length == 0:
+		p.say("it stands until `pavane heal`")
+	default:
+		if err := control.Heal(context.WithoutCancel(ctx), c, spec.String(), func(string) {}); err != nil {
+			return err
+		}
+		p.say("healed before its time")
 	}
 	return nil
 }

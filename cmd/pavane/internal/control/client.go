@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -28,9 +29,9 @@ func Break(ctx context.Context, c stack.Control, spec fault.Spec, length time.Du
 	return ask(ctx, c, http.MethodPost, "/faults", body, heard(told))
 }
 
-// Heal has the demo heal all that is broken.
-func Heal(ctx context.Context, c stack.Control, told func(string)) error {
-	return ask(ctx, c, http.MethodDelete, "/faults", nil, heard(told))
+// Heal has the demo heal the fault of a name, or all that is broken when it is empty.
+func Heal(ctx context.Context, c stack.Control, name string, told func(string)) error {
+	return ask(ctx, c, http.MethodDelete, "/faults?name="+url.QueryEscape(name), nil, heard(told))
 }
 
 // RunChaos has the demo run chaos, tells each step, and returns the report. When

@@ -101,7 +101,7 @@ func TestBreak_WithoutATime_StandsUntilHealed(t *testing.T) {
 		t.Errorf("the same again: %v", err)
 	}
 	var told []string
-	if err := Heal(t.Context(), c, func(line string) { told = append(told, line) }); err != nil {
+	if err := Heal(t.Context(), c, "", func(line string) { told = append(told, line) }); err != nil {
 		t.Fatal(err)
 	}
 	if p.is("order-svc") || p.is("payment-svc") || len(told) != 2 {
@@ -119,7 +119,7 @@ func TestBreak_ForATime_IsHealedAfterIt(t *testing.T) {
 
 func TestBreak_DemoWithoutControl_SaysSo(t *testing.T) {
 	t.Parallel()
-	if err := Heal(t.Context(), stack.Control{}, func(string) {}); err == nil || !strings.Contains(err.Error(), "cannot be broken") {
+	if err := Heal(t.Context(), stack.Control{}, "", func(string) {}); err == nil || !strings.Contains(err.Error(), "cannot be broken") {
 		t.Error(err)
 	}
 }
