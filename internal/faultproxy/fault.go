@@ -2,6 +2,7 @@ package faultproxy
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -34,11 +35,14 @@ func (f Fault) answered() bool { return f == Drop || f == Cut || f == Delay }
 
 // Strike is one fault that waits for its request.
 type Strike struct {
-	kind   string
-	fault  Fault
-	hold   time.Duration
-	left   int // requests of its kind up to and with the one it strikes; guarded by Proxy.mu
-	struck chan struct{}
+	kind  string
+	fault Fault
+	hold  time.Duration
+
+	// Guarded by Proxy.mu: to count down and to close.
+	left   int           // requests of its kind up to and with the one it strikes
+	back   chan struct{} // closed when it was taken back
+	struck chan struct{} // closed when it has struck
 }
 
 // Struck is closed when the fault has struck. For Drop and Cut the server's
@@ -49,26 +53,50 @@ func (s *Strike) Struck() <-chan struct{} { return s.struck }
 // String names kind and fault.
 func (s *Strike) String() string { return fmt.Sprintf("%s of %s", s.fault, s.kind) }
 
-func (s *Strike) hit() { close(s.struck) }
+// takenBack is called with the proxy's lock held.
+func (s *Strike) takenBack() bool {
+	select {
+	case <-s.back:
+		return true
+	default:
+		return false
+	}
+}
 
 // Arm has the k-th request of a kind from now on, over all connections, struck
-// by a fault. Hold is how long Delay and Late hold back. Of several strikes due at one request the one armed first takes
-// it and the others take the next. A strike whose request ends without an
+// by a fault. Hold is how long Delay and Late hold back. Of several strikes due at
+// one request the one armed first takes it and the others take the next. A strike whose request ends without an
 // answer, because the connection broke for another reason, takes the next one
 // of its kind.
 func (p *Proxy) Arm(kind string, k int, fault Fault, hold time.Duration) *Strike {
-	s := &Strike{kind: kind, fault: fault, hold: hold, left: max(k, 1), struck: make(chan struct{})}
+	s := &Strike{kind: kind, fault: fault, hold: hold, left: max(k, 1), back: make(chan struct{}), struck: make(chan struct{})}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.armed = append(p.armed, s)
 	return s
 }
 
-// Disarm takes a strike back that has not found its request yet.
+// Disarm takes a strike back: if it has not struck when Disarm returns it never will,
+// and what it holds back passes.
 func (p *Proxy) Disarm(s *Strike) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.remove(s)
+	if !s.takenBack() {
+		close(s.back)
+	}
+}
+
+// strike has a fault strike as it does; false: it was taken back.
+func (p *Proxy) strike(s *Strike, as func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s.takenBack() {
+		return false
+	}
+	as()
+	close(s.struck)
+	return true
 }
 
 func (p *Proxy) remove(s *Strike) {
@@ -117,5 +145,5 @@ func (p *Proxy) take(kind string) *Strike {
 func (p *Proxy) again(strikes []*Strike) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.armed = append(p.armed, strikes...)
+	p.armed = append(p.armed, slices.DeleteFunc(strikes, (*Strike).takenBack)...)
 }

@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 )
 
@@ -35,6 +37,8 @@ type link struct {
 	mu      sync.Mutex
 	waiting map[int32]*Strike // what will strike the answers that are awaited
 	silent  bool              // nothing passes any more
+
+	held []byte // of an answer that waits to be lost; of the goroutine that reads answers
 }
 
 func newLink(p *Proxy, client, server net.Conn) *link {
@@ -101,14 +105,12 @@ func (l *link) strikeRequest(f frame) bool {
 		return true
 	}
 	if s.fault == CutBefore {
-		l.close()
-		s.hit()
+		return !l.proxy.strike(s, l.close)
+	}
+	if !l.proxy.wait(s.hold, s.back) {
 		return false
 	}
-	if !l.proxy.wait(s.hold) {
-		return false
-	}
-	s.hit() // Late: it is handed over now
+	l.proxy.strike(s, func() {}) // Late: it is handed over now
 	return true
 }
 
@@ -121,14 +123,15 @@ func (l *link) answers() {
 		if err != nil {
 			break
 		}
-		if !l.strikeAnswer(f) {
+		passes, goesOn := l.strikeAnswer(f)
+		if !goesOn {
 			return
 		}
 		if f.last && !l.proxy.delay() || !l.proxy.pass() {
 			break
 		}
 		if !l.isSilent() {
-			_, _ = l.client.Write(f.data) // see above
+			_, _ = l.client.Write(passes) // see above
 		}
 	}
 	if !l.isSilent() {
@@ -136,24 +139,56 @@ func (l *link) answers() {
 	}
 }
 
-// strikeAnswer lets the fault that waits for this answer strike; false: the
-// connection is over.
-func (l *link) strikeAnswer(f frame) bool {
+// strikeAnswer lets the fault that waits for this answer strike, and returns what
+// passes; false: the connection is over.
+func (l *link) strikeAnswer(f frame) (passes []byte, goesOn bool) {
+	passes, s := l.gather(f)
+	if s == nil {
+		return passes, true
+	}
+	struck := l.proxy.strike(s, func() {
+		switch s.fault {
+		case Drop:
+			l.silence()
+		case Cut:
+			l.close()
+		}
+	})
+	switch {
+	case struck && s.fault == Cut:
+		return nil, false
+	case struck && s.fault == Delay:
+		return passes, l.proxy.wait(s.hold, s.back)
+	}
+	return passes, true
+}
+
+// gather returns what of an answer may pass, and the strike that is due at it; nil:
+// none. What waits to be lost is held until it is there as a whole: the strike may
+// be taken back.
+func (l *link) gather(f frame) (passes []byte, due *Strike) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	s := l.waiting[f.id]
-	if s == nil || s.fault != Delay && !f.last {
-		l.silent = l.silent || s != nil && !f.asks // swallow the answer up to its end
-		l.mu.Unlock()
-		return true
+	if s == nil {
+		return f.data, nil
+	}
+	l.held = append(l.held, f.data...)
+	if s.fault != Delay && !f.last {
+		if f.asks { // else the whole of it would never come
+			passes, l.held = l.held, nil
+		}
+		return passes, nil
 	}
 	delete(l.waiting, f.id)
-	l.silent = l.silent || s.fault == Drop
-	l.mu.Unlock()
-	if s.fault == Cut {
-		l.close()
-	}
-	s.hit()
-	return s.fault == Drop || s.fault == Delay && l.proxy.wait(s.hold)
+	passes, l.held = l.held, nil
+	return passes, s
+}
+
+func (l *link) silence() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.silent = true
 }
 
 func (l *link) isSilent() bool {
@@ -164,14 +199,7 @@ func (l *link) isSilent() bool {
 
 // rearm gives back the strikes whose answers never came, when the link is over.
 func (l *link) rearm() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var left []*Strike
-	for _, s := range l.waiting {
-		left = append(left, s)
-	}
-	clear(l.waiting)
-	l.proxy.again(left)
+	l.proxy.again(slices.Collect(maps.Values(l.waiting)))
 }
 
 // maxFrame bounds what one side may say at once; more is no sane message.

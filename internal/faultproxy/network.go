@@ -65,5 +65,5 @@ func (p *Proxy) delay() bool {
 	p.mu.Lock()
 	d := p.slow
 	p.mu.Unlock()
-	return d == 0 || p.wait(d)
+	return d == 0 || p.wait(d, nil)
 }

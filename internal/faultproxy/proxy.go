@@ -198,12 +198,14 @@ func (p *Proxy) leave(l *link) {
 	delete(p.links, l)
 }
 
-// wait waits for d; false: the proxy was closed meanwhile.
-func (p *Proxy) wait(d time.Duration) bool {
+// wait waits for d, or until enough is closed; false: the proxy was closed meanwhile.
+func (p *Proxy) wait(d time.Duration, enough <-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return true
+	case <-enough:
 		return true
 	case <-p.ctx.Done():
 		return false
