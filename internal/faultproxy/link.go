@@ -81,7 +81,7 @@ func (l *link) requests() {
 			break
 		}
 	}
-	if half, ok := l.server.(interface{ CloseWrite() error }); ok && !l.isSilent() {
+	if half, ok := l.server.(interface{ CloseWrite() error }); ok && !l.isSilent() && l.proxy.pass() {
 		_ = half.CloseWrite()
 		return
 	}
@@ -134,6 +134,7 @@ func (l *link) answers() {
 			_, _ = l.client.Write(passes) // see above
 		}
 	}
+	l.proxy.pass() // an end, too, does not come through before
 	if !l.isSilent() {
 		l.close()
 	}

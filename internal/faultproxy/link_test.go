@@ -170,3 +170,29 @@ func TestArm_ServerEndsInsideItsAnswer_ClientSeesTheEndAndTheNextIsStruck(t *tes
 		}
 	}
 }
+
+// What one side has left behind, a session with its locks, lives until the network
+// has told the other one.
+func TestPart_OneSideEnds_TheOtherSeesItAfterJoin(t *testing.T) {
+	t.Parallel()
+	for name, sides := range map[string]func(session) (ends, sees net.Conn){
+		"client": func(s session) (ends, sees net.Conn) { return s.client, s.server },
+		"server": func(s session) (ends, sees net.Conn) { return s.server, s.client },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, begin := newSessions(t)
+			s := begin()
+			ends, sees := sides(s)
+			p.Part()
+			must(t, ends.Close())
+			must(t, sees.SetReadDeadline(time.Now().Add(500*time.Millisecond))) // the loopback is faster
+			var timeout net.Error
+			if n, err := sees.Read(make([]byte, 1)); !errors.As(err, &timeout) || !timeout.Timeout() {
+				t.Errorf("while parted: %d bytes, %v", n, err)
+			}
+			p.Join()
+			s.ends(sees)
+		})
+	}
+}

@@ -3,8 +3,8 @@ package faultproxy
 import "time"
 
 // Part parts the two sides from each other, as a network does that loses every
-// packet: nothing passes in either direction and new connections get no answer,
-// but none is ended. Join lets through what was held back, as a network delivers
+// packet: nothing passes in either direction, not even the end of a connection, and
+// new ones get no answer. Join lets through what was held back, as a network delivers
 // what is sent again. Parted twice is parted once.
 func (p *Proxy) Part() {
 	p.mu.Lock()
