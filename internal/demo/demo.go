@@ -110,7 +110,7 @@ func Launch(t testing.TB, cfg Config) *Demo {
 	}
 	dieWithUs(cmd)
 	d.run(cmd)
-	t.Cleanup(d.cleanUp)
+	t.Cleanup(func() { d.cleanUp(StopLimit) })
 	return d
 }
 
@@ -166,25 +166,35 @@ func (d *Demo) Said(text string) string { return d.out.line(text) }
 // Signal sends a signal and waits for the end.
 func (d *Demo) Signal(s syscall.Signal) {
 	d.t.Helper()
-	if err := d.Proc.Signal(s); err != nil {
+	if err := d.signal(s, StopLimit); err != nil {
 		d.t.Fatal(err)
 	}
-	timer := time.NewTimer(StopLimit)
+}
+
+func (d *Demo) signal(s syscall.Signal, limit time.Duration) error {
+	if err := d.Proc.Signal(s); err != nil {
+		return err
+	}
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case <-d.done:
+		return nil
 	case <-timer.C:
-		d.t.Fatalf("`pavane up` did not end within %s", StopLimit)
+		return fmt.Errorf("`pavane up` did not end within %s", limit)
 	}
 }
 
 // cleanUp stops what still runs, and shows what was said when the test failed.
-func (d *Demo) cleanUp() {
+func (d *Demo) cleanUp(limit time.Duration) {
 	select {
 	case <-d.done:
 	default:
-		d.Signal(syscall.SIGINT)
-		if code := d.End.ExitCode(); code != 0 {
+		if err := d.signal(syscall.SIGINT, limit); err != nil {
+			d.t.Error(err)
+			syscall.Kill(-d.Proc.Pid, syscall.SIGKILL) //nolint:errcheck // its group: then it may just have ended
+			<-d.done
+		} else if code := d.End.ExitCode(); code != 0 {
 			d.t.Errorf("`pavane up` ended with %s after SIGINT", d.End)
 		}
 	}

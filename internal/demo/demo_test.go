@@ -1,0 +1,64 @@
+package demo
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// part makes this test's binary something else.
+const part = "PAVANE_DEMO_TEST"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(part) == "stubborn" { // a demo that SIGINT does not end
+		signal.Ignore(os.Interrupt)
+		fmt.Println("page: here")
+		<-time.After(time.Minute)
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func self(t *testing.T) string {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exe
+}
+
+// noted keeps what a test would show.
+type noted struct {
+	testing.TB
+	failed bool
+	shown  strings.Builder
+}
+
+func (n *noted) Helper()        {}
+func (n *noted) Cleanup(func()) {}
+func (n *noted) Failed() bool   { return n.failed }
+
+func (n *noted) Error(args ...any) {
+	n.failed = true
+	fmt.Fprintln(&n.shown, args...)
+}
+func (n *noted) Logf(format string, args ...any) { fmt.Fprintf(&n.shown, format, args...) }
+
+func TestCleanUp_DemoDoesNotEnd_IsKilledAndItsLogsAreShown(t *testing.T) {
+	t.Parallel()
+	bin := t.TempDir()
+	if err := os.Symlink(self(t), filepath.Join(bin, "pavane")); err != nil {
+		t.Fatal(err)
+	}
+	n := &noted{TB: t}
+	d := Start(n, Config{Bin: bin, Dir: t.TempDir(), Env: []string{part + "=stubborn"}})
+	d.cleanUp(time.Millisecond)
+	if shown := n.shown.String(); d.End == nil || !strings.Contains(shown, "did not end within 1ms") || !strings.Contains(shown, "page: here") {
+		t.Errorf("ended: %v; shown:\n%s", d.End, shown)
+	}
+}
