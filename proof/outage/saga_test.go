@@ -24,7 +24,9 @@ type shop struct {
 	gateway *demo.Gateway
 	placed  atomic.Int64
 	ended   atomic.Int64
-	failed  atomic.Value // the first error of a shopper
+
+	mu     sync.Mutex
+	failed error // the first one of a shopper
 }
 
 // startShop starts `pavane up` on the servers and returns when it serves.
@@ -48,9 +50,7 @@ func (s *shop) shopping() (stop func()) {
 			defer orders.Wait()
 			for n := 0; ctx.Err() == nil; n++ {
 				orders.Go(func() {
-					if err := s.order(fmt.Sprintf("shopper-%d-%d", shopper, n), shopper+n); err != nil {
-						s.failed.CompareAndSwap(nil, err)
-					}
+					s.note(s.order(fmt.Sprintf("shopper-%d-%d", shopper, n), shopper+n))
 				})
 				select {
 				case <-tick.C:
@@ -62,6 +62,15 @@ func (s *shop) shopping() (stop func()) {
 	return func() {
 		cancel()
 		wg.Wait()
+	}
+}
+
+// note keeps the first error.
+func (s *shop) note(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed == nil {
+		s.failed = err
 	}
 }
 
@@ -118,8 +127,8 @@ func TestSaga_ServersCrashUnderLoad_EveryOrderEndsAndTheAuditIsClean(t *testing.
 		say(t, i+1, "%s after %d orders; up after %.1f s, orders end again %.1f s later", how, before, up.Seconds(), (time.Since(begin) - up).Seconds())
 	}
 	stop()
-	if err := s.failed.Load(); err != nil {
-		t.Errorf("a shopper: %v", err)
+	if s.failed != nil {
+		t.Errorf("a shopper: %v", s.failed)
 	}
 	if s.placed.Load() != s.ended.Load() {
 		t.Errorf("%d orders were placed, %d ended", s.placed.Load(), s.ended.Load())
