@@ -37,7 +37,7 @@ func (g gateway) members(t testing.TB, service string) (found []member) {
 // second starts another instance of a service from the binaries in bin, with the environment of the one
 // that runs, but for the port on which that one gossips and for env, and returns it as soon as
 // the gateway knows it.
-func (u *up) second(service, bin string, env ...string) (*exec.Cmd, member) {
+func (u *up) second(service, bin string, env ...string) (*demo.Child, member) {
 	u.t.Helper()
 	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", u.State().Services[service].Pid))
 	must(u.t, err)
@@ -52,11 +52,9 @@ func (u *up) second(service, bin string, env ...string) (*exec.Cmd, member) {
 	cmd := exec.Command(filepath.Join(bin, service))
 	cmd.Env = append(strings.Split(strings.TrimRight(string(environ), "\x00"), "\x00"), append(env, "PAVANE_REGISTRY_BIND=127.0.0.1:0")...)
 	cmd.Stdout, cmd.Stderr = log, log
-	must(u.t, cmd.Start())
-	u.t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it may have ended
-		cmd.Wait()                          //nolint:errcheck // how it ended does not matter here
-	})
+	child, err := demo.StartChild(cmd, syscall.SIGKILL)
+	must(u.t, err)
+	u.t.Cleanup(func() { child.Stop() }) //nolint:errcheck // how it ended does not matter here
 	begin := time.Now()
 	var fresh member
 	await.True(u.t, stopLimit, "the gateway knows the second "+service, func() bool {
@@ -68,7 +66,7 @@ func (u *up) second(service, bin string, env ...string) (*exec.Cmd, member) {
 		return fresh.Addr != ""
 	})
 	u.t.Logf("the gateway knew the second %s after %s", service, time.Since(begin).Round(time.Millisecond))
-	return cmd, fresh
+	return child, fresh
 }
 
 // served tells whether an instance has answered requests on a route.

@@ -184,8 +184,8 @@ func TestUp_FirstStartToCtrlC_StepsAroundATakenPortAndLeavesNothingBehind(t *tes
 		t.Fatalf("only %d processes with %d listening sockets were found: %v, %v", len(all), len(sockets), all, sockets)
 	}
 	u.Signal(syscall.SIGINT)
-	if code := u.End.ExitCode(); code != 0 {
-		t.Errorf("after Ctrl-C the exit status is %s, want 0", u.End)
+	if code := u.End().ExitCode(); code != 0 {
+		t.Errorf("after Ctrl-C the exit status is %s, want 0", u.End())
 	}
 	gone(t, all)
 	released(t, sockets)

@@ -18,6 +18,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"pavane/internal/await"
+	"pavane/internal/demo"
 	"pavane/shared/broker"
 	"pavane/shared/brokertest"
 	"pavane/shared/event"
@@ -93,19 +94,20 @@ func runRelay(job relayJob) error {
 }
 
 // startRelay starts a relay as a process of its own, this test's binary again.
-func startRelay(t *testing.T, job relayJob) *exec.Cmd {
+func startRelay(t *testing.T, job relayJob) *demo.Child {
 	t.Helper()
 	b, err := json.Marshal(job)
 	must(t, err)
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), relayJobEnv+"="+string(b))
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	must(t, cmd.Start())
+	relay, err := demo.StartChild(cmd, syscall.SIGKILL)
+	must(t, err)
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended by itself
-		_ = cmd.Wait()
+		_ = relay.Process.Kill() // it may have ended by itself
+		_ = relay.Wait()
 	})
-	return cmd
+	return relay
 }
 
 func must(t testing.TB, err error) {
@@ -178,7 +180,7 @@ func TestPublish_HeldTransactionAndStoppedRelay_EachEventOnceAndInTime(t *testin
 
 	hold := holdTransaction(t)
 	job := relayJob{Database: url, Brokers: addr, Topic: topic}
-	relays := []*exec.Cmd{startRelay(t, job), startRelay(t, job), startRelay(t, job)}
+	relays := []*demo.Child{startRelay(t, job), startRelay(t, job), startRelay(t, job)}
 	j := &journal{committed: map[string]time.Time{}, seen: map[string][]time.Time{}, last: map[string]int64{}}
 	reading, stopReading := context.WithCancel(t.Context())
 	var reader sync.WaitGroup

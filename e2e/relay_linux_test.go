@@ -11,10 +11,11 @@ import (
 	"testing"
 
 	"pavane/internal/await"
+	"pavane/internal/demo"
 )
 
 // relay starts `pavane relay` with the environment of the service that runs.
-func (u *up) relay(service string) *exec.Cmd {
+func (u *up) relay(service string) *demo.Child {
 	u.t.Helper()
 	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", u.State().Services[service].Pid))
 	must(u.t, err)
@@ -24,9 +25,10 @@ func (u *up) relay(service string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(binaries(u.t), "pavane"), "relay", service)
 	cmd.Env = append(strings.Split(strings.TrimRight(string(environ), "\x00"), "\x00"), "PAVANE_HTTP_ADDR=127.0.0.1:0")
 	cmd.Stdout, cmd.Stderr = log, log
-	must(u.t, cmd.Start())
-	u.t.Cleanup(func() { u.t.Helper(); _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	return cmd
+	relay, err := demo.StartChild(cmd, syscall.SIGKILL)
+	must(u.t, err)
+	u.t.Cleanup(func() { u.t.Helper(); _ = relay.Process.Kill(); _ = relay.Wait() })
+	return relay
 }
 
 // placing places orders one after the other until stop is called, which waits until all are decided.
@@ -101,7 +103,7 @@ func TestRelay_InPlaceOfTheServicesOwn_PublishesAllAndStopsClean(t *testing.T) {
 	gw := u.gateway()
 	id, err := gw.Place(startLimit, "alone", body(wealthy, "tea-green"))
 	must(t, err)
-	var relays []*exec.Cmd
+	var relays []*demo.Child
 	for _, service := range []string{"order-svc", "payment-svc", "inventory-svc"} {
 		relays = append(relays, u.relay(service))
 	}

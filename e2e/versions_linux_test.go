@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -17,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"pavane/internal/await"
+	"pavane/internal/demo"
 	"pavane/shared/inbox"
 )
 
@@ -178,7 +178,7 @@ func TestVersions_MixedWhileOrdersArePlaced_EveryOrderEndsAndTheAuditIsClean(t *
 	at := func(n int64) {
 		await.True(t, upgradeLimit, fmt.Sprintf("%d orders are placed", n), func() bool { return placed.Load() >= n })
 	}
-	var beside []*exec.Cmd
+	var beside []*demo.Child
 	for i, service := range rolled() { // each version beside the other
 		at(step * int64(i+1))
 		cmd, _ := u.second(service, next)

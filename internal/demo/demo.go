@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -77,11 +76,10 @@ type State struct {
 type Demo struct {
 	Bin, Dir string
 	Proc     *os.Process
-	End      *os.ProcessState // set when it has ended
 
-	t    testing.TB // the one that looks at it now
-	out  *output
-	done chan struct{} // closed when it has ended
+	t     testing.TB // the one that looks at it now
+	out   *output
+	child *Child
 }
 
 // Start starts `pavane up` and returns when it serves and has shown its first orders.
@@ -100,7 +98,7 @@ func Launch(t testing.TB, cfg Config) *Demo {
 	if !slices.Contains(args, "--port") {
 		args = append(args, "--port", "0")
 	}
-	d := &Demo{Bin: cfg.Bin, Dir: cfg.Dir, t: t, out: &output{}, done: make(chan struct{})}
+	d := &Demo{Bin: cfg.Bin, Dir: cfg.Dir, t: t, out: &output{}}
 	cmd := exec.Command(filepath.Join(cfg.Bin, "pavane"), args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = cfg.Dir, d.out, d.out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: cfg.User}
@@ -108,32 +106,23 @@ func Launch(t testing.TB, cfg Config) *Demo {
 	if cfg.User != nil {
 		cmd.Env = append(cmd.Env, "HOME="+cfg.Dir, "XDG_DATA_HOME=", "XDG_CACHE_HOME=")
 	}
-	dieWithUs(cmd)
-	d.run(cmd)
+	child, err := StartChild(cmd, syscall.SIGTERM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.child, d.Proc = child, cmd.Process
 	t.Cleanup(func() { d.cleanUp(StopLimit) })
 	return d
 }
 
-// run starts the process and waits for its end on a thread of its own: the
-// death signal of a child belongs to the thread that forked it.
-func (d *Demo) run(cmd *exec.Cmd) {
-	d.t.Helper()
-	started := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(d.done)
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			cmd.Wait() //nolint:errcheck // ProcessState says more
-			d.End = cmd.ProcessState
-		}
-	}()
-	if err := <-started; err != nil {
-		d.t.Fatal(err)
+// End is how it ended; nil: it has not.
+func (d *Demo) End() *os.ProcessState {
+	select {
+	case <-d.child.done:
+		return d.child.ProcessState
+	default:
+		return nil
 	}
-	d.Proc = cmd.Process
 }
 
 // With is the same demo in a subtest, which it outlives.
@@ -150,10 +139,8 @@ func (d *Demo) Await(text string) (line string) {
 		if line = d.out.line(text); line != "" {
 			return true
 		}
-		select {
-		case <-d.done:
-			d.t.Fatalf("`pavane up` ended: %s", d.End)
-		default:
+		if end := d.End(); end != nil {
+			d.t.Fatalf("`pavane up` ended: %s", end)
 		}
 		return false
 	})
@@ -175,27 +162,21 @@ func (d *Demo) signal(s syscall.Signal, limit time.Duration) error {
 	if err := d.Proc.Signal(s); err != nil {
 		return err
 	}
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case <-d.done:
-		return nil
-	case <-timer.C:
+	if !d.child.endsWithin(limit) {
 		return fmt.Errorf("`pavane up` did not end within %s", limit)
 	}
+	return nil
 }
 
 // cleanUp stops what still runs, and shows what was said when the test failed.
 func (d *Demo) cleanUp(limit time.Duration) {
-	select {
-	case <-d.done:
-	default:
+	if d.End() == nil {
 		if err := d.signal(syscall.SIGINT, limit); err != nil {
 			d.t.Error(err)
 			syscall.Kill(-d.Proc.Pid, syscall.SIGKILL) //nolint:errcheck // its group: then it may just have ended
-			<-d.done
-		} else if code := d.End.ExitCode(); code != 0 {
-			d.t.Errorf("`pavane up` ended with %s after SIGINT", d.End)
+			d.child.Wait()                             //nolint:errcheck // as it had to
+		} else if d.End().ExitCode() != 0 {
+			d.t.Errorf("`pavane up` ended with %s after SIGINT", d.End())
 		}
 	}
 	if !d.t.Failed() {

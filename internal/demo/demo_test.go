@@ -3,9 +3,11 @@ package demo
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -14,13 +16,21 @@ import (
 const part = "PAVANE_DEMO_TEST"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(part) == "stubborn" { // a demo that SIGINT does not end
+	switch os.Getenv(part) {
+	case "": // the tests
+		os.Exit(m.Run())
+	case "stubborn": // a demo that SIGINT does not end
 		signal.Ignore(os.Interrupt)
 		fmt.Println("page: here")
-		<-time.After(time.Minute)
-		os.Exit(0)
+	case "tests": // which have a child and are killed
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), part+"=child")
+		if _, err := StartChild(cmd, syscall.SIGKILL); err != nil {
+			panic(err)
+		}
+		fmt.Println(cmd.Process.Pid)
 	}
-	os.Exit(m.Run())
+	<-time.After(time.Minute)
 }
 
 func self(t *testing.T) string {
@@ -58,7 +68,7 @@ func TestCleanUp_DemoDoesNotEnd_IsKilledAndItsLogsAreShown(t *testing.T) {
 	n := &noted{TB: t}
 	d := Start(n, Config{Bin: bin, Dir: t.TempDir(), Env: []string{part + "=stubborn"}})
 	d.cleanUp(time.Millisecond)
-	if shown := n.shown.String(); d.End == nil || !strings.Contains(shown, "did not end within 1ms") || !strings.Contains(shown, "page: here") {
-		t.Errorf("ended: %v; shown:\n%s", d.End, shown)
+	if shown := n.shown.String(); d.End() == nil || !strings.Contains(shown, "did not end within 1ms") || !strings.Contains(shown, "page: here") {
+		t.Errorf("ended: %v; shown:\n%s", d.End(), shown)
 	}
 }

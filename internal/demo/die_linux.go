@@ -1,9 +1,6 @@
 package demo
 
-import (
-	"os/exec"
-	"syscall"
-)
+import "syscall"
 
-// dieWithUs has the kernel end the process when the tests are killed.
-func dieWithUs(cmd *exec.Cmd) { cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM }
+// dieWithUs has the kernel send a process a signal when the tests are killed.
+func dieWithUs(attr *syscall.SysProcAttr, s syscall.Signal) { attr.Pdeathsig = s }

@@ -2,7 +2,7 @@
 
 package demo
 
-import "os/exec"
+import "syscall"
 
-// dieWithUs is for Linux; elsewhere a killed test leaves its demo running.
-func dieWithUs(*exec.Cmd) {}
+// dieWithUs is for Linux; elsewhere a killed test leaves its processes running.
+func dieWithUs(*syscall.SysProcAttr, syscall.Signal) {}

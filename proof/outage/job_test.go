@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"pavane/internal/await"
+	"pavane/internal/demo"
 	"pavane/shared/broker"
 	"pavane/shared/event"
 	"pavane/shared/lifecycle"
@@ -136,7 +137,6 @@ func (j job) consume(ctx context.Context, client *broker.Client, metrics *promet
 // process is one of these tests' own processes.
 type process struct {
 	job
-	cmd *exec.Cmd
 	log string
 }
 
@@ -147,17 +147,17 @@ func startJob(t *testing.T, j job) *process {
 	j.Port = filepath.Join(dir, "port")
 	b, err := json.Marshal(j)
 	must(t, err)
-	p := &process{job: j, cmd: exec.Command(os.Args[0]), log: filepath.Join(dir, "log")}
+	p := &process{job: j, log: filepath.Join(dir, "log")}
 	log, err := os.Create(p.log)
 	must(t, err)
 	defer log.Close()
-	p.cmd.Env = append(os.Environ(), jobEnv+"="+string(b))
-	p.cmd.Stdout, p.cmd.Stderr = log, log
-	must(t, p.cmd.Start())
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), jobEnv+"="+string(b))
+	cmd.Stdout, cmd.Stderr = log, log
+	child, err := demo.StartChild(cmd, syscall.SIGKILL)
+	must(t, err)
 	t.Cleanup(func() {
-		p.cmd.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it may have ended by itself
-		err := p.cmd.Wait()
-		if err != nil {
+		if err := child.Stop(); err != nil {
 			t.Errorf("%s process: %v", j.Role, err)
 		}
 		if t.Failed() {
