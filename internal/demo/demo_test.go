@@ -2,6 +2,8 @@ package demo
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -70,5 +72,15 @@ func TestCleanUp_DemoDoesNotEnd_IsKilledAndItsLogsAreShown(t *testing.T) {
 	d.cleanUp(time.Millisecond)
 	if shown := n.shown.String(); d.End() == nil || !strings.Contains(shown, "did not end within 1ms") || !strings.Contains(shown, "page: here") {
 		t.Errorf("ended: %v; shown:\n%s", d.End(), shown)
+	}
+}
+
+func TestInsist_OnlyTransientAnswers_NamesTheLastOne(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "full", http.StatusServiceUnavailable) }))
+	t.Cleanup(server.Close)
+	g := &Gateway{Base: server.URL, HTTP: server.Client()}
+	if _, err := g.Insist(time.Millisecond, http.MethodGet, "/v1/orders", ""); err == nil || !strings.HasSuffix(err.Error(), "within 1ms: 503 full\n") {
+		t.Errorf("%v", err)
 	}
 }

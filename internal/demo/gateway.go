@@ -2,6 +2,7 @@ package demo
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -98,7 +99,10 @@ func (g *Gateway) Insist(limit time.Duration, method, route, body string, header
 		select {
 		case <-retry.C:
 		case <-expired.C:
-			return a, fmt.Errorf("%s %s: no answer within %s: %s %w", method, route, limit, a, err)
+			if err == nil {
+				err = errors.New(a.String())
+			}
+			return a, fmt.Errorf("%s %s: no answer that counts within %s: %w", method, route, limit, err)
 		}
 	}
 }

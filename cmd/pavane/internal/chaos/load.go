@@ -49,6 +49,8 @@ type book struct {
 	waits   []*wait        // faults after which no new order was confirmed yet
 	slowest time.Duration
 	fault   error // the last one of an order that was not placed
+
+	unplaced []string // keys of the orders that were still being placed when the run was given up
 }
 
 // wait is for the first order that is placed after a moment and confirmed: for
@@ -84,6 +86,16 @@ func (b *book) notePlaced(n int, id string) {
 	b.placed++
 	b.open[n] = id
 	b.at(time.Now()).Placed++
+}
+
+// noteRefused notes an order that was not placed, or not yet when the run was given up.
+func (b *book) noteRefused(key string, err error, gaveUp bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fault = err
+	if gaveUp {
+		b.unplaced = append(b.unplaced, key)
+	}
 }
 
 func (b *book) noteEnded(n int, sent time.Time, outcome string) {
@@ -149,12 +161,10 @@ func (l load) run(ctx, stop context.Context) {
 func (l load) live(ctx context.Context, n int) {
 	rng := rand.New(rand.NewPCG(l.seed, uint64(n)))
 	body, cancelled := fate(n)
-	sent := time.Now()
-	id, err := l.place(ctx, fmt.Sprintf("%s-%d", l.prefix, n), body)
+	sent, key := time.Now(), fmt.Sprintf("%s-%d", l.prefix, n)
+	id, err := l.place(ctx, key, body)
 	if err != nil {
-		l.book.mu.Lock()
-		defer l.book.mu.Unlock()
-		l.book.fault = err
+		l.book.noteRefused(key, err, ctx.Err() != nil)
 		return
 	}
 	l.book.notePlaced(n, id)
@@ -180,9 +190,9 @@ func outcome(o client.Order) string {
 	return o.State
 }
 
-// place insists, with one key. An order that was cancelled before its answer came
-// through is placed, too.
-func (l load) place(ctx context.Context, key string, body []byte) (string, error) {
+// place insists, with one key, and returns the last error that is not the end of its
+// patience. An order that was cancelled before its answer came through is placed, too.
+func (l load) place(ctx context.Context, key string, body []byte) (_ string, last error) {
 	ctx, cancel := context.WithTimeout(ctx, placePatience)
 	defer cancel()
 	for {
@@ -193,8 +203,11 @@ func (l load) place(ctx context.Context, key string, body []byte) (string, error
 		if err == nil {
 			err = errors.New(a.Text())
 		}
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
 		if !pause(ctx, retryPause) {
-			return "", err
+			return "", last
 		}
 	}
 }

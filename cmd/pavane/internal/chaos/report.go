@@ -53,8 +53,9 @@ type Report struct {
 	Faults   []Struck       `json:"faults"`
 	Due      int            `json:"due"` // orders
 	Placed   int            `json:"placed"`
-	Ended    map[string]int `json:"ended"`          // orders by outcome
-	Open     []string       `json:"open,omitempty"` // orders that did not end
+	Ended    map[string]int `json:"ended"`              // orders by outcome
+	Open     []string       `json:"open,omitempty"`     // orders that did not end
+	Unplaced []string       `json:"unplaced,omitempty"` // keys of those that were still being placed in the end
 	AllEnded bool           `json:"all_ended"`
 	End      time.Duration  `json:"end_ns"`      // how long after the last fault everything must have ended
 	LastEnd  time.Duration  `json:"last_end_ns"` // from the last fault until the last order had ended
@@ -90,8 +91,14 @@ func (r *Report) judge() {
 	if float64(r.Placed) < placedShare*float64(r.Due) {
 		fail("%d of %d orders were placed, want at least %.0f %%; the last refusal: %s", r.Placed, r.Due, 100*placedShare, r.LastRefusal)
 	}
-	if !r.AllEnded || len(r.Open) > 0 {
-		fail("%d orders had not ended %s after the last fault: %s", len(r.Open), r.End, strings.Join(r.Open[:min(5, len(r.Open))], ", "))
+	if n := len(r.Open); n > 0 {
+		fail("%d orders had not ended %s after the last fault: %s", n, r.End, strings.Join(r.Open[:min(5, n)], ", "))
+	}
+	if n := len(r.Unplaced); n > 0 {
+		fail("%d orders were still being placed %s after the last fault: %s; the last refusal: %s", n, r.End, strings.Join(r.Unplaced[:min(5, n)], ", "), r.LastRefusal)
+	}
+	if !r.AllEnded && len(r.Open)+len(r.Unplaced) == 0 {
+		fail("the last order ended later than %s after the last fault", r.End)
 	}
 	switch {
 	case !r.Audit.Clean:

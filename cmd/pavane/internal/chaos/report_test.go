@@ -36,17 +36,19 @@ func TestJudge_RunThatMissesALimit_FailsAndSaysWhy(t *testing.T) {
 		spoil func(*Report)
 		want  string // empty: the run is good
 	}{
-		"nothing amiss":               {func(*Report) {}, ""},
-		"one of twenty missed":        {func(r *Report) { r.Faults[3].Error = "no" }, ""},
-		"two of twenty missed":        {func(r *Report) { r.Faults[3].Error, r.Faults[4].Inside = "no", 0 }, "18 of 20 faults landed"},
-		"faults not dealt out":        {func(r *Report) { r.Faults = r.Faults[:10] }, "10 of 20 faults landed"},
-		"no faults at all":            {func(r *Report) { r.Faults, r.Planned = nil, 0 }, "0 of 0 faults landed"},
-		"ninety percent placed":       {func(r *Report) { r.Placed = 90 }, ""},
-		"less than that placed":       {func(r *Report) { r.Placed, r.LastRefusal = 89, "503" }, "89 of 100 orders were placed"},
-		"an order under way for ever": {func(r *Report) { r.AllEnded, r.Open = false, []string{"o-1"} }, "1 orders had not ended 1m0s after the last fault: o-1"},
-		"the audit found something":   {func(r *Report) { r.Audit = audit.Verdict{Differences: []audit.Difference{{Text: "lost"}}} }, "the audit found 1 differences, the first: lost"},
-		"effects came too late":       {func(r *Report) { r.Audit.Settling = "60s" }, "not all effects were there"},
-		"stopped, with what it had":   {func(r *Report) { r.Stopped, r.Faults = true, r.Faults[:3] }, ""},
+		"nothing amiss":                {func(*Report) {}, ""},
+		"one of twenty missed":         {func(r *Report) { r.Faults[3].Error = "no" }, ""},
+		"two of twenty missed":         {func(r *Report) { r.Faults[3].Error, r.Faults[4].Inside = "no", 0 }, "18 of 20 faults landed"},
+		"faults not dealt out":         {func(r *Report) { r.Faults = r.Faults[:10] }, "10 of 20 faults landed"},
+		"no faults at all":             {func(r *Report) { r.Faults, r.Planned = nil, 0 }, "0 of 0 faults landed"},
+		"ninety percent placed":        {func(r *Report) { r.Placed = 90 }, ""},
+		"less than that placed":        {func(r *Report) { r.Placed, r.LastRefusal = 89, "503" }, "89 of 100 orders were placed"},
+		"an order under way for ever":  {func(r *Report) { r.AllEnded, r.Open = false, []string{"o-1"} }, "1 orders had not ended 1m0s after the last fault: o-1"},
+		"an order not placed in time":  {func(r *Report) { r.AllEnded, r.Unplaced, r.LastRefusal = false, []string{"run-7"}, "503" }, "1 orders were still being placed 1m0s after the last fault: run-7; the last refusal: 503"},
+		"an order that ended too late": {func(r *Report) { r.AllEnded = false }, "the last order ended later than 1m0s"},
+		"the audit found something":    {func(r *Report) { r.Audit = audit.Verdict{Differences: []audit.Difference{{Text: "lost"}}} }, "the audit found 1 differences, the first: lost"},
+		"effects came too late":        {func(r *Report) { r.Audit.Settling = "60s" }, "not all effects were there"},
+		"stopped, with what it had":    {func(r *Report) { r.Stopped, r.Faults = true, r.Faults[:3] }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -262,7 +262,7 @@ func (r *run) judge(ctx context.Context, plan []Planned, ended bool, took time.D
 	rep := &Report{
 		Seed: r.Seed, For: r.For, Rate: r.Rate, Began: r.book.begin, Planned: len(plan), End: r.End, Audit: v, AllEnded: ended, LastEnd: took,
 		Slowest: r.book.slowest, Due: r.book.due, Placed: r.book.placed, Ended: r.book.ended, Moments: r.book.moments,
-		Counters: r.counters.sums(), Stopped: stopped,
+		Counters: r.counters.sums(), Stopped: stopped, Unplaced: r.book.unplaced,
 	}
 	_, rep.Memory = proc.Memory(os.Getpid())
 	for _, id := range r.book.open {

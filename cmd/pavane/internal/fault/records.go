@@ -90,7 +90,7 @@ func (f records) Begin(ctx context.Context) (string, error) {
 		written += n
 	}
 	if written == 0 {
-		return "", fmt.Errorf("no record was written: the topics are empty; place an order first")
+		return "", errors.New("no record was written: where it looked the topics hold none that a service has sent; place an order first")
 	}
 	return fmt.Sprintf("%d records written", written), nil
 }
