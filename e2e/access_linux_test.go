@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -84,6 +85,10 @@ func testSignedCalls(t *testing.T, u *up) {
 		secret, err := os.ReadFile(file)
 		must(t, err)
 		holdsNo(t, u, string(secret))
+		if server, err := url.Parse(string(secret)); err == nil && server.User != nil {
+			password, _ := server.User.Password()
+			holdsNo(t, u, password)
+		}
 	}
 }
 
@@ -92,6 +97,9 @@ func holdsNo(t *testing.T, u *up, secret string) {
 	t.Helper()
 	logs, err := filepath.Glob(filepath.Join(u.Dir, "logs", "*"))
 	must(t, err)
+	if len(logs) < len(demo.Services()) || secret == "" {
+		t.Fatalf("only the logs %q, or no secret to look for", logs)
+	}
 	places := logs
 	for _, service := range u.State().Services {
 		places = append(places, fmt.Sprintf("/proc/%d/environ", service.Pid), fmt.Sprintf("/proc/%d/cmdline", service.Pid))

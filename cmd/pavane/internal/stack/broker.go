@@ -48,7 +48,7 @@ func (s *Stack) startBroker(ctx context.Context) error {
 		return err
 	}
 	b := &embedded{addr: loopback(port), child: &child{
-		name: "broker", binary: exe, args: []string{"broker", "--dir", dir, "--port", strconv.Itoa(port)}, env: os.Environ(),
+		name: "broker", binary: exe, args: []string{"broker", "--dir", dir, "--port", strconv.Itoa(port)}, env: environ(),
 		log: filepath.Join(s.cfg.Dir, "logs", "broker.log"), onExit: s.cfg.OnExit,
 		onPid: func(p Process) { s.note(s.state.Servers, "broker", p) },
 	}}

@@ -184,7 +184,7 @@ func (s *Stack) startProvider(context.Context) error {
 		return fmt.Errorf("find this program: %w", err)
 	}
 	c := &child{
-		name: Provider, binary: exe, log: filepath.Join(s.cfg.Dir, "logs", Provider+".log"), env: os.Environ(),
+		name: Provider, binary: exe, log: filepath.Join(s.cfg.Dir, "logs", Provider+".log"), env: environ(),
 		args:   []string{"provider", "--listen", loopback(port), "--ledger", filepath.Join(s.cfg.Dir, "provider.jsonl")},
 		onExit: s.cfg.OnExit, onPid: func(p Process) { s.note(s.state.Services, Provider, p) },
 	}
@@ -248,14 +248,20 @@ func (s *Stack) note(in map[string]Process, name string, p Process) {
 	}
 }
 
+// environ is our environment without what steers the tool and tests, or is the
+// stack's to say: a process shows it to others than its owner, too.
+func environ() []string {
+	own := []string{"PAVANE_POSTGRES", "PAVANE_KAFKA", "PAVANE_DIR", "PAVANE_SERVICE_KEY", "PAVANE_SERVICE_KEY_FILE", "PAVANE_OPERATOR_TOKEN", "PAVANE_DATABASE"}
+	return slices.DeleteFunc(os.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return slices.Contains(own, name)
+	})
+}
+
 // env is what a service is told. Memory is capped so that the whole demo stays
 // small; the collector works a little more for it.
 func (s *Stack) env(svc service, gatewayPort int, gossip string, join []string) []string {
-	env := slices.DeleteFunc(os.Environ(), func(v string) bool { // these steer the tool and tests, not a service, or are the stack's to say
-		name, _, _ := strings.Cut(v, "=")
-		return slices.Contains([]string{"PAVANE_POSTGRES", "PAVANE_KAFKA", "PAVANE_DIR", "PAVANE_SERVICE_KEY", "PAVANE_SERVICE_KEY_FILE", "PAVANE_OPERATOR_TOKEN", "PAVANE_DATABASE"}, name)
-	})
-	env = append(env,
+	env := append(environ(),
 		"GOMEMLIMIT=40MiB", "GOGC=400", "GOMAXPROCS="+strconv.Itoa(max(1, runtime.NumCPU()/2)),
 		"PAVANE_BROKERS="+s.brokersFor(svc.name), "PAVANE_CREATE_TOPICS=true", "PAVANE_NAMESPACE="+s.cfg.Namespace,
 		"PAVANE_REGISTRY_BIND="+gossip, "PAVANE_REGISTRY_JOIN="+strings.Join(join, ","),
