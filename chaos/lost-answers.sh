@@ -1,7 +1,7 @@
 #!/bin/sh
-# Loses, cuts off or delays answers to one service; its requests were carried out.
+# Loses, cuts off or delays a few requests of one service, or the answers to them.
 #
-# See: it asks again, and nothing happens twice.
+# See: it asks again, whether they were carried out or not, and nothing happens twice.
 # Undo: it ends after $FOR.
 #
 # Use: chaos/lost-answers.sh [SERVICE] [broker|postgres]

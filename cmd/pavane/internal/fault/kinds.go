@@ -185,7 +185,7 @@ func (f *way) Heal(context.Context) (string, error) {
 	return "", nil
 }
 
-// loss has answers lost, one of each kind of request.
+// loss has one request of each kind go wrong, or its answer.
 type loss struct {
 	Spec
 	driver  Driver

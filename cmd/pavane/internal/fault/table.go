@@ -107,8 +107,8 @@ func ofWays() []Kind {
 			"its steps take longer", newWay(slow),
 		},
 		{
-			"answers", stored(), both(), 4 * second, 10 * second, "loses or cuts off answers of Kafka or Postgres to one service; the requests were carried out",
-			"it asks again, and nothing happens twice", newLoss,
+			"answers", stored(), both(), 4 * second, 10 * second, "loses, cuts off or delays a few requests of one service to Kafka or Postgres, or the answers to them",
+			"it asks again, whether they were carried out or not, and nothing happens twice", newLoss,
 		},
 	}
 }
