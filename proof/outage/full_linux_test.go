@@ -56,7 +56,7 @@ func TestSaga_DiskOfPostgresIsFull_WhatWasAcceptedEndsAndTheRestIsToldToComeAgai
 	await.True(t, patience, "orders are taken again", func() bool { return o.taken() >= accepted+fullRate })
 	stop()
 	for _, wrong := range o.wrong {
-		t.Errorf("turned away without saying so: %s", wrong)
+		t.Errorf("turned away without being told to come again: %s", wrong)
 	}
 	log, err := os.ReadFile(filepath.Join(s.Dir, "logs", "order-svc.log"))
 	must(t, err)
@@ -152,7 +152,7 @@ func (o *once) place(g *demo.Gateway, n int) {
 	switch {
 	case err == nil && a.Status < http.StatusBadRequest:
 		o.ids = append(o.ids, path.Base(a.Header.Get("Location")))
-	case err == nil && (a.Status == http.StatusServiceUnavailable || a.Status == http.StatusGatewayTimeout || a.Status == http.StatusBadGateway):
+	case err == nil && a.Status == http.StatusServiceUnavailable && a.Header.Get("Retry-After") != "":
 		o.refused++
 	default:
 		o.wrong = append(o.wrong, fmt.Sprintf("%s %v", a, err))
