@@ -15,7 +15,7 @@ import (
 	"pavane/shared/react"
 )
 
-const wait = time.Minute
+const wait = 20 * time.Second
 
 // newer is version 2 of did.
 type newer struct{ did }
