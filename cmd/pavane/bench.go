@@ -72,7 +72,7 @@ func (o benchOptions) check() error {
 }
 
 // runBench runs the benchmark on fresh data, which goes away with it.
-func runBench(ctx context.Context, o benchOptions, out, progress io.Writer) (err error) {
+func runBench(ctx context.Context, o benchOptions, out, progress io.Writer) error {
 	if err := o.check(); err != nil {
 		return err
 	}
@@ -80,12 +80,6 @@ func runBench(ctx context.Context, o benchOptions, out, progress io.Writer) (err
 		progress = out
 	}
 	p := newPrinter(progress)
-	if o.up.dir, err = os.MkdirTemp("", "pavane-bench-"); err != nil {
-		return fmt.Errorf("bench: %w", err)
-	}
-	if err := os.Chmod(o.up.dir, 0o755); err != nil { // as root, Postgres runs as somebody else
-		return fmt.Errorf("bench: %w", err)
-	}
 	stopKafka, err := o.startKafka(ctx, p)
 	if err != nil {
 		return err
@@ -94,23 +88,24 @@ func runBench(ctx context.Context, o benchOptions, out, progress io.Writer) (err
 	if err := refuseUsed(ctx, o.up.postgres); err != nil {
 		return err
 	}
-	s, err := start(ctx, o.up, stack.Config{
-		Dir: o.up.dir, Namespace: benchNamespace(o.up.kafka), Env: []string{"PAVANE_LOG_LEVEL=warn"},
+	s, dir, err := startFresh(ctx, "bench", o.up, stack.Config{
+		Namespace: benchNamespace(o.up.kafka), Env: []string{"PAVANE_LOG_LEVEL=warn"},
 		OnExit: func(e stack.Exit) { p.say("%s ended: %s", e.Service, e.How) },
 	}, p)
 	if err != nil {
-		return unlessStopped(ctx, err)
+		return err
 	}
 	ok, err := measure(ctx, s, o, out, p)
 	err = errors.Join(err, stop(s))
 	switch {
 	case err != nil:
+		p.say("data and logs are in %s", dir)
 		return err
 	case !ok:
-		p.say("bench: FAILED; the services' logs are in %s", filepath.Join(o.up.dir, "logs"))
+		p.say("bench: FAILED; the services' logs are in %s", filepath.Join(dir, "logs"))
 		return errVerdict
 	}
-	return os.RemoveAll(o.up.dir)
+	return os.RemoveAll(dir)
 }
 
 // startKafka starts a real broker where one is asked for.

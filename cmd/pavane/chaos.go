@@ -180,19 +180,12 @@ func (o chaosOptions) onRunning(ctx context.Context, out io.Writer, p *printer) 
 
 // round is one run on a fresh stack, which goes away with it when it was good.
 func (o chaosOptions) round(ctx context.Context, kinds []fault.Kind, out io.Writer, p *printer) error {
-	dir, err := os.MkdirTemp("", "pavane-chaos-")
-	if err != nil {
-		return fmt.Errorf("chaos: %w", err)
-	}
-	if err := os.Chmod(dir, 0o755); err != nil { // as root, Postgres runs as somebody else
-		return fmt.Errorf("chaos: %w", err)
-	}
-	s, err := start(ctx, upOptions{}, stack.Config{
-		Dir: dir, Breakable: true, RealKafka: o.realKafka,
-		Env: []string{"PAVANE_LOG_LEVEL=warn", "PAVANE_ORDER_DEADLINE=" + chaosDeadline}, OnExit: func(stack.Exit) {},
+	s, dir, err := startFresh(ctx, "chaos", upOptions{realKafka: o.realKafka}, stack.Config{
+		Breakable: true,
+		Env:       []string{"PAVANE_LOG_LEVEL=warn", "PAVANE_ORDER_DEADLINE=" + chaosDeadline}, OnExit: func(stack.Exit) {},
 	}, p)
 	if err != nil {
-		return unlessStopped(ctx, err)
+		return err
 	}
 	rep, err := o.judged(ctx, s, kinds, p)
 	size := diskUse(dir)

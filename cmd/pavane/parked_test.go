@@ -21,6 +21,9 @@ func TestOperator_BadInput_IsOneLineThatSaysWhatToDo(t *testing.T) {
 		"parked discard --key k --why x --rate -2": "want keys per second",
 		"parked redrive --key k --why x --forged":  "unknown flag",
 
+		"up --smoke --dir /tmp/pavane": "[dir smoke] were all set",
+		"up --smoke --port 9000":       "[port smoke] were all set",
+
 		"parked show":  "accepts 1 arg",
 		"outbox adopt": "accepts 1 arg",
 

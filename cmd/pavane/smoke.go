@@ -22,19 +22,13 @@ import (
 const smokeSettle = 6 * time.Second
 
 // runSmoke runs every path once on fresh data and audits what is left.
-func runSmoke(ctx context.Context, o upOptions, p *printer) (err error) {
-	if o.dir, err = os.MkdirTemp("", "pavane-smoke-"); err != nil {
-		return fmt.Errorf("smoke: %w", err)
-	}
-	if err := os.Chmod(o.dir, 0o755); err != nil { // as root, Postgres runs as somebody else
-		return fmt.Errorf("smoke: %w", err)
-	}
-	s, err := start(ctx, o, stack.Config{
-		Dir: o.dir, GatewayPort: 0, Env: smokeEnv(), Namespace: cmp.Or(o.namespace, smokeNamespace(o.kafka)), Throwaway: true, Auth: o.auth,
+func runSmoke(ctx context.Context, o upOptions, p *printer) error {
+	s, dir, err := startFresh(ctx, "smoke", o, stack.Config{
+		Env: smokeEnv(), Namespace: cmp.Or(o.namespace, smokeNamespace(o.kafka)), Throwaway: true,
 		OnExit: func(e stack.Exit) { p.say("%s ended: %s", e.Service, e.How) },
 	}, p)
 	if err != nil {
-		return unlessStopped(ctx, err)
+		return err
 	}
 	security, err := kafkaSecurity()
 	ok := false
@@ -49,13 +43,14 @@ func runSmoke(ctx context.Context, o upOptions, p *printer) (err error) {
 	err = errors.Join(err, stop(s))
 	switch {
 	case err != nil:
+		p.say("data and logs are in %s", dir)
 		return err
 	case !ok:
-		p.say("smoke: FAILED; the services' logs are in %s", filepath.Join(o.dir, "logs"))
+		p.say("smoke: FAILED; the services' logs are in %s", filepath.Join(dir, "logs"))
 		return errVerdict
 	}
 	p.say("smoke: ok")
-	return os.RemoveAll(o.dir)
+	return os.RemoveAll(dir)
 }
 
 // smokeCommand runs the paths on a system that runs already.

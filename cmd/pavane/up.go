@@ -74,6 +74,8 @@ Kill any of the services with kill -9: it is started again and its sagas go on.`
 	f.BoolVar(&o.noOrders, "no-orders", false, "place no orders: none to begin with, and none when a service has died")
 	f.BoolVar(&o.smoke, "smoke", false, "run every path of the saga once on fresh data, audit, and end with the verdict")
 	c.MarkFlagsMutuallyExclusive("kafka", "real-kafka")
+	c.MarkFlagsMutuallyExclusive("smoke", "dir") // the verdict is on fresh data alone
+	c.MarkFlagsMutuallyExclusive("smoke", "port")
 	return c
 }
 
@@ -124,7 +126,8 @@ func (p *printer) alive(what string) (stop func()) {
 // start starts the stack and waits until the gateway can place orders.
 func start(ctx context.Context, o upOptions, cfg stack.Config, p *printer) (*stack.Stack, error) {
 	defer p.alive("starting")()
-	cfg.Postgres, cfg.Kafka, cfg.KafkaUsers, cfg.Progress = o.postgres, o.kafka, o.kafkaUsers, p.say
+	cfg.Postgres, cfg.Kafka, cfg.KafkaUsers, cfg.RealKafka = o.postgres, o.kafka, o.kafkaUsers, o.realKafka
+	cfg.Auth, cfg.Progress = o.auth, p.say
 	s, err := stack.Start(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -151,7 +154,7 @@ func runUp(ctx context.Context, o upOptions, p *printer) error {
 	}
 	defer ctl.Close(ctx) //nolint:errcheck // nothing is broken before the demo serves
 	exits := make(chan stack.Exit, 16)
-	s, err := start(ctx, o, stack.Config{Dir: o.dir, GatewayPort: o.port, Namespace: o.namespace, Breakable: true, Control: ctl.Control(), RealKafka: o.realKafka, Auth: o.auth, OnExit: func(e stack.Exit) {
+	s, err := start(ctx, o, stack.Config{Dir: o.dir, GatewayPort: o.port, Namespace: o.namespace, Breakable: true, Control: ctl.Control(), OnExit: func(e stack.Exit) {
 		p.say("%s (process %d) ended: %s; started again as process %d", e.Service, e.Pid, e.How, e.NewPid)
 		if o.noOrders {
 			return
@@ -161,8 +164,11 @@ func runUp(ctx context.Context, o upOptions, p *printer) error {
 		default: // many at once: one probe tells enough
 		}
 	}}, p)
-	if err != nil {
-		return unlessStopped(ctx, err)
+	switch {
+	case ctx.Err() != nil && err != nil:
+		return nil // stopped before it ran, as one may
+	case err != nil:
+		return err
 	}
 	ctl.Serve(s, o.chaos(s, p))
 	if err := s.Serve(ctl.Control()); err != nil {
@@ -207,13 +213,6 @@ func pageOf(s stack.State) (string, error) {
 	}
 	token, err := s.Token(pageLife)
 	return page + "&token=" + token, err
-}
-
-func unlessStopped(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
 }
 
 // showcase places an order of each fate and tells how it ended.
