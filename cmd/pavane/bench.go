@@ -65,7 +65,8 @@ Postgres flushes to disk as in production; bench/README.md tells the method.`,
 }
 
 func (o benchOptions) check() error {
-	if o.load.Rate <= 0 || o.load.Rate > 10000 || o.load.For < time.Second || o.load.For > time.Hour || o.load.WarmUp < 0 || o.load.Sample < 0 {
+	paced := o.load.Rate > 0 && o.load.Rate <= 10000 // false for what is no number, too
+	if !paced || o.load.For < time.Second || o.load.For > time.Hour || o.load.WarmUp < 0 || o.load.Sample < 0 {
 		return errors.New("bench: want --rate above 0 and up to 10000, --for from 1s to 1h, --warm-up and --sample from 0 on")
 	}
 	return nil

@@ -44,6 +44,9 @@ time, or at once at Ctrl-C. Without --for it stays broken until
 			if len(args) == 0 {
 				return listKinds(c.OutOrStdout())
 			}
+			if err := checkRate("--orders", o.rate); err != nil {
+				return err
+			}
 			return runBreak(c.Context(), o, specOf(args), c.OutOrStdout())
 		},
 	}

@@ -31,6 +31,9 @@ they end, and exits with status 1 when one was not placed or did not end.`,
 			if count < 1 || count > 10_000 {
 				return errors.New("order: want --count from 1 to 10000")
 			}
+			if err := checkRate("--rate", rate); err != nil {
+				return err
+			}
 			if err := t.resolve(true, false, false); err != nil {
 				return err
 			}
@@ -57,6 +60,14 @@ they end, and exits with status 1 when one was not placed or did not end.`,
 	c.Flags().Float64Var(&rate, "rate", 0, "orders per second, of all kinds, in place of --count orders of one item")
 	c.Flags().DurationVar(&length, "for", 10*time.Second, "with --rate: how long orders are placed")
 	return c
+}
+
+// checkRate refuses orders per second that cannot be placed; 0 is none.
+func checkRate(flag string, rate float64) error {
+	if rate >= 0 && rate <= chaos.MaxRate {
+		return nil
+	}
+	return fmt.Errorf("%s %g: want orders per second from 0 to %d", flag, rate, chaos.MaxRate)
 }
 
 // shopFor places orders at a rate and fails when one does not end.

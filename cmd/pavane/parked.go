@@ -139,6 +139,9 @@ func parkedListCommand() *cobra.Command {
 		Short: "List the keys that wait, by service and cause, since when and why",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if limit < 0 {
+				return fmt.Errorf("--limit %d: want keys from 0 on", limit)
+			}
 			if err := h.check(); err != nil {
 				return err
 			}

@@ -72,7 +72,7 @@ func (m *mover) run(ctx context.Context) error {
 		return fmt.Errorf("--why is missing: say why, for those who will ask")
 	case m.who == "":
 		return fmt.Errorf("--who is missing: say whose decision it is")
-	case m.rate < 0:
+	case !(m.rate >= 0): // what is no number, too
 		return fmt.Errorf("--rate %g: want keys per second from 0 on", m.rate)
 	}
 	if err := m.check(); err != nil {

@@ -21,6 +21,16 @@ func TestOperator_BadInput_IsOneLineThatSaysWhatToDo(t *testing.T) {
 		"parked discard --key k --why x --rate -2": "want keys per second",
 		"parked redrive --key k --why x --forged":  "unknown flag",
 
+		"parked list --limit -1":                    "--limit -1: want keys from 0 on",
+		"parked discard --key k --why x --rate NaN": "want keys per second",
+
+		"saga show o --partitions 0":   "--partitions 0: want those of each topic",
+		"order --rate -5":              "--rate -5: want orders per second from 0 to 1000",
+		"order --rate 2e9":             "--rate 2e+09: want orders per second",
+		"order --rate NaN":             "--rate NaN: want orders per second",
+		"break broker --orders 2e9":    "--orders 2e+09: want orders per second",
+		"chaos --plan --rate NaN":      "--rate above 0 and up to 1000",
+		"bench saga --rate NaN":        "--rate above 0 and up to 10000",
 		"up --smoke --dir /tmp/pavane": "[dir smoke] were all set",
 		"up --smoke --port 9000":       "[port smoke] were all set",
 

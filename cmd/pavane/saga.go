@@ -33,6 +33,9 @@ to reach the log and where it lies there, how far each service has applied
 them, and what is parked. It reads what the services keep anyway.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if partitions < 1 {
+				return fmt.Errorf("--partitions %d: want those of each topic, from 1 on", partitions)
+			}
 			if err := t.resolve(false, true, false); err != nil {
 				return err
 			}

@@ -51,10 +51,14 @@ type Config struct {
 	Healed   func(broken error) // told when all is healed, and what could not be; nil: nobody
 }
 
+// MaxRate is how many orders per second are placed at most.
+const MaxRate = 1000
+
 // Check says what is wrong with the length of a run, the time between two of its
 // faults, or its orders per second.
 func Check(length, every time.Duration, rate float64) error {
-	if length < 10*time.Second || length > 24*time.Hour || every < 200*time.Millisecond || rate <= 0 || rate > 1000 {
+	paced := rate > 0 && rate <= MaxRate // false for what is no number, too
+	if length < 10*time.Second || length > 24*time.Hour || every < 200*time.Millisecond || !paced {
 		return errors.New("chaos: want --for from 10s to 24h, --every from 200ms on, --rate above 0 and up to 1000")
 	}
 	return nil
