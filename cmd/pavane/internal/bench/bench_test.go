@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"pavane/cmd/pavane/internal/stack"
 )
 
 func silent(string, ...any) {}
@@ -74,6 +78,22 @@ func TestLoad_Cancelled_Returns(t *testing.T) {
 	cancel()
 	if _, err := newLoad("http://127.0.0.1:1", 1).run(ctx, time.Hour, silent); err == nil {
 		t.Error("a cancelled run ended without an error")
+	}
+}
+
+func TestMeter_EveryProcessOfTheStack_HasALine(t *testing.T) {
+	t.Parallel()
+	self := stack.Process{Pid: os.Getpid()}
+	m := newMeter(t.Context(), stack.State{
+		Services: map[string]stack.Process{"order-svc": self, "provider": self}, Servers: map[string]stack.Process{"broker": self},
+	}, map[string]int{"kafka": os.Getpid()})
+	r := m.read()
+	var got []string
+	for _, u := range usage(r, r, time.Second, 1) {
+		got = append(got, u.Process)
+	}
+	if want := []string{"broker", "order-svc", "provider", "kafka", tool}; !slices.Equal(got, want) {
+		t.Errorf("CPU is told of %q, want %q", got, want)
 	}
 }
 

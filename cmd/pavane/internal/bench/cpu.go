@@ -23,7 +23,7 @@ type Usage struct {
 }
 
 // tool names the process this runs in.
-const tool = "pavane (load, mail sink, embedded broker)"
+const tool = "pavane (load, mail sink)"
 
 // meter reads the CPU time of the processes of a stack. Where there is no
 // /proc it reads nothing.
@@ -46,6 +46,9 @@ func newMeter(ctx context.Context, s stack.State, extra map[string]int) *meter {
 		m.names, m.pids[name] = append(m.names, name), pid
 	}
 	for name, p := range s.Services {
+		add(name, p.Pid)
+	}
+	for name, p := range s.Servers {
 		add(name, p.Pid)
 	}
 	slices.Sort(m.names)
