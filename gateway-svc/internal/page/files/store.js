@@ -111,9 +111,12 @@ function fromList(o, known) {
   if (o.state !== "placed") steps.push(`order.${o.state}.v1`);
   const done = { captured: "payment.captured.v1", shipped: "inventory.shipped.v1", voided: "payment.voided.v1", released: "inventory.released.v1" };
   for (const [effect, kind] of Object.entries(done)) if (effects[effect]) steps.push(kind);
+  // The stream may have told of the end while this answer was on its way.
+  const now = o.state === "placed" && known && known.state !== "placed" ? known
+    : { state: o.state, reason, decidedAt: o.decided_at ? Date.parse(o.decided_at) : undefined };
   return {
-    id: o.order_id, customer: o.customer_id, total: o.total, items: o.items, state: o.state, reason,
-    placedAt: Date.parse(o.placed_at), decidedAt: o.decided_at ? Date.parse(o.decided_at) : undefined,
+    id: o.order_id, customer: o.customer_id, total: o.total, items: o.items, state: now.state, reason: now.reason,
+    placedAt: Date.parse(o.placed_at), decidedAt: now.decidedAt,
     steps: known && known.steps.length > steps.length ? known.steps : steps,
   };
 }
