@@ -45,12 +45,10 @@ export class Placing {
     say("placing …");
     this.mine = "";
     try {
-      const { status, body } = await place(order);
-      if (status >= 300) throw new Error(body.detail || body.title);
-      this.mine = body.order_id;
-      this.placed(body.order_id);
+      this.mine = await place(order);
+      this.placed(this.mine);
       this.tell();
-    } catch (err) { say(`not placed: ${err.message}`, "cancelled"); }
+    } catch (err) { say(`${err.unknown ? "whether it is placed is not known" : "not placed"}: ${err.message}`, "cancelled"); }
     button.disabled = false;
     button.focus();
   }
@@ -64,16 +62,16 @@ export class Placing {
 
   async hundred(button) {
     button.disabled = true;
-    const tally = { ok: 0, failed: 0 };
+    const tally = { ok: 0, failed: 0, unknown: 0 };
     let rest = 100;
     const worker = async () => { while (rest-- > 0) await this.quietly(tally); };
     await Promise.all(Array.from({ length: 8 }, worker));
-    say(`100 orders sent: ${tally.ok} accepted${tally.failed ? `, ${tally.failed} not` : ""}`, tally.failed ? "cancelled" : "confirmed");
+    say(`100 orders sent: ${tally.ok} accepted${tally.failed ? `, ${tally.failed} not` : ""}${tally.unknown ? `, ${tally.unknown} not known` : ""}`, tally.ok === 100 ? "confirmed" : "cancelled");
     button.disabled = false;
   }
 
   async quietly(tally) {
-    try { if ((await place(this.mixed())).status < 300) tally.ok++; else tally.failed++; } catch { tally.failed++; }
+    try { await place(this.mixed()); tally.ok++; } catch (err) { tally[err.unknown ? "unknown" : "failed"]++; }
   }
 
   // load keeps a schedule: what is due is sent, late or not, and what cannot be
@@ -100,7 +98,7 @@ export class Placing {
   async send() {
     if (this.busy >= AT_ONCE) { this.left++; return; }
     this.busy++;
-    await this.quietly({ ok: 0, failed: 0 });
+    await this.quietly({});
     this.busy--;
   }
 
