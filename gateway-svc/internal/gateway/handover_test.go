@@ -81,7 +81,7 @@ func numbered(offset int64) broker.Record {
 func wantIDs(t *testing.T, frames <-chan frame, first, last int64) {
 	t.Helper()
 	for offset := first; offset <= last; offset++ {
-		if f, want := take(t, frames, false), cursorAt(offset+1); f.id != want {
+		if f, want := take(t, frames), cursorAt(offset+1); f.id != want {
 			t.Fatalf("got %s, want the event at %d", f.data, offset)
 		}
 	}

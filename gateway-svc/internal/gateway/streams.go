@@ -206,7 +206,7 @@ func (g *Gateway) follow(ctx context.Context, s *stream, from []broker.Position)
 }
 
 // pump gives a listener's records to emit until that says that it is done, the
-// client leaves, or it falls behind.
+// client leaves, or the listener is dropped.
 func (g *Gateway) pump(ctx context.Context, s *stream, l *listener, emit func(broker.Record) (done bool, err error)) {
 	if s.comment("live") != nil {
 		return
@@ -223,7 +223,7 @@ func (g *Gateway) pump(ctx context.Context, s *stream, l *listener, emit func(br
 			}
 		case rec, ok := <-l.records:
 			if !ok {
-				s.comment("dropped: this client reads too slowly; come back with Last-Event-ID") //nolint:errcheck // the stream ends either way
+				s.comment("dropped: " + l.why + "; come back with Last-Event-ID") //nolint:errcheck // the stream ends either way
 				return
 			}
 			if done, err := emit(rec); done || err != nil {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -137,31 +138,50 @@ func listenTo(t *testing.T, url, lastID string) (frames <-chan frame, leave func
 	return out, cancel
 }
 
-// take returns the next frame, events only unless comments are wanted.
-func take(t *testing.T, frames <-chan frame, comments bool) frame {
+// until returns the first frame that is wanted.
+func until(t *testing.T, frames <-chan frame, what string, wanted func(frame) bool) frame {
 	t.Helper()
 	deadline := time.After(20 * time.Second)
 	for {
 		select {
 		case f, ok := <-frames:
 			if !ok {
-				t.Fatal("the stream ended")
+				t.Fatalf("the stream ended before %s", what)
 			}
-			if comments || f.comment == "" {
+			if wanted(f) {
 				return f
 			}
 		case <-deadline:
-			t.Fatal("nothing came within 20 s")
+			t.Fatalf("not within 20 s: %s", what)
 		}
 	}
+}
+
+// take returns the next event.
+func take(t *testing.T, frames <-chan frame) frame {
+	t.Helper()
+	return until(t, frames, "an event", func(f frame) bool { return f.comment == "" })
 }
 
 // untilComment reads until a comment that holds the text.
 func untilComment(t *testing.T, frames <-chan frame, text string) {
 	t.Helper()
+	until(t, frames, "the comment "+text, func(f frame) bool { return strings.Contains(f.comment, text) })
+}
+
+// untilEnd returns the rest of a stream that ends.
+func untilEnd(t *testing.T, frames <-chan frame) (rest []frame) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
 	for {
-		if f := take(t, frames, true); strings.Contains(f.comment, text) {
-			return
+		select {
+		case f, ok := <-frames:
+			if !ok {
+				return rest
+			}
+			rest = append(rest, f)
+		case <-deadline:
+			t.Fatal("the stream did not end")
 		}
 	}
 }
@@ -177,7 +197,7 @@ func TestEvents_Live_EachEventOnceWithItsPlace(t *testing.T) {
 	log.put("/payment-svc", "payment.authorized.v1", "o-1", 1)
 	kinds := map[string]bool{"order.placed.v1": true, "payment.authorized.v1": true} // of two topics, in any order
 	for i := range 2 {
-		f := take(t, frames, false)
+		f := take(t, frames)
 		var data map[string]any
 		if err := json.Unmarshal([]byte(f.data), &data); err != nil {
 			t.Fatal(err)
@@ -216,17 +236,17 @@ func TestEvents_ComeBackWithLastEventID_NothingIsMissedOrSentTwice(t *testing.T)
 	put(1)
 	var last string
 	for range 3 { // leaves in the middle
-		last = note(take(t, frames, false))
+		last = note(take(t, frames))
 	}
 	leave()
 	put(2)
 	again, _ := listenTo(t, url+"/v1/events", last)
 	for range 2 + len(keys) {
-		note(take(t, again, false))
+		note(take(t, again))
 	}
 	put(3)
 	for range keys {
-		note(take(t, again, false))
+		note(take(t, again))
 	}
 	for round := 1; round <= 3; round++ {
 		for _, key := range keys {
@@ -268,14 +288,14 @@ func TestEvents_NobodyListens_TheLogIsNotRead(t *testing.T) {
 	frames, leave := listenTo(t, url+"/v1/events", "")
 	untilComment(t, frames, "live")
 	log.put("/order-svc", "order.placed.v1", "a", 1)
-	take(t, frames, false)
+	take(t, frames)
 	leave()
 	eventually(t, "the reading stops", func() bool { return (*log.reading.Load()).Err() != nil })
 	log.put("/order-svc", "order.placed.v1", "a", 2)
 	frames, _ = listenTo(t, url+"/v1/events", "")
 	untilComment(t, frames, "live")
 	log.put("/order-svc", "order.placed.v1", "a", 3)
-	if f := take(t, frames, false); !strings.Contains(f.data, `"sequence":3`) {
+	if f := take(t, frames); !strings.Contains(f.data, `"sequence":3`) {
 		t.Errorf("listening again began with %s, want the end of the log", f.data)
 	}
 }
@@ -314,17 +334,77 @@ func TestEvents_ClientTooSlow_IsDroppedAndTold(t *testing.T) {
 	t.Parallel()
 	url := startGateway(t, gateway.Config{Log: burst{size: 5000}, Topics: event.Topics{"x": "t"}, Buffer: 8})
 	frames, _ := listenTo(t, url+"/v1/events", "")
-	untilComment(t, frames, "dropped")
-	deadline := time.After(20 * time.Second)
-	for {
+	untilComment(t, frames, "dropped: this client reads too slowly")
+	untilEnd(t, frames)
+}
+
+// shrinking is a log of one partition that holds what lies before its end, which
+// may be moved back.
+type shrinking struct {
+	mu    sync.Mutex
+	end   int64
+	moved chan struct{} // closed with the next move
+}
+
+func newShrinking(end int64) *shrinking { return &shrinking{end: end, moved: make(chan struct{})} }
+
+func (s *shrinking) move(end int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.end = end
+	close(s.moved)
+	s.moved = make(chan struct{})
+}
+
+func (s *shrinking) now() (end int64, moved <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.end, s.moved
+}
+
+func (s *shrinking) Offsets(context.Context, ...string) (map[string][]broker.Range, error) {
+	end, _ := s.now()
+	return map[string][]broker.Range{"t": {{End: end}}}, nil
+}
+
+func (s *shrinking) Fetch(ctx context.Context, from []broker.Position, wait time.Duration, _ int) (broker.Fetched, error) {
+	f := broker.Fetched{Next: slices.Clone(from)}
+	end, moved := s.now()
+	if from[0].Offset > end {
+		return f, broker.ErrOffsetRange
+	}
+	if from[0].Offset == end {
 		select {
-		case _, ok := <-frames:
-			if !ok {
-				return
-			}
-		case <-deadline:
-			t.Fatal("the stream did not end")
+		case <-moved:
+		case <-time.After(wait):
+		case <-ctx.Done():
 		}
+		return f, ctx.Err()
+	}
+	for i := from[0].Offset; i < end; i++ {
+		f.Records = append(f.Records, broker.Record{Topic: "t", Offset: i})
+	}
+	f.Next[0].Offset = end
+	return f, nil
+}
+
+func TestEvents_LogIsLostAndFillsAnew_ClientsComeBackAreToldAndGoOn(t *testing.T) {
+	t.Parallel()
+	log := newShrinking(5)
+	url := startGateway(t, gateway.Config{Log: log, Topics: event.Topics{"x": "t"}})
+	frames, _ := listenTo(t, url+"/v1/events", "")
+	untilComment(t, frames, "live")
+	log.move(6)
+	last := take(t, frames).id
+	log.move(1)
+	untilComment(t, frames, "dropped: the log does not hold this place any more")
+	untilEnd(t, frames)
+	frames, _ = listenTo(t, url+"/v1/events", last)
+	untilComment(t, frames, "events are missing here")
+	untilComment(t, frames, "live")
+	log.move(2)
+	if f := take(t, frames); !strings.Contains(f.data, `"offset":1`) {
+		t.Errorf("after the loss came %+v, want the record at 1", f)
 	}
 }
 
@@ -341,7 +421,7 @@ func TestOrderEvents_HistoryThenLive_EachOnceAndEndsWithTheOrder(t *testing.T) {
 	log.put("/order-svc", "order.placed.v1", "o-1", 1) // told already
 	log.put("/order-svc", "order.placed.v1", "o-2", 1) // another order's
 	log.put("/order-svc", "order.confirmed.v1", "o-1", 2)
-	f := take(t, frames, false)
+	f := take(t, frames)
 	if f.kind != "order.confirmed.v1" {
 		t.Fatalf("after the history came %+v", f)
 	}
@@ -354,13 +434,13 @@ func TestOrderEvents_HistoryThenLive_EachOnceAndEndsWithTheOrder(t *testing.T) {
 	reg = at{"order-svc": {order2.addr()}, "payment-svc": {payment2.addr()}, "inventory-svc": {silent.addr()}, "notification-svc": {silent.addr()}}.registry(t)
 	url = startGateway(t, gateway.Config{Registry: reg, Log: log, Topics: event.Topics{"order": log.topics["order"], "payment": log.topics["payment"]}})
 	frames, _ = listenTo(t, url+"/v1/orders/o-1/events", f.id)
-	if f := take(t, frames, false); f.kind != "payment.captured.v1" {
+	if f := take(t, frames); f.kind != "payment.captured.v1" {
 		t.Fatalf("coming back began with %+v", f)
 	}
 	untilComment(t, frames, "live")
 	log.put("/inventory-svc", "inventory.shipped.v1", "o-1", 1)
 	for _, want := range []string{"inventory.shipped.v1", "end"} {
-		if f := take(t, frames, false); f.kind != want {
+		if f := take(t, frames); f.kind != want {
 			t.Errorf("%+v, want %s", f, want)
 		}
 	}

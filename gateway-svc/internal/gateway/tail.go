@@ -45,7 +45,8 @@ type tail struct {
 
 // listener gets every record from the place on where it began.
 type listener struct {
-	records chan broker.Record // closed when the listener fell too far behind, or at the end
+	records chan broker.Record // closed when it is dropped
+	why     string             // it was dropped; to be read once records is closed
 }
 
 func newTail(log Log, topics []string, buffer int, logger *slog.Logger) *tail {
@@ -92,14 +93,15 @@ func (t *tail) join(ends []broker.Position) (*listener, []broker.Position, error
 func (t *tail) leave(l *listener) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.drop(l)
+	t.drop(l, "")
 }
 
-// drop is leave under the lock.
-func (t *tail) drop(l *listener) {
+// drop is leave under the lock, and tells the listener why.
+func (t *tail) drop(l *listener, why string) {
 	if _, ok := t.listeners[l]; !ok {
 		return
 	}
+	l.why = why
 	delete(t.listeners, l)
 	close(l.records)
 	if len(t.listeners) == 0 {
@@ -107,13 +109,18 @@ func (t *tail) drop(l *listener) {
 	}
 }
 
+// dropAll drops every listener; called with the lock held.
+func (t *tail) dropAll(why string) {
+	for l := range t.listeners {
+		t.drop(l, why)
+	}
+}
+
 // close ends all listening.
 func (t *tail) close() {
 	t.mu.Lock()
 	t.closed = true
-	for l := range t.listeners {
-		t.drop(l)
-	}
+	t.dropAll("the gateway is stopping")
 	t.mu.Unlock()
 	t.wg.Wait()
 }
@@ -165,21 +172,24 @@ func (t *tail) hand(ctx context.Context, fetched broker.Fetched) {
 			select {
 			case l.records <- r:
 			default:
-				t.drop(l)
+				t.drop(l, "this client reads too slowly")
 			}
 		}
 	}
 }
 
-// recover waits after a failed fetch. When the log does not hold the position
-// any more, the reading goes on at its end; this is a view, not a consumer.
+// recover waits after a failed fetch. When the log does not hold the position any
+// more, all listeners are dropped, which ends this reading: the places that their
+// clients have are none of this log either, so each has to come back and be told.
 func (t *tail) recover(ctx context.Context, err error) {
 	t.logger.DebugContext(ctx, "reading the log failed", "error", err)
 	if errors.Is(err, broker.ErrOffsetRange) {
-		if _, ends, err := t.bounds(ctx); err == nil {
-			t.logger.WarnContext(ctx, "the streams go on at the end of the log", "error", err)
-			t.hand(ctx, broker.Fetched{Next: ends})
+		t.logger.WarnContext(ctx, "the log does not hold the streams' place any more; they begin anew", "error", err)
+		t.mu.Lock()
+		if ctx.Err() == nil { // else the listeners there are now belong to a later reading
+			t.dropAll("the log does not hold this place any more")
 		}
+		t.mu.Unlock()
 	}
 	pause(ctx, fetchRetry) //nolint:errcheck // the caller looks at ctx
 }
