@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -62,7 +63,7 @@ func (g *Gateway) registerStreams(s *httpapi.Server) {
 	g.describeStream(s.API(), g.secured(huma.Operation{
 		OperationID: "stream-order-events", Method: http.MethodGet, Path: "/v1/orders/{id}/events", Summary: "Stream the events of an order",
 		Description: "Server-sent events: first those that have happened, then the others as they land in the log. " +
-			"When all is done, an event named end closes the stream.",
+			"When all is done, an event named end closes the stream. A stream that lacks what a service has to tell ends before that: who comes back with Last-Event-ID gets it.",
 		Parameters: []*huma.Param{{Name: "id", In: "path", Required: true, Schema: &huma.Schema{Type: "string", Pattern: orderID.String()}}},
 		Errors:     []int{404, 422, 503},
 	}))
@@ -334,6 +335,10 @@ func (g *Gateway) orderEvents(w http.ResponseWriter, r *http.Request) {
 	if done, err := o.begin(story); done || err != nil {
 		return
 	}
+	if len(story.Missing) > 0 { // the log does not bring it again: the client comes back for it
+		ctx, cancel = context.WithTimeout(ctx, g.config.Heartbeat)
+		defer cancel()
+	}
 	g.pump(ctx, s, l, o.record)
 }
 
@@ -352,7 +357,9 @@ func (o *orderStream) begin(story Story) (done bool, err error) {
 	return o.end()
 }
 
-// record sends a record of the log if it is one of the order.
+// record sends a record of the log if it is one of the order. Before one after a
+// gap it ends the stream: the place of a client that had it would be behind what it
+// never got.
 func (o *orderStream) record(rec broker.Record) (done bool, err error) {
 	if string(rec.Key) != o.order {
 		return false, nil
@@ -360,6 +367,9 @@ func (o *orderStream) record(rec broker.Record) (done bool, err error) {
 	e, err := event.Decode(rec.Key, rec.Headers, rec.Value)
 	if err != nil {
 		return false, o.out.comment("a record of this order cannot be read: " + err.Error())
+	}
+	if had := o.had[e.Source]; e.Sequence > had+1 {
+		return true, o.out.comment(fmt.Sprintf("the events of %s from %d on are missing; come back with Last-Event-ID", e.Source, had+1))
 	}
 	if err := o.send(fromEnvelope(e, rec)); err != nil {
 		return false, err

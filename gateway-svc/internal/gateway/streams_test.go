@@ -449,6 +449,56 @@ func TestOrderEvents_HistoryThenLive_EachOnceAndEndsWithTheOrder(t *testing.T) {
 	}
 }
 
+// reserving starts a gateway of an order that was cancelled after its reservation,
+// of which inventory-svc tells what it is given.
+func reserving(t *testing.T, log *testLog, status int, inventory string, heartbeat time.Duration) (url string) {
+	t.Helper()
+	order := startService(t).on("/", 200, told(written("a", "order.placed.v1", 1, "", "01"), written("d", "order.cancelled.v1", 2, "c", "04")))
+	stock := startService(t).on("/", status, inventory)
+	payment := startService(t).on("/", 200, told(written("c", "payment.declined.v1", 1, "b", "03")))
+	mail := startService(t).on("/", 200, told())
+	reg := at{"order-svc": {order.addr()}, "payment-svc": {payment.addr()}, "inventory-svc": {stock.addr()}, "notification-svc": {mail.addr()}}.registry(t)
+	topics := event.Topics{"order": log.topics["order"], "payment": log.topics["payment"]}
+	return startGateway(t, gateway.Config{Registry: reg, Log: log, Topics: topics, Heartbeat: heartbeat}) + "/v1/orders/o-1/events"
+}
+
+func TestOrderEvents_ServiceDidNotTell_NothingIsSentPastWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	log := startLog(t)
+	log.topics["inventory"] = log.topics["payment"]
+	frames, _ := listenTo(t, reserving(t, log, 500, "{}", time.Hour), "")
+	last := ""
+	for _, want := range []string{"order.placed.v1", "payment.declined.v1", "order.cancelled.v1"} {
+		f := take(t, frames)
+		if f.kind != want {
+			t.Fatalf("%+v, want %s", f, want)
+		}
+		last = f.id
+	}
+	untilComment(t, frames, "live")
+	log.put("/inventory-svc", "inventory.released.v1", "o-1", 2)
+	for _, f := range untilEnd(t, frames) {
+		if f.kind != "" {
+			t.Errorf("past the gap came %+v", f)
+		}
+	}
+	both := told(written("b", "inventory.reserved.v1", 1, "a", "02"), written("e", "inventory.released.v1", 2, "d", "05"))
+	frames, _ = listenTo(t, reserving(t, log, 200, both, time.Hour), last)
+	for _, want := range []string{"inventory.reserved.v1", "inventory.released.v1", "end"} {
+		if f := take(t, frames); f.kind != want {
+			t.Errorf("%+v, want %s", f, want)
+		}
+	}
+}
+
+func TestOrderEvents_ServiceDidNotTell_EndsSoThatItIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	frames, _ := listenTo(t, reserving(t, startLog(t), 500, "{}", 20*time.Millisecond), "")
+	untilComment(t, frames, "the events of inventory-svc so far are missing")
+	untilComment(t, frames, "live")
+	untilEnd(t, frames)
+}
+
 func TestOrderEvents_UnknownOrder_404(t *testing.T) {
 	t.Parallel()
 	log := startLog(t)
