@@ -70,6 +70,7 @@ func TestPage(t *testing.T) {
 		{"PlacedOrder_IsSeenConfirmedWithItsStory", placeOne},
 		{"DeclinedOrder_GivesItsStockBackInSight", declineOne},
 		{"Story_IsSteppedThroughWithTheKeyboard", stepThrough},
+		{"StoryThatDoesNotCome_IsAskedForAgain", loseStory},
 		{"KilledService_SagaWaitsAndFinishes", killService},
 		{"PoisonKey_IsParkedLookedIntoAndRedriven", parkPoison},
 		{"Fault_IsShownAndHealed", healFault},
@@ -126,6 +127,21 @@ func stepThrough(p tab) {
 	p.run(chromedp.Focus(chromedp.CSS("#diagram")), chromedp.KeyEvent(kb.End))
 	p.run(chromedp.Focus(chromedp.CSS("#list")), chromedp.KeyEvent(kb.End))
 	p.until("the oldest order chosen", `document.querySelector(".row[aria-selected=true]")?.getAttribute("aria-posinset") === document.querySelector(".row")?.getAttribute("aria-setsize")`)
+}
+
+// loseStory has one story not answered, and of another one no service's part.
+func loseStory(p tab) {
+	for _, lost := range []struct{ answer, seen string }{
+		{`new Response("{}", { status: 503 })`, `/cannot be told now/.test(document.getElementById("story-sub").textContent)`},
+		{`Response.json({ events: [], applied: [], parked: [], missing: [{ service: "order-svc" }] })`, `/missing: order-svc/.test(document.getElementById("story-sub").textContent)`},
+	} {
+		p.do(`const before = window.fetch; window.back = () => { window.fetch = before; };
+			window.fetch = (path, options) => (String(path).endsWith("/story") ? Promise.resolve(` + lost.answer + `) : before(path, options));
+			[...document.querySelectorAll(".row[aria-selected=false]")].at(-1).click()`)
+		p.until("that the story is not there", lost.seen)
+		p.do(`window.back()`)
+		p.until("the story", `!(`+lost.seen+`) && `+events+`.some(e => e.startsWith("order.placed"))`)
+	}
 }
 
 // killService has a service down while an order is placed, and kills another one

@@ -8,6 +8,7 @@ import { momentsOf } from "./moments.js";
 import { sequence } from "./sequence.js";
 import { stateCards } from "./states.js";
 
+const AWAY = 2000; // milliseconds before a story that did not come is asked for again
 const SHORTEST = 140, LONGEST = 1600, WHOLE = 9000; // milliseconds: between two moments of slow motion, and all of it
 
 export class StoryView {
@@ -24,7 +25,7 @@ export class StoryView {
 
   // choose shows another order.
   choose(id) {
-    if (id === this.id) return;
+    if (id === this.id && this.story) return;
     this.stop();
     Object.assign(this, { id, story: null, moments: [], n: Infinity, picked: "" });
     this.load();
@@ -41,8 +42,15 @@ export class StoryView {
       this.show();
       this.again(story);
     } catch (err) {
-      if (id === this.id) $("story-sub").textContent = `The story cannot be told now: ${err.message}`;
+      if (id !== this.id) return;
+      $("story-sub").textContent = `The story cannot be told now: ${err.message}`;
+      this.later(AWAY);
     }
+  }
+
+  later(pause) {
+    clearTimeout(this.look);
+    this.look = setTimeout(() => this.load(), document.hidden ? 5000 : pause);
   }
 
   // again looks once more while something of the order is still to come.
@@ -51,7 +59,8 @@ export class StoryView {
     const open = story.missing.length > 0 || story.parked.length > 0 || this.full.order?.state === "placed" ||
       this.full.notifications.some((m) => m.state !== "sent") ||
       story.events.some((e) => e.offset == null || this.saga.readers(e.kind).some((r) => !story.applied.some((a) => a.service === r && a.source === `/${e.service}` && a.last_sequence >= e.sequence)));
-    if (open && Date.now() - Date.parse(story.events[0]?.created_at) < 600000) this.look = setTimeout(() => this.load(), document.hidden ? 5000 : 700);
+    const begun = story.events.length ? Date.parse(story.events[0].created_at) : Date.now();
+    if (open && Date.now() - begun < 600000) this.later(700);
   }
 
   at() { return Math.min(this.n, this.moments.length); }
