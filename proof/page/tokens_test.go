@@ -21,6 +21,11 @@ func withoutToken(p tab) {
 	if value[bool](p, `Boolean(document.querySelector(".cause-head button, [data-break]")) || !document.getElementById("parked-form").hidden || !document.getElementById("tab-break").hidden`) {
 		p.t.Error("there is something to redrive or to break with")
 	}
+	const sum = `document.getElementById("parked-sum").textContent`
+	p.do(`const before = window.fetch; window.fetch = (path, options) => path === "/v1/parked" ? Promise.resolve(new Response("{}", { status: 503, statusText: "away" })) : before(path, options); window.back = () => { window.fetch = before; }`)
+	p.until("that it is not known", sum+` === "not known now: away"`)
+	p.do(`window.back()`)
+	p.until("that it is known again", `/^\d+ keys/.test(`+sum+`)`)
 }
 
 // withCallersToken opens the page as somebody whose token the gateway asks for.

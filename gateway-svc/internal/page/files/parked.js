@@ -46,7 +46,10 @@ export class ParkedView {
       this.groups = now.groups;
       this.show(now);
       if (this.chosen) this.look();
-    } catch (err) { say(`not known now: ${err.message}`, "cancelled"); }
+    } catch (err) {
+      this.told = ""; // the next answer is news
+      $("parked-sum").textContent = `not known now: ${err.message}`;
+    }
   }
 
   show(now) {
