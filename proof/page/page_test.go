@@ -4,10 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -85,6 +90,7 @@ func TestPage(t *testing.T) {
 		{"HoursUnderLoad_TakeLittleMemoryAndFramesGoOn", hoursUnderLoad},
 		{"Screenshots_OfBothThemesAndSizes", screenshots},
 		{"Documents_ShowTheWholeAPIAndAllEvents", readDocuments},
+		{"FilesOfAnotherVersion_ArePassedByLoadingAnew", func(p tab) { loadAnew(p); complaints.pardon() }},
 		{"WithoutTheToken_NothingOfAnOperatorIsOffered", withoutToken},
 		{"ANewToken_IsTakenByAnOpenPage", withNewToken(url[strings.Index(url, "#")+1:])},
 		{"WithACallersToken_EachRequestShowsIt", withCallersToken},
@@ -327,6 +333,46 @@ func readDocuments(p tab) {
 		p.run(chromedp.EmulateViewport(size.width, size.height))
 		p.fits(size.name)
 	}
+}
+
+// loadAnew opens the page through a proxy that cannot give some of its files the
+// first time, as an instance of another version cannot.
+func loadAnew(p tab) {
+	demo, err := url.Parse(value[string](p, "location.origin"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var asked sync.Map
+	listens := make(chan bool, 1)
+	proxy := httputil.NewSingleHostReverseProxy(demo)
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := path.Base(r.URL.Path)
+		if _, again := asked.LoadOrStore(name, true); !again && slices.Contains([]string{"dom.js", "saga.json", "style.css"}, name) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		if name == "events" {
+			select {
+			case listens <- true:
+			default: // it has before
+			}
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	p.t.Cleanup(func() { front.CloseClientConnections(); front.Close() })
+	p.run(chromedp.Navigate(front.URL + "/"))
+	select {
+	case <-listens: // so it is not loaded anew any more
+	case <-time.After(30 * time.Second):
+		p.t.Fatal("the page does not run")
+	}
+	p.until("the orders", `document.querySelectorAll(".row").length >= 3`)
+	for _, name := range []string{"dom.js", "saga.json", "style.css"} {
+		if _, ok := asked.Load(name); !ok {
+			p.t.Errorf("the page did not ask for %s", name)
+		}
+	}
+	p.run(chromedp.Navigate(demo.String() + "/docs"))
 }
 
 // theme has the browser prefer light or dark.

@@ -20,6 +20,8 @@ var embedded embed.FS
 
 const (
 	saga = "saga.json"
+	// again is of no version: any instance gives it to any page.
+	again = "/page/again.js"
 	// base is replaced in the pages by the folder of this version's files.
 	base = "{{base}}"
 
@@ -27,14 +29,16 @@ const (
 		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-// pageAt is the file of a page; empty: there is none at that path.
+// pageAt is the file of a page, or of what its pages have in common with those of
+// other versions; empty: there is none at that path.
 func pageAt(path string) string {
-	return map[string]string{"/": "index.html", "/docs": "docs.html"}[path]
+	return map[string]string{"/": "index.html", "/docs": "docs.html", again: "again.js"}[path]
 }
 
 // Handler serves the pages at / and /docs and their files below /page/VERSION/. The version is
 // a hash of them all, so browsers may keep the files for ever and still see a new
-// page at once. Saga is the map of the saga, docs/saga.json.
+// page at once. Those of another version are not found, and again.js loads the page
+// until all of its files are of one. Saga is the map of the saga, docs/saga.json.
 func Handler(saga []byte) http.Handler {
 	files := load(saga)
 	version := versionOf(files)

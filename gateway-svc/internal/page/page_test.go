@@ -21,7 +21,7 @@ func get(t *testing.T, h http.Handler, path, etag string) *httptest.ResponseReco
 	return w
 }
 
-var linked = regexp.MustCompile(`(?:href|src)="(/page/[^"]+)"`)
+var linked = regexp.MustCompile(`(?:href|src)="(/page/[0-9a-f]+/[^"]+)"`)
 
 func TestHandler_EveryFileThatThePageNeeds_IsServedForEver(t *testing.T) {
 	t.Parallel()
@@ -40,6 +40,10 @@ func reach(t *testing.T, h http.Handler, path string) {
 	found := linked.FindAllStringSubmatch(index.Body.String(), -1)
 	if len(found) < 3 {
 		t.Fatalf("the page links %v", found)
+	}
+	before, _, ok := strings.Cut(index.Body.String(), `<script src="/page/again.js">`)
+	if again := get(t, h, "/page/again.js", ""); !ok || linked.MatchString(before) || again.Code != http.StatusOK || again.Header().Get("Cache-Control") != "no-cache" {
+		t.Errorf("what loads the page anew is %d with %v, and stands behind %q", again.Code, again.Header(), before)
 	}
 	for _, f := range found {
 		walk(t, h, f[1], map[string]bool{})

@@ -20,7 +20,7 @@ take();
 // A new token for a page that is open: browsers do not load it anew by themselves.
 addEventListener("hashchange", () => take() && location.reload());
 theme();
-const saga = await Saga.load();
+const saga = await Saga.load().catch(() => new Promise(() => setTimeout(() => location.reload(), 1000))); // as again.js
 const store = new Store(saga);
 const story = new StoryView(saga, store);
 new Gauges(store).watch();
