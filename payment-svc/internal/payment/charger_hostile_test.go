@@ -115,17 +115,18 @@ func TestCharger_RefusalSaysWhatNoColumnHolds_DeclinesAllTheSame(t *testing.T) {
 func TestReconcile_ListIsOlderThanTheVoid_FindsNoDifference(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
+	s.charger = s.newCharger(s.patient(t))
 	o := s.asked("o-1", "tok_ok")
 	stop := s.run("")
 	s.comes("o-1", payment.StateAuthorized)
-	before, _, err := s.client(t).Changes(t.Context(), 0, 10)
+	before, _, err := s.patient(t).Changes(t.Context(), 0, 10)
 	if err != nil || len(before) != 1 {
 		t.Fatalf("%v, %v", before, err)
 	}
 	s.must(payment.Cancelled, o)
 	s.comes("o-1", payment.StateVoided)
 	stop()
-	s.charger = s.newCharger(twisted{Provider: s.client(t), changes: before})
+	s.charger = s.newCharger(twisted{Provider: s.patient(t), changes: before})
 	s.reconciles(0)
 	s.awaitCharge("nothing is asked again", func(c payment.Charge) bool { return c.Known == provider.Voided })
 }

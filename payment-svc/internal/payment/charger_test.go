@@ -113,8 +113,13 @@ func newShop(t *testing.T) *shop {
 	return s
 }
 
-func (s *shop) client(t *testing.T) *provider.Client {
-	c := provider.New(provider.Config{URL: s.url, Timeout: callTime})
+func (s *shop) client(t *testing.T) *provider.Client { return s.clientOf(t, callTime) }
+
+// patient is a client for which no answer is late, however busy the machine is.
+func (s *shop) patient(t *testing.T) *provider.Client { return s.clientOf(t, waitLimit) }
+
+func (s *shop) clientOf(t *testing.T, patience time.Duration) *provider.Client {
+	c := provider.New(provider.Config{URL: s.url, Timeout: patience})
 	t.Cleanup(c.Close)
 	return c
 }
@@ -373,9 +378,7 @@ func TestCharger_OutcomeUnknown_AsksWhatCameOfItBeforeAnythingElse(t *testing.T)
 		t.Run(token, func(t *testing.T) {
 			t.Parallel()
 			s := newShop(t)
-			patient := provider.New(provider.Config{URL: s.url, Timeout: waitLimit}) // no answer is late
-			t.Cleanup(patient.Close)
-			c := &calls{Provider: patient}
+			c := &calls{Provider: s.patient(t)}
 			s.charger = s.newCharger(c)
 			stop := s.run("")
 			defer stop()
@@ -487,6 +490,7 @@ func TestAuthorize_NoProviderOrNoToken_IsDeclinedWithItsReason(t *testing.T) {
 func TestReconcile_HoldAfterItsVoid_IsVoidedAndCounted(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
+	s.charger = s.newCharger(s.patient(t))
 	o := s.asked("o-1", "tok_ok")
 	s.must(payment.Cancelled, o) // before anybody took it up: voided, as far as is known here
 	if _, err := s.ledger.Hold("o-1:authorize", providersim.Intent{Key: "o-1", Reference: "o-1", Token: "tok_ok", Amount: 300, Currency: "EUR"}, ""); err != nil {
@@ -553,6 +557,7 @@ func TestCharger_EventOfAnAnswer_NamesTheEventThatMadeTheIntent(t *testing.T) {
 func TestReconcile_AnswerNeverHeard_IsRecordedFromTheList(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
+	s.charger = s.newCharger(s.patient(t))
 	o := s.asked("o-1", "tok_ok")
 	s.exec(`update charges set sent = true, claims = 1, next_at = clock_timestamp() + interval '30 seconds'`) // its charger died
 	if _, err := s.ledger.Hold("o-1:authorize", providersim.Intent{Key: "o-1", Reference: "o-1", Token: "tok_ok", Amount: 300, Currency: "EUR"}, ""); err != nil {
@@ -572,6 +577,7 @@ func TestReconcile_AnswerNeverHeard_IsRecordedFromTheList(t *testing.T) {
 func TestReconcile_ChargeThatNobodyAskedFor_IsCounted(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
+	s.charger = s.newCharger(s.patient(t))
 	for _, in := range []providersim.Intent{{Key: "x", Reference: "x"}, {Key: "y-2", Reference: "y"}} {
 		in.Token, in.Currency = "tok_ok", "EUR"
 		if _, err := s.ledger.Hold(in.Key, in, ""); err != nil {
