@@ -15,12 +15,19 @@ import (
 	"pavane/payment-svc/internal/provider"
 )
 
-// answering is a client of a provider that answers each request with f.
+// answering is a client of a provider that answers each request with f, sooner or
+// later.
 func answering(t *testing.T, f http.HandlerFunc) *provider.Client {
+	t.Helper()
+	return within(t, time.Minute, f)
+}
+
+// within is one that waits so long for an answer.
+func within(t *testing.T, patience time.Duration, f http.HandlerFunc) *provider.Client {
 	t.Helper()
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
-	c := provider.New(provider.Config{URL: server.URL + "/", Key: "secret", Timeout: 200 * time.Millisecond})
+	c := provider.New(provider.Config{URL: server.URL + "/", Key: "secret", Timeout: patience})
 	t.Cleanup(c.Close)
 	return c
 }
@@ -100,7 +107,7 @@ func TestAuthorize_ConnectionLost_IsNotSentAgainAndLeavesItOpen(t *testing.T) {
 
 func TestCall_NoAnswerInTime_LeavesItOpen(t *testing.T) {
 	t.Parallel()
-	c := answering(t, func(_ http.ResponseWriter, r *http.Request) {
+	c := within(t, 200*time.Millisecond, func(_ http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body) //nolint:errcheck // only then is a server told that its client is gone
 		<-r.Context().Done()
 	})
