@@ -61,12 +61,7 @@ const (
   from relay_journal j left join relay_ack a on a.chunk = j.chunk order by j.chunk desc limit 1), 0)
 from outbox_id_seq s`
 	// manySQL counts the waiting rows up to $5.
-	manySQL = `select count(*) from (
-  select o.id from outbox o where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + waits + `
-  union all
-  select o.id from ` + undecided + ` cross join lateral (
-    select o.id from outbox o where o.xid = x.xid and o.id > $4::bigint` + waits + ` offset 0) o
-  limit $5) b`
+	manySQL   = `select count(*) from (` + waiting + ` limit $5) b`
 	oldestSQL = `select extract(epoch from clock_timestamp() - f.at)::float8 from (` + firstSQL + `) f (at)`
 )
 

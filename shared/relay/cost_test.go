@@ -44,15 +44,22 @@ func must(t *testing.T, db *postgres.DB, query string, args ...any) {
 	}
 }
 
-func TestLook_ManyOldRowsAndNoStatistics_CostFollowsTheNewRows(t *testing.T) {
-	t.Parallel()
+// pooled returns the pool of a relay on a fresh schema with the kit's tables.
+func pooled(t *testing.T) *postgres.DB {
+	t.Helper()
 	url := pgtest.URL(t)
 	pgtest.Migrate(t, pgtest.Open(t, url), migrations.Kit())
 	db, err := postgres.Open(Pool(url))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+func TestLook_ManyOldRowsAndNoStatistics_CostFollowsTheNewRows(t *testing.T) {
+	t.Parallel()
+	db := pooled(t)
 	fill := func(n int) {
 		t.Helper()
 		must(t, db, `insert into outbox (topic, key, sequence, event_id, type, headers, payload)
@@ -92,13 +99,7 @@ select 't', 'k', 1, 'e', 'a.b.v1', '\x00', '\x00' from generate_series(1, $1)`, 
 // A hash of all of them has no room in what Postgres gives to one.
 func TestLook_FarMoreKeysAreRefusedAndReleasedThanAHashHolds_IsInTime(t *testing.T) {
 	t.Parallel()
-	url := pgtest.URL(t)
-	pgtest.Migrate(t, pgtest.Open(t, url), migrations.Kit())
-	db, err := postgres.Open(Pool(url))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := pooled(t)
 	must(t, db, `insert into relay_parked (key, topic, since_id, chunk, reason) select 'refused key ' || n, 't', 1, 1, '' from generate_series(1, 200000) n`)
 	must(t, db, `insert into relay_released (key, topic, since_id, chunk, chunk_upto, target, upto_id, reason, parked_at, action, records, who, why)
 select 'released key ' || n, 't', 1, 1, 1, pg_current_snapshot(), 1, '', now(), 'redrive', 1, 'ada', 'to see' from generate_series(1, 200000) n`)
@@ -113,13 +114,7 @@ select 't', case when n % 2 = 0 then 'k' || n else 'refused key ' || n end, 1, '
 
 func TestMaintain_ParkedRow_IsKeptWhateverItsAge(t *testing.T) {
 	t.Parallel()
-	url := pgtest.URL(t)
-	pgtest.Migrate(t, pgtest.Open(t, url), migrations.Kit())
-	db, err := postgres.Open(Pool(url))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := pooled(t)
 	must(t, db, `insert into outbox (topic, key, sequence, event_id, type, headers, payload, created_at)
 values ('t', 'k', 1, 'e', 'a.b.v1', '\x00', '\x00', '2020-02-02T00:00:00Z')`)
 	must(t, db, `insert into relay_parked (key, topic, since_id, chunk, reason) select o.key, o.topic, o.id, 1, '' from outbox o`)

@@ -31,12 +31,14 @@ const (
     and a.chunk < least((select max(chunk) from relay_journal), (select min(chunk) from relay_parked)) order by a.chunk limit 10000)`
 	trimAcksSQL = `delete from relay_ack where chunk < (select min(chunk) from relay_journal)`
 	backlogSQL  = `select count(*), coalesce(extract(epoch from clock_timestamp() - min(b.created_at)), 0)::float8, ` + parkedKeys + `
-from (
+from (` + waiting + `) b`
+	// waiting are the rows that wait.
+	waiting = `
   select o.created_at from outbox o where o.id > greatest($2::bigint, $4::bigint) and o.xid > $3::xid8` + waits + `
   union all
   select o.created_at from ` + undecided + ` cross join lateral (
     select o.created_at from outbox o where o.xid = x.xid and o.id > $4::bigint` + waits + ` offset 0) o -- offset 0: one walk per transaction
-) b`
+`
 	parkedKeys = `(select count(distinct p.key) from relay_parked p)`
 	// waits leaves out the rows of parked keys; those before the refused one may
 	// still be on their way.
