@@ -93,6 +93,9 @@ func (b *Batch) Size() int { return len(b.buf) - prefix }
 // Topic returns where the batch goes.
 func (b *Batch) Topic() (topic string, partition int32) { return b.topic, b.partition }
 
+// place names the batch's partition.
+func (b *Batch) place() Position { return Position{Topic: b.topic, Partition: b.partition} }
+
 // After says that everything below the offset end was in the log before this
 // batch: Produce answers ErrSequenceGap when the log ends before it. Reset sets
 // it to 0, which any log reaches.

@@ -68,6 +68,7 @@ type Client struct {
 	cancel    context.CancelFunc
 
 	correlation atomic.Int32
+	faults      faults
 
 	mu      sync.Mutex
 	pending map[string]*longPoll // fetches that outlived their caller

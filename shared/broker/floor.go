@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 
 	"github.com/segmentio/kafka-go/protocol"
 )
@@ -13,8 +14,9 @@ import (
 var errWithheld = errors.New("request was withheld")
 
 // floor keeps batches from a log that ends before what they follow. It looks
-// once per connection and partition: a broker that restarts, with less than it
-// had, drops its connections. The question and the batches take the same
+// once per connection and partition, and again after each fault there: a broker that
+// restarts, with less than it had, drops its connections, and one whose topic is made
+// anew has no such topic for a while. The question and the batches take the same
 // connection, so nothing can come between.
 type floor struct {
 	c       *Client
@@ -29,15 +31,18 @@ func newFloor(c *Client, batches []*Batch, indexes []int) *floor {
 
 // check is the request's check.
 func (f *floor) check(rw io.ReadWriter) error {
-	reached := map[Position]bool{}
+	reached := map[Position]int{}
 	if conn, ok := rw.(net.Conn); ok {
 		if s := f.c.sockets.under(conn); s != nil {
 			reached = s.reached
 		}
 	}
 	var ask []Position
+	faults := map[Position]int{}
 	for _, i := range f.indexes {
-		if at := f.place(i); f.batches[i].after > 0 && !reached[at] {
+		at := f.batches[i].place()
+		faults[at] = f.c.faults.of(at)
+		if before, ok := reached[at]; f.batches[i].after > 0 && (!ok || before != faults[at]) {
 			ask = append(ask, at)
 		}
 	}
@@ -49,7 +54,7 @@ func (f *floor) check(rw io.ReadWriter) error {
 		return err
 	}
 	for _, i := range f.indexes {
-		at := f.place(i)
+		at := f.batches[i].place()
 		end, asked := ends[at]
 		switch {
 		case asked && end < f.batches[i].after:
@@ -58,18 +63,13 @@ func (f *floor) check(rw io.ReadWriter) error {
 			}
 			f.short[i] = end
 		case asked:
-			reached[at] = true
+			reached[at] = faults[at]
 		}
 	}
 	if len(f.short) > 0 {
 		return errWithheld
 	}
 	return nil
-}
-
-// place names a batch's partition.
-func (f *floor) place(i int) Position {
-	return Position{Topic: f.batches[i].topic, Partition: f.batches[i].partition}
 }
 
 // ends asks the broker at the other end of rw.
@@ -105,4 +105,25 @@ func (f *floor) answer(results []Result) (rest []int) {
 			f.batches[i].topic, f.batches[i].partition, ErrSequenceGap, end, f.batches[i].after)}
 	}
 	return rest
+}
+
+// faults counts the batches that a partition has not taken. The zero value is ready.
+type faults struct {
+	mu sync.Mutex
+	n  map[Position]int
+}
+
+func (f *faults) add(at Position) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.n == nil {
+		f.n = map[Position]int{}
+	}
+	f.n[at]++
+}
+
+func (f *faults) of(at Position) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.n[at]
 }

@@ -114,6 +114,30 @@ func TestProduce_SeveralBatchesThatFollow_AsksOncePerConnection(t *testing.T) {
 	}
 }
 
+// A topic that is made anew takes no connection with it.
+func TestProduce_TopicWasMadeAnewBehindAFault_IsAGap(t *testing.T) {
+	t.Parallel()
+	addr := brokertest.Start(t)
+	topic := brokertest.Topic(t, addr, 1)
+	c := dial(t, broker.Config{Brokers: []string{addr}})
+	p := producer(t, c)
+	put := func(sequence int32) error {
+		return c.Produce(t.Context(), []*broker.Batch{batchFor(topic, 0, p, sequence, int64(sequence))})[0].Err
+	}
+	for sequence := range int32(2) {
+		if err := put(sequence); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := put(5); !errors.Is(err, broker.ErrSequenceGap) { // a fault as good as any
+		t.Fatalf("a batch behind a hole: %v, want %v", err, broker.ErrSequenceGap)
+	}
+	brokertest.Empty(t, addr, topic, 1)
+	if err := put(2); !errors.Is(err, broker.ErrSequenceGap) {
+		t.Errorf("a batch that follows what was in the topic before: %v, want %v", err, broker.ErrSequenceGap)
+	}
+}
+
 // producer asks until the broker, which may just have started, gives an id.
 func producer(t *testing.T, c *broker.Client) (p broker.Producer) {
 	t.Helper()

@@ -69,6 +69,11 @@ func (c *Client) Produce(ctx context.Context, batches []*Batch) []Result {
 		wg.Go(func() { c.produceAll(ctx, leader, batches, indexes, results) })
 	}
 	wg.Wait()
+	for i, r := range results {
+		if r.Err != nil {
+			c.faults.add(batches[i].place())
+		}
+	}
 	return results
 }
 

@@ -24,7 +24,7 @@ type sockets struct {
 type socket struct {
 	net.Conn
 	owner   *sockets
-	reached map[Position]bool // what a floor has found on it; of who has the connection in hand
+	reached map[Position]int // faults before a floor found that the log reaches; of who has the connection in hand
 }
 
 func newSockets(config Config) *sockets {
@@ -59,7 +59,7 @@ func (s *sockets) connect(ctx context.Context, network, address string) (net.Con
 		_ = conn.Close()
 		return nil, errClosed
 	}
-	sock := &socket{Conn: conn, owner: s, reached: map[Position]bool{}}
+	sock := &socket{Conn: conn, owner: s, reached: map[Position]int{}}
 	s.open[sock] = struct{}{}
 	return sock, nil
 }

@@ -36,10 +36,46 @@ func Start(t testing.TB) string {
 	return StartFake(t).Addr()
 }
 
+// Real returns the bootstrap address of the Kafka that PAVANE_KAFKA names. Without one it skips the test, which make test
+// runs on a real Kafka, too.
+func Real(t testing.TB) string {
+	t.Helper()
+	addr := os.Getenv(serverEnv)
+	if addr == "" {
+		t.Skip(serverEnv + " names no Kafka")
+	}
+	return addr
+}
+
 // Topic makes a topic with a fresh name and returns the name. On a shared Kafka it is deleted when the test ends.
 func Topic(t testing.TB, addr string, partitions int) string {
 	t.Helper()
 	name := "t-" + strings.ToLower(rand.Text())
+	create(t, addr, name, partitions)
+	if os.Getenv(serverEnv) != "" {
+		t.Cleanup(func() { remove(t, addr, name) })
+	}
+	await.True(t, patience, "topic "+name+" can be read and written", func() bool {
+		_, all := records(addr, name, partitions)
+		return all
+	})
+	return name
+}
+
+// Empty deletes a topic and makes it anew: the broker loses its records and what it
+// knew of who wrote them.
+func Empty(t testing.TB, addr, name string, partitions int) {
+	t.Helper()
+	remove(t, addr, name)
+	create(t, addr, name, partitions)
+	await.True(t, patience, "topic "+name+" is empty", func() bool {
+		n, all := records(addr, name, partitions)
+		return all && n == 0
+	})
+}
+
+func create(t testing.TB, addr, name string, partitions int) {
+	t.Helper()
 	req := kmsg.NewPtrCreateTopicsRequest()
 	topic := kmsg.NewCreateTopicsRequestTopic()
 	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = name, int32(partitions), 1
@@ -51,16 +87,11 @@ func Topic(t testing.TB, addr string, partitions int) string {
 	if err != nil {
 		t.Fatalf("create topic %s with %d partitions: %v", name, partitions, err)
 	}
-	if os.Getenv(serverEnv) != "" {
-		t.Cleanup(func() { remove(t, addr, name) })
-	}
-	await.True(t, patience, "topic "+name+" can be read and written", func() bool { return serves(addr, name, partitions) })
-	return name
 }
 
-// serves tells whether every partition of a topic answers: a real broker knows
-// a topic before its partitions are there.
-func serves(addr, topic string, partitions int) bool {
+// records is how many records were ever written to a topic, and whether every
+// partition answers: a real broker knows a topic before its partitions are there.
+func records(addr, topic string, partitions int) (n int64, all bool) {
 	req := kmsg.NewPtrListOffsetsRequest()
 	req.ReplicaID = -1
 	asked := kmsg.NewListOffsetsRequestTopic()
@@ -73,14 +104,15 @@ func serves(addr, topic string, partitions int) bool {
 	req.Topics = append(req.Topics, asked)
 	resp, err := request[*kmsg.ListOffsetsResponse](addr, req)
 	if err != nil || len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != partitions {
-		return false
+		return 0, false
 	}
 	for _, p := range resp.Topics[0].Partitions {
 		if p.ErrorCode != 0 {
-			return false
+			return 0, false
 		}
+		n += p.Offset
 	}
-	return true
+	return n, true
 }
 
 // remove deletes a topic.

@@ -36,6 +36,8 @@ type chunk struct {
 
 	incarnation string // of the server that showed the rows, or the chunk
 
+	earlier earlier // see loadEarlier
+
 	age  time.Duration // since it was planned, by the database's clock
 	mine bool          // this relay planned it or sends it
 }
@@ -122,6 +124,32 @@ func loadChunk(ctx context.Context, db *postgres.DB, which string, args ...any) 
 		return nil, fmt.Errorf("relay journal: chunk %d: sequences: %w", c.number, err)
 	}
 	return &c, nil
+}
+
+// earlier tells of the leading records of a chunk's partition that were in the log
+// when the chunk was moved to another producer, and so bear the numbers of the one
+// before.
+type earlier struct {
+	records  int
+	producer broker.Producer
+	first    int32 // sequence number of the first of them
+}
+
+// loadEarlier finds out which records of a partition these are: renew counts it
+// backwards from 0, and the chunk before is under the producer from before.
+func (c *chunk) loadEarlier(ctx context.Context, db *postgres.DB, tp string) error {
+	records := int(broker.NextSequence(0, -int(c.first[tp])))
+	if records == 0 || records > c.counts[tp] {
+		return nil
+	}
+	before, err := loadChunk(ctx, db, "where j.chunk = $1", c.number-1)
+	if err != nil {
+		return err
+	}
+	if before.number > 0 && before.producer != c.producer { // else its numbers have gone all the way round
+		c.earlier = earlier{records: records, producer: before.producer, first: broker.NextSequence(before.first[tp], before.counts[tp])}
+	}
+	return nil
 }
 
 // next returns the chunk after c that holds the rows found.

@@ -307,7 +307,12 @@ func (r *Relay) produce(ctx context.Context, c *chunk, p part, at, n int) broker
 	for _, row := range p.rows[at : at+n] {
 		b.Add(c.stamp, row.key, row.payload, row.headers)
 	}
-	b.After(c.floor(place(p.topic, p.partition), at))
-	b.Seal(c.producer, broker.NextSequence(c.first[place(p.topic, p.partition)], at))
+	tp := place(p.topic, p.partition)
+	b.After(c.floor(tp, at))
+	if at < c.earlier.records {
+		b.Seal(c.earlier.producer, broker.NextSequence(c.earlier.first, at))
+	} else {
+		b.Seal(c.producer, broker.NextSequence(c.first[tp], at))
+	}
 	return r.cfg.Publisher.Produce(ctx, []*broker.Batch{&b})[0]
 }

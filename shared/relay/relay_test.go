@@ -366,29 +366,48 @@ func TestRelay_OldRow_IsStampedWithTheTimeOfItsPlan(t *testing.T) {
 }
 
 // amnesiac answers for one partition that it knows nothing of what came before,
-// and ends its relay when the batch comes again under a new epoch.
+// and ends its relay when that has begun a new epoch.
 type amnesiac struct {
 	*broker.Client
 	partition int32
+	renewed   func() bool
 	end       context.CancelFunc
-	asked     bool
 }
 
 func (a *amnesiac) Produce(ctx context.Context, batches []*broker.Batch) []broker.Result {
 	results := make([]broker.Result, len(batches))
-	if a.asked {
+	renewed := a.renewed()
+	if renewed {
 		a.end()
-		results[0].Err = broker.ErrUnavailable
-		return results
 	}
 	for i, b := range batches {
-		if _, p := b.Topic(); p == a.partition {
-			a.asked, results[i] = true, broker.Result{Offset: -1, Err: broker.ErrSequenceGap}
-			continue
+		_, p := b.Topic()
+		switch {
+		case renewed:
+			results[i] = broker.Result{Offset: -1, Err: broker.ErrUnavailable}
+		case p == a.partition:
+			results[i] = broker.Result{Offset: -1, Err: broker.ErrSequenceGap}
+		default:
+			results[i] = a.Client.Produce(ctx, batches[i:i+1])[0]
 		}
-		results[i] = a.Client.Produce(ctx, batches[i:i+1])[0]
 	}
 	return results
+}
+
+// forget has a relay send what waits to a broker that has forgotten all of the key's
+// partition, and die when it has begun a new epoch for it.
+func (b *bench) forget(key string) {
+	b.t.Helper()
+	ctx, cancel := context.WithCancel(b.t.Context())
+	defer cancel()
+	renewed := func() (yes bool) {
+		must(b.t, b.db.SQL().QueryRowContext(b.t.Context(), `select max(producer_epoch) > 0 from relay_journal`).Scan(&yes))
+		return yes
+	}
+	forgotten := &amnesiac{Client: b.client, partition: broker.Partition([]byte(key), partitions), renewed: renewed, end: cancel}
+	if err := b.relay(forgotten).Flush(ctx); err == nil || !renewed() {
+		b.t.Fatalf("the relay did not die in its new epoch: %v", err)
+	}
 }
 
 func TestRelay_DiesAfterItBeganAnEpoch_WhatIsInTheLogDoesNotComeAgain(t *testing.T) {
@@ -396,12 +415,7 @@ func TestRelay_DiesAfterItBeganAnEpoch_WhatIsInTheLogDoesNotComeAgain(t *testing
 	for i := range 12 {
 		b.write(fmt.Sprint("key", i), 2)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	first := &amnesiac{Client: b.client, partition: broker.Partition([]byte("key0"), partitions), end: cancel}
-	if err := b.relay(first).Flush(ctx); err == nil || !first.asked {
-		t.Fatalf("the relay did not die in its new epoch: %v", err)
-	}
+	b.forget("key0")
 	b.start(b.relay(nil))
 	b.requireExact()
 	for i := range 12 { // every partition goes on

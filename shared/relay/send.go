@@ -237,6 +237,9 @@ func (r *Relay) putBack(ctx context.Context, rd *reader, number int64, tp string
 	if len(sizes) == 0 || c.floor(tp, 0) > reach {
 		return errNothing
 	}
+	if err := c.loadEarlier(ctx, r.cfg.DB, tp); err != nil {
+		return err
+	}
 	set, err := rd.records(ctx, c, tp)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"net"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 	"pavane/internal/await"
 	"pavane/internal/devstack"
 	"pavane/shared/broker"
+	"pavane/shared/brokertest"
 	"pavane/shared/relay"
 )
 
@@ -35,19 +37,25 @@ func portOf(t *testing.T, addr string) int {
 	return n
 }
 
-// again waits until the log ends where it should, over what connections the
-// test itself had to the old broker.
+// again waits until the log ends where it should.
 func (b *bench) again() {
 	b.t.Helper()
-	await.True(b.t, 30*time.Second, "the log is whole again", func() bool {
-		ranges, err := b.client.Offsets(b.t.Context(), b.topic)
-		found := int64(0)
-		for _, r := range ranges[b.topic] {
-			found += r.End
-		}
-		return err == nil && found >= int64(b.rows())
-	})
+	b.holdsAgain(b.rows())
 	b.requireExact()
+}
+
+// holdsAgain waits until the log holds n records, over what connections the test
+// itself had to the old broker.
+func (b *bench) holdsAgain(n int) {
+	b.t.Helper()
+	await.True(b.t, 30*time.Second, fmt.Sprintf("the log holds %d records again", n), func() bool {
+		ranges, err := b.client.Offsets(b.t.Context(), b.topic)
+		found := 0
+		for _, r := range ranges[b.topic] {
+			found += int(r.End)
+		}
+		return err == nil && found >= n
+	})
 }
 
 // A broker that lost all it had of a producer takes any sequence number from it:
@@ -70,6 +78,29 @@ func TestRelay_BrokerComesBackEmpty_NextRowsBringTheLostOnesAlong(t *testing.T) 
 	}
 	b.write("a", 1)
 	b.write("b", 1)
+	b.start(b.relay(nil))
+	b.again()
+}
+
+// Under a new epoch a partition goes on where it was: what was in the log by then
+// bears the numbers of the epoch before, and so it must come back.
+func TestHeal_LostMoreThanCameInTheNewEpoch_BringsThatUnderTheOldOne(t *testing.T) {
+	t.Parallel()
+	addr := brokertest.Real(t) // the embedded broker knows one epoch of a producer for all partitions
+	b := setupOn(t, addr, brokertest.Topic(t, addr, partitions))
+	for n := range 3 {
+		b.write("c", 3)
+		if n == 1 {
+			b.write("a", 2) // in another partition
+			b.forget("a")
+		}
+		must(t, b.relay(nil).Flush(t.Context()))
+	}
+	b.requireExact()
+	brokertest.Empty(t, addr, b.topic, partitions)
+	b.rename(addr, b.topic) // on new connections
+	b.write("a", 1)
+	b.write("c", 1)
 	b.start(b.relay(nil))
 	b.again()
 }
