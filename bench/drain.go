@@ -58,9 +58,27 @@ func drains(ctx context.Context, r *rig) error {
 	return nil
 }
 
-// drainRound measures one way; with Pavane's goes the limit, on the same rows,
-// before and after.
-func (r *rig) drainRound(ctx context.Context, w way, round int, batches [partitions][][]byte) (d drain, l *limit, err error) {
+// drainRound measures one way and reports it.
+func (r *rig) drainRound(ctx context.Context, w way, round int, batches [partitions][][]byte) (drain, *limit, error) {
+	d, l, err := r.oneDrain(ctx, w, batches)
+	if err != nil {
+		return d, nil, err
+	}
+	if l != nil {
+		r.found.add("limits", *l)
+		r.say("  limits: %.0f rows/s read, %.0f produced, %.0f both; %.1f+%.1f µs/row", l.Read, l.Produce, l.Combined, l.ReadCPU, l.ProduceCPU)
+	}
+	d.Round = round
+	r.found.add(r.section, d)
+	r.found.promise(r.section, w, "each row once and in order", d.Log)
+	r.say("  %s: %.0f rows/s (%.0f once running), first after %.3f s, %.1f+%.1f+%.1f µs/row, %.1f of it Java's compiler, %.0f MB, %s, %.0f %% stolen, others %.0f %%",
+		w.name, d.Rate, d.Running, d.First, d.CPU.Relay, d.CPU.Broker, d.CPU.Postgres, d.CPU.Compiler, d.Peak, d.Log, 100*d.CPU.Stolen, 100*d.CPU.Others)
+	return d, l, nil
+}
+
+// oneDrain measures one way; with Pavane's goes the limit, on the same rows, before
+// and after.
+func (r *rig) oneDrain(ctx context.Context, w way, batches [partitions][][]byte) (d drain, l *limit, err error) {
 	t, err := r.newTrial(ctx, w)
 	if err != nil {
 		return d, nil, err
@@ -78,22 +96,10 @@ func (r *rig) drainRound(ctx context.Context, w way, round int, batches [partiti
 	} else {
 		d, err = t.drain(ctx, rows)
 	}
-	if err != nil {
-		return d, nil, err
+	if err == nil {
+		d.Log, err = t.count(ctx, rows)
 	}
-	if d.Log, err = t.count(ctx, rows); err != nil {
-		return d, nil, err
-	}
-	if l != nil {
-		r.found.add("limits", *l)
-		r.say("  limits: %.0f rows/s read, %.0f produced, %.0f both; %.1f+%.1f µs/row", l.Read, l.Produce, l.Combined, l.ReadCPU, l.ProduceCPU)
-	}
-	d.Round = round
-	r.found.add(r.section, d)
-	r.found.promise(r.section, w, "each row once and in order", d.Log)
-	r.say("  %s: %.0f rows/s (%.0f once running), first after %.3f s, %.1f+%.1f+%.1f µs/row, %.1f of it Java's compiler, %.0f MB, %s, %.0f %% stolen, others %.0f %%",
-		w.name, d.Rate, d.Running, d.First, d.CPU.Relay, d.CPU.Broker, d.CPU.Postgres, d.CPU.Compiler, d.Peak, d.Log, 100*d.CPU.Stolen, 100*d.CPU.Others)
-	return d, l, nil
+	return d, l, err
 }
 
 // breakIn makes the trial's topic one that is in use, as the limits' is: each

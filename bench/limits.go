@@ -170,8 +170,9 @@ func (r *rig) produceAll(ctx context.Context, topic string, batches [partitions]
 
 // warm has a fresh broker compile what it will need: without it, its first minute
 // costs ten times the CPU. Java compiles a method anew when calls of another kind
-// come, so the last of it is drains as they are measured afterwards, until one
-// finds the compiler at rest or warmDrains have been.
+// come, so each way has a drain that does not count, and then come Pavane's as they
+// are measured afterwards, until one finds the compiler at rest or warmDrains have
+// been.
 func (r *rig) warm(ctx context.Context, batches [partitions][][]byte) error {
 	r.say("  warming up the broker")
 	client, err := r.client(limitsTopic)
@@ -187,8 +188,13 @@ func (r *rig) warm(ctx context.Context, batches [partitions][][]byte) error {
 			return err
 		}
 	}
+	for _, w := range r.peers {
+		if _, err := r.warmDrain(ctx, w, batches); err != nil {
+			return err
+		}
+	}
 	for range r.warmDrains {
-		u, err := r.warmDrain(ctx, batches)
+		u, err := r.warmDrain(ctx, pavane(), batches)
 		if err != nil || u.Compiler < atRest*u.Broker {
 			return err
 		}
@@ -200,23 +206,8 @@ func (r *rig) warm(ctx context.Context, batches [partitions][][]byte) error {
 // more to do.
 const atRest = 0.1
 
-func (r *rig) warmDrain(ctx context.Context, batches [partitions][][]byte) (u usage, err error) {
-	t, err := r.newTrial(ctx, pavane())
-	if err != nil {
-		return u, err
-	}
-	defer func() { err = errors.Join(err, t.end()) }()
-	if err := t.fill(ctx, r.rows); err != nil {
-		return u, err
-	}
-	if err := t.breakIn(ctx, batches); err != nil {
-		return u, err
-	}
-	d, _, err := t.drainWithin(ctx, batches, r.rows)
-	if err != nil {
-		return u, err
-	}
-	_, err = t.count(ctx, r.rows)
-	r.say("    %.0f rows/s, the broker %.1f µs/row, %.1f of it Java's compiler", d.Rate, d.CPU.Broker, d.CPU.Compiler)
+func (r *rig) warmDrain(ctx context.Context, w way, batches [partitions][][]byte) (usage, error) {
+	d, _, err := r.oneDrain(ctx, w, batches)
+	r.say("    %s: %.0f rows/s, the broker %.1f µs/row, %.1f of it Java's compiler", w.name, d.Rate, d.CPU.Broker, d.CPU.Compiler)
 	return d.CPU, err
 }

@@ -151,10 +151,9 @@ func (r *rig) newTrial(ctx context.Context, w way) (*trial, error) {
 	return t, nil
 }
 
-// kafkaJVM are the options with which Kafka's own scripts start a broker, but for
-// the smaller heap.
+// kafkaJVM are the options with which Kafka's own scripts start a broker.
 func kafkaJVM() []string {
-	return []string{"-Xms512m", "-Xmx512m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35"}
+	return []string{"-Xms1g", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35"}
 }
 
 // backed is how much memory settles the machine for a measured part: more than
