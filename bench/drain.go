@@ -142,7 +142,7 @@ func (t *trial) drainWithin(ctx context.Context, batches [partitions][][]byte, r
 // drain starts the relay's process and measures until all rows are in the log.
 func (t *trial) drain(ctx context.Context, rows int) (drain, error) {
 	d := drain{Way: t.way.name, Rows: rows}
-	if err := calm(ctx); err != nil {
+	if err := t.calm(ctx); err != nil {
 		return d, err
 	}
 	before := t.read(nil)

@@ -185,7 +185,7 @@ func (t *trial) knowKeys(ctx context.Context, n int) error {
 	if err := t.settle(ctx, "inbox"); err != nil {
 		return err
 	}
-	return calm(ctx)
+	return t.calm(ctx)
 }
 
 // consumer applies each event as one small row, written by itself or together

@@ -134,7 +134,7 @@ func (r *rig) latencyRound(ctx context.Context, w way, round int, held bool) (l 
 // latency writes at a constant rate and reads along.
 func (t *trial) latency(ctx context.Context) (latency, error) {
 	l := latency{Way: t.way.name}
-	if err := calm(ctx); err != nil {
+	if err := t.calm(ctx); err != nil {
 		return l, err
 	}
 	c, err := t.launch()

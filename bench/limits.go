@@ -36,7 +36,7 @@ const (
 
 // limits measures both on a backlog that is filled already.
 func (t *trial) limits(ctx context.Context, batches [partitions][][]byte, rows int) (limit, error) {
-	if err := calm(ctx); err != nil {
+	if err := t.calm(ctx); err != nil {
 		return limit{}, err
 	}
 	before := t.read(nil)

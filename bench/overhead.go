@@ -55,7 +55,7 @@ func (r *rig) overheadWith(ctx context.Context, flush time.Duration) (cycles []c
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, t.end()) }()
-	if err := calm(ctx); err != nil {
+	if err := t.calm(ctx); err != nil {
 		return nil, err
 	}
 	ours, err := t.newWriter(pavane(), overheadClients, flush)

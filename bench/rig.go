@@ -36,6 +36,7 @@ type rig struct {
 	admin   *postgres.DB
 	found   *findings
 	section string
+	memory  memory
 	trials  int // made so far; their names are numbered
 }
 
@@ -85,6 +86,7 @@ func (r *rig) stop() error {
 	if r.pg != nil {
 		errs = append(errs, r.pg.Stop(ctx))
 	}
+	errs = append(errs, r.memory.close())
 	return errors.Join(errs...)
 }
 
@@ -156,33 +158,14 @@ func kafkaJVM() []string {
 	return []string{"-Xms1g", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35"}
 }
 
-// backed is how much memory settles the machine for a measured part: more than
-// one makes the servers take.
-const backed = 512 << 20
-
-// calm lets a measured part begin on a machine that owes it nothing. The kernel
-// writes what is dirty: left to itself it does so half a minute later, and a
-// commit that meets it waits for 40 to 260 ms. And there is free memory that the
-// host has given: one that takes back what its guests leave free for two seconds
-// gives it anew page by page, at 5 µs each, which a record's two tenths of a page
-// in the log can cost as much as all the rest of the broker's work.
-func calm(ctx context.Context) error {
+// calm lets a measured part begin on a machine that owes it nothing: the kernel
+// writes what is dirty, which it does half a minute later otherwise, and a commit that
+// meets it waits for 40 to 260 ms; and there is memory at hand.
+func (r *rig) calm(ctx context.Context) error {
 	if err := exec.CommandContext(ctx, "sync").Run(); err != nil {
 		return fmt.Errorf("sync: %w", err)
 	}
-	f, err := os.CreateTemp("", "bench-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) //nolint:errcheck // a temporary file
-	defer f.Close()           //nolint:errcheck // what it holds is of no use
-	block := make([]byte, 1<<20)
-	for range backed / len(block) {
-		if _, err := f.Write(block); err != nil {
-			return fmt.Errorf("free memory: %w", err)
-		}
-	}
-	return nil
+	return r.memory.add(r.backed)
 }
 
 // end drops the database. The topic stays; it ends with the broker.

@@ -9,6 +9,7 @@ type sizes struct {
 	rounds int // of drains and limits, interleaved
 	kills  int
 
+	backed         int64         // bytes of memory put at hand before a measured part: with those of before, more than it takes
 	peers          []way         // what Pavane is measured beside
 	warmUps        int           // times that the broker is given a drain's batches before anything counts
 	warmDrains     int           // and drains at most
@@ -32,7 +33,7 @@ type sizes struct {
 
 func sizesOf(o options) sizes {
 	s := sizes{
-		rows: 200000, rounds: 3, kills: 5, peers: []way{textbook1000(), textbook100()},
+		rows: 200000, rounds: 3, kills: 5, backed: 256 << 20, peers: []way{textbook1000(), textbook100()},
 		warmUps: 10, warmDrains: 8, warmSinglesFor: 8 * time.Second, settleIn: time.Second,
 		latencyRounds: 3, latencyFor: 4 * time.Second, cycles: 12, slice: 600 * time.Millisecond,
 		sustainedFor: 30 * time.Second, heldRounds: 2, heldFor: 8 * time.Second, idleFor: 10 * time.Second,
@@ -40,7 +41,7 @@ func sizesOf(o options) sizes {
 	}
 	if o.quick {
 		s = sizes{
-			rows: 40000, rounds: 1, kills: 5, peers: []way{textbook1000()},
+			rows: 40000, rounds: 1, kills: 5, backed: 64 << 20, peers: []way{textbook1000()},
 			warmUps: 5, warmDrains: 2, warmSinglesFor: time.Second, settleIn: 400 * time.Millisecond,
 			latencyRounds: 1, latencyFor: 1200 * time.Millisecond, cycles: 3, slice: 250 * time.Millisecond,
 			sustainedFor: 2 * time.Second, heldRounds: 1, heldFor: 800 * time.Millisecond, idleFor: 1500 * time.Millisecond,

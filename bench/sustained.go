@@ -96,6 +96,9 @@ func (r *rig) sustain(ctx context.Context, w way, d time.Duration, held bool) (s
 
 func (t *trial) sustain(ctx context.Context, d time.Duration) (sustained, error) {
 	s := sustained{Way: t.way.name}
+	if err := t.calm(ctx); err != nil {
+		return s, err
+	}
 	c, err := t.launch()
 	if err != nil {
 		return s, err
