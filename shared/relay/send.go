@@ -88,8 +88,14 @@ func (r *Relay) sendWhole(ctx context.Context, batches []*broker.Batch, offsets 
 func (r *Relay) sendOnce(ctx context.Context, batches []*broker.Batch, offsets map[string]int64) (retry, err error) {
 	results := r.cfg.Publisher.Produce(ctx, batches)
 	for i, res := range results { // first of all: healing one partition must know of the others
-		if res.Err == nil {
-			offsets[name(batches[i])] = res.Offset
+		if res.Err != nil {
+			continue
+		}
+		tp := name(batches[i])
+		offsets[tp] = res.Offset
+		if floor := r.head.floor(tp, 0); res.Offset >= 0 && res.Offset < floor {
+			r.cfg.Logger.Error("the log was emptied behind the relay's back, and this chunk came before what was lost; find that with pavane audit",
+				"partition", tp, "chunk", r.head.number, "offset", res.Offset, "acknowledged_up_to", floor)
 		}
 	}
 	for i, res := range results {

@@ -1,11 +1,14 @@
 package relay_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"net"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -103,6 +106,29 @@ func TestHeal_LostMoreThanCameInTheNewEpoch_BringsThatUnderTheOldOne(t *testing.
 	b.write("c", 1)
 	b.start(b.relay(nil))
 	b.again()
+}
+
+// Where no fault tells that the topic was another one for a while, the broker takes
+// the next rows: they cannot be taken back, but it is said.
+func TestRelay_TopicIsMadeAnewWithoutAFault_SaysThatTheLogWasEmptied(t *testing.T) {
+	t.Parallel()
+	addr := brokertest.Real(t) // the embedded broker forgets no producer with a topic
+	b := setupOn(t, addr, brokertest.Topic(t, addr, partitions))
+	var said bytes.Buffer
+	r := b.relay(nil, func(c *relay.Config) { c.Logger = slog.New(slog.NewTextHandler(&said, nil)) })
+	for range 2 {
+		b.write("a", 3)
+		must(t, r.Flush(t.Context()))
+		if strings.Contains(said.String(), "emptied") {
+			t.Fatalf("the relay says %q of a whole log", &said)
+		}
+	}
+	brokertest.Empty(t, addr, b.topic, partitions)
+	b.write("a", 1)
+	must(t, r.Flush(t.Context()))
+	if !strings.Contains(said.String(), "emptied") {
+		t.Errorf("the relay says %q, want that the log was emptied", &said)
+	}
 }
 
 // What is lost is noticed without a next row, too.
