@@ -208,6 +208,9 @@ const atRest = 0.1
 
 func (r *rig) warmDrain(ctx context.Context, w way, batches [partitions][][]byte) (usage, error) {
 	d, _, err := r.oneDrain(ctx, w, batches)
+	if err != nil {
+		return d.CPU, err
+	}
 	r.say("    %s: %.0f rows/s, the broker %.1f µs/row, %.1f of it Java's compiler", w.name, d.Rate, d.CPU.Broker, d.CPU.Compiler)
-	return d.CPU, err
+	return d.CPU, nil
 }

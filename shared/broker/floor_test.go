@@ -47,6 +47,21 @@ func TestProduce_LogEndsBeforeWhatTheBatchFollows_IsAGapAndHoldsUpNoOther(t *tes
 	}
 }
 
+// putting puts n batches one after the other, and returns what puts another one, that
+// follows as many records as its sequence number says.
+func putting(t *testing.T, c *broker.Client, topic string, p broker.Producer, n int32) (put func(sequence int32) error) {
+	t.Helper()
+	put = func(sequence int32) error {
+		return c.Produce(t.Context(), []*broker.Batch{batchFor(topic, 0, p, sequence, int64(sequence))})[0].Err
+	}
+	for sequence := range n {
+		if err := put(sequence); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return put
+}
+
 // asked counts the ListOffsets requests of a connection, and breaks it before a
 // Produce request when told so.
 type asked struct {
@@ -92,14 +107,7 @@ func TestProduce_SeveralBatchesThatFollow_AsksOncePerConnection(t *testing.T) {
 		return n
 	}
 	p := producer(t, c)
-	put := func(sequence int32) error {
-		return c.Produce(t.Context(), []*broker.Batch{batchFor(topic, 0, p, sequence, int64(sequence))})[0].Err
-	}
-	for sequence := range int32(5) {
-		if err := put(sequence); err != nil {
-			t.Fatal(err)
-		}
-	}
+	put := putting(t, c, topic, p, 5)
 	if n := counts(); !slices.Equal(n, []int64{1}) {
 		t.Errorf("the end of the log was asked for %v times by connection, want once on one", n)
 	}
@@ -121,14 +129,7 @@ func TestProduce_TopicWasMadeAnewBehindAFault_IsAGap(t *testing.T) {
 	topic := brokertest.Topic(t, addr, 1)
 	c := dial(t, broker.Config{Brokers: []string{addr}})
 	p := producer(t, c)
-	put := func(sequence int32) error {
-		return c.Produce(t.Context(), []*broker.Batch{batchFor(topic, 0, p, sequence, int64(sequence))})[0].Err
-	}
-	for sequence := range int32(2) {
-		if err := put(sequence); err != nil {
-			t.Fatal(err)
-		}
-	}
+	put := putting(t, c, topic, p, 2)
 	if err := put(5); !errors.Is(err, broker.ErrSequenceGap) { // a fault as good as any
 		t.Fatalf("a batch behind a hole: %v, want %v", err, broker.ErrSequenceGap)
 	}

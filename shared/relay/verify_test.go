@@ -3,7 +3,6 @@ package relay_test
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"log/slog"
 	"math"
 	"net"
@@ -40,25 +39,29 @@ func portOf(t *testing.T, addr string) int {
 	return n
 }
 
-// again waits until the log ends where it should.
+// again waits until the log ends where it should, over what connections the
+// test itself had to the old broker.
 func (b *bench) again() {
 	b.t.Helper()
-	b.holdsAgain(b.rows())
+	await.True(b.t, 30*time.Second, "the log is whole again", func() bool {
+		ranges, err := b.client.Offsets(b.t.Context(), b.topic)
+		found := int64(0)
+		for _, r := range ranges[b.topic] {
+			found += r.End
+		}
+		return err == nil && found >= int64(b.rows())
+	})
 	b.requireExact()
 }
 
-// holdsAgain waits until the log holds n records, over what connections the test
-// itself had to the old broker.
-func (b *bench) holdsAgain(n int) {
-	b.t.Helper()
-	await.True(b.t, 30*time.Second, fmt.Sprintf("the log holds %d records again", n), func() bool {
-		ranges, err := b.client.Offsets(b.t.Context(), b.topic)
-		found := 0
-		for _, r := range ranges[b.topic] {
-			found += int(r.End)
-		}
-		return err == nil && found >= n
-	})
+// setupReal is setup on a real Kafka alone, whose address it returns: the embedded
+// broker knows one epoch of a producer for all partitions, and forgets no producer
+// with a topic.
+func setupReal(t *testing.T) (b *bench, addr string) {
+	t.Helper()
+	t.Parallel()
+	addr = brokertest.Real(t)
+	return setupOn(t, addr, brokertest.Topic(t, addr, partitions)), addr
 }
 
 // A broker that lost all it had of a producer takes any sequence number from it:
@@ -88,9 +91,7 @@ func TestRelay_BrokerComesBackEmpty_NextRowsBringTheLostOnesAlong(t *testing.T) 
 // Under a new epoch a partition goes on where it was: what was in the log by then
 // bears the numbers of the epoch before, and so it must come back.
 func TestHeal_LostMoreThanCameInTheNewEpoch_BringsThatUnderTheOldOne(t *testing.T) {
-	t.Parallel()
-	addr := brokertest.Real(t) // the embedded broker knows one epoch of a producer for all partitions
-	b := setupOn(t, addr, brokertest.Topic(t, addr, partitions))
+	b, addr := setupReal(t)
 	for n := range 3 {
 		b.write("c", 3)
 		if n == 1 {
@@ -111,9 +112,7 @@ func TestHeal_LostMoreThanCameInTheNewEpoch_BringsThatUnderTheOldOne(t *testing.
 // Where no fault tells that the topic was another one for a while, the broker takes
 // the next rows: they cannot be taken back, but it is said.
 func TestRelay_TopicIsMadeAnewWithoutAFault_SaysThatTheLogWasEmptied(t *testing.T) {
-	t.Parallel()
-	addr := brokertest.Real(t) // the embedded broker forgets no producer with a topic
-	b := setupOn(t, addr, brokertest.Topic(t, addr, partitions))
+	b, addr := setupReal(t)
 	var said bytes.Buffer
 	r := b.relay(nil, func(c *relay.Config) { c.Logger = slog.New(slog.NewTextHandler(&said, nil)) })
 	for range 2 {
