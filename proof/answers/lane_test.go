@@ -186,25 +186,44 @@ func (l *lane) recover(a attempt) {
 // strike makes the kind of request happen until the fault has struck.
 func (l *lane) strike(a attempt, s *faultproxy.Strike) {
 	l.Helper()
-	again := time.NewTicker(3 * time.Second)
-	defer again.Stop()
-	expired := time.NewTimer(patience)
-	defer expired.Stop()
+	lives := 0
 	if a.when == starting {
-		l.restart()
+		lives = 3 * a.k // each makes such a request, most of them once
 	}
-	for {
-		select {
-		case <-s.Struck():
+	for range lives {
+		l.restart()
+		if l.lived(a, s) {
 			return
-		case <-again.C:
-			if a.when == starting {
-				l.restart()
-			}
-		case <-expired.C:
-			l.Fatalf("%s did not strike within %s; requests so far: %v %v", a, patience, l.kafka.Seen(), l.postgres.Seen())
 		}
 	}
+	expired := time.NewTimer(patience)
+	defer expired.Stop()
+	select {
+	case <-s.Struck():
+	case <-expired.C:
+		l.Fatalf("%s did not strike within %d restarts and %s; requests so far: %v %v", a, lives, patience, l.kafka.Seen(), l.postgres.Seen())
+	}
+}
+
+// lived lets the service live until it has made all requests of a start, and tells
+// whether the fault struck meanwhile. However slow the machine is, a life is long
+// enough: what was written when it began has its effect. And it is long enough for
+// maintenance, which begins after a second.
+func (l *lane) lived(a attempt, s *faultproxy.Strike) bool {
+	l.Helper()
+	struck := func() bool {
+		select {
+		case <-s.Struck():
+			return true
+		default:
+			return false
+		}
+	}
+	least, caughtUp := time.Now().Add(3*time.Second), l.caughtUp()
+	l.until(a.String()+": the service to start", func() bool {
+		return struck() || time.Now().After(least) && caughtUp()
+	})
+	return struck()
 }
 
 func (l *lane) restart() {
