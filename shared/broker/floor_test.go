@@ -134,7 +134,12 @@ func TestProduce_TopicWasMadeAnewBehindAFault_IsAGap(t *testing.T) {
 		t.Fatalf("a batch behind a hole: %v, want %v", err, broker.ErrSequenceGap)
 	}
 	brokertest.Empty(t, addr, topic, 1)
-	if err := put(2); !errors.Is(err, broker.ErrSequenceGap) {
+	var err error
+	await.True(t, 30*time.Second, "the client knows the new topic", func() bool {
+		err = put(2)
+		return !errors.Is(err, broker.ErrUnavailable)
+	})
+	if !errors.Is(err, broker.ErrSequenceGap) {
 		t.Errorf("a batch that follows what was in the topic before: %v, want %v", err, broker.ErrSequenceGap)
 	}
 }
