@@ -53,6 +53,8 @@ type load struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
+	turn sync.RWMutex // read by each transaction; locked, the writers wait
+
 	mu    sync.Mutex
 	books map[string]written // by token
 	last  string             // the newest committed token
@@ -81,8 +83,10 @@ func (l *load) write(ctx context.Context, w, begun int) {
 	for n := 0; ctx.Err() == nil; n++ {
 		token := fmt.Sprintf("%d-%d-%d", begun, w, n)
 		tx := written{key: fmt.Sprint("k", rng.IntN(keys)), count: 1 + rng.IntN(3)}
+		l.turn.RLock()
 		// A transaction that was begun is ended: what is cancelled tells nothing.
 		err := l.db.InTx(context.WithoutCancel(ctx), func(ctx context.Context, t *sqlx.Tx) error { return l.append(ctx, t, &tx, token) })
+		l.turn.RUnlock()
 		switch {
 		case err == nil:
 			tx.told = committed

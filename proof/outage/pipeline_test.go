@@ -100,15 +100,28 @@ func (p *pipeline) database(name, tables string) *postgres.DB {
 
 func kit() fs.FS { return migrations.Kit() }
 
+// rush is how long the writers go on while the effect of what they wrote is waited for. They write at a rate, and on a
+// machine that cannot keep up with it the backlog would grow from crash to crash.
+const rush = 5 * time.Second
+
 // awaitEffect waits until something that is committed from now on has had its effect, and returns how long that took.
 func (p *pipeline) awaitEffect() time.Duration {
 	p.t.Helper()
-	begin, before, token := time.Now(), p.load.newest(), ""
+	begin, before, token, held := time.Now(), p.load.newest(), "", false
+	defer func() {
+		if held {
+			p.load.turn.Unlock()
+		}
+	}()
 	await.True(p.t, patience, "a write is committed and its effect is there", func() bool {
 		if token == "" {
 			if now := p.load.newest(); now != before {
 				token = now
 			}
+		}
+		if token != "" && !held && time.Since(begin) > rush {
+			p.load.turn.Lock()
+			held = true
 		}
 		var n int
 		return token != "" && p.reader.Get(p.t.Context(), &n, `select count(*) from effect where token = $1`, token) == nil && n > 0
