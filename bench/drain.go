@@ -79,15 +79,12 @@ func (r *rig) drainRound(ctx context.Context, w way, round int, batches [partiti
 // oneDrain measures one way; with Pavane's goes the limit, on the same rows, before
 // and after.
 func (r *rig) oneDrain(ctx context.Context, w way, batches [partitions][][]byte) (d drain, l *limit, err error) {
-	t, err := r.newTrial(ctx, w)
+	rows := r.rowsOf(w)
+	t, err := r.newFilled(ctx, w, rows)
 	if err != nil {
 		return d, nil, err
 	}
 	defer func() { err = errors.Join(err, t.end()) }()
-	rows := r.rowsOf(w)
-	if err := t.fill(ctx, rows); err != nil {
-		return d, nil, err
-	}
 	if err := t.breakIn(ctx, batches); err != nil {
 		return d, nil, err
 	}

@@ -36,14 +36,11 @@ func idles(ctx context.Context, r *rig) error {
 
 // idleOne publishes some rows, waits until they are in the log and watches.
 func (r *rig) idleOne(ctx context.Context, w way) (i idle, err error) {
-	t, err := r.newTrial(ctx, w)
+	t, err := r.newFilled(ctx, w, 10*together)
 	if err != nil {
 		return i, err
 	}
 	defer func() { err = errors.Join(err, t.end()) }()
-	if err := t.fill(ctx, 10*together); err != nil {
-		return i, err
-	}
 	c, err := t.launch()
 	if err != nil {
 		return i, err

@@ -40,15 +40,12 @@ func kills(ctx context.Context, r *rig) error {
 }
 
 func (r *rig) killOne(ctx context.Context, w way) (k killed, err error) {
-	t, err := r.newTrial(ctx, w)
+	k = killed{Way: w.name, Rows: r.rowsOf(w)}
+	t, err := r.newFilled(ctx, w, k.Rows)
 	if err != nil {
 		return k, err
 	}
 	defer func() { err = errors.Join(err, t.end()) }()
-	k = killed{Way: w.name, Rows: r.rowsOf(w)}
-	if err := t.fill(ctx, k.Rows); err != nil {
-		return k, err
-	}
 	began := time.Now()
 	for k.Kills = range r.kills {
 		if err := t.drainUntil(ctx, k.Rows*(k.Kills+1)/(r.kills+1)); err != nil {

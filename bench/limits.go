@@ -170,9 +170,8 @@ func (r *rig) produceAll(ctx context.Context, topic string, batches [partitions]
 
 // warm has a fresh broker compile what it will need: without it, its first minute
 // costs ten times the CPU. Java compiles a method anew when calls of another kind
-// come, so each way has a drain that does not count, and then come Pavane's as they
-// are measured afterwards, until one finds the compiler at rest or warmDrains have
-// been.
+// come, so each way has a drain that does not count, and then come Pavane's until one
+// finds the compiler at rest or warmDrains have been.
 func (r *rig) warm(ctx context.Context, batches [partitions][][]byte) error {
 	r.say("  warming up the broker")
 	client, err := r.client(limitsTopic)
@@ -206,10 +205,18 @@ func (r *rig) warm(ctx context.Context, batches [partitions][][]byte) error {
 // more to do.
 const atRest = 0.1
 
-func (r *rig) warmDrain(ctx context.Context, w way, batches [partitions][][]byte) (usage, error) {
-	d, _, err := r.oneDrain(ctx, w, batches)
+func (r *rig) warmDrain(ctx context.Context, w way, batches [partitions][][]byte) (_ usage, err error) {
+	t, err := r.newFilled(ctx, w, r.rowsOf(w))
 	if err != nil {
-		return d.CPU, err
+		return usage{}, err
+	}
+	defer func() { err = errors.Join(err, t.end()) }()
+	if err := t.breakIn(ctx, batches); err != nil {
+		return usage{}, err
+	}
+	d, err := t.drain(ctx, r.rowsOf(w))
+	if err != nil {
+		return usage{}, err
 	}
 	r.say("    %s: %.0f rows/s, the broker %.1f µs/row, %.1f of it Java's compiler", w.name, d.Rate, d.CPU.Broker, d.CPU.Compiler)
 	return d.CPU, nil

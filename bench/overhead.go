@@ -36,10 +36,9 @@ type cycle struct {
 const slowFlush = 450 * time.Microsecond
 
 // overhead compares writing an order with writing an order and its event, in
-// slices so short that the machine is the same for all of a cycle: as the disk
-// is, and with commits that take as long as on a slower one.
+// slices so short that the machine is the same for all of a cycle.
 func overhead(ctx context.Context, r *rig) error {
-	for _, flush := range []time.Duration{0, slowFlush} {
+	for _, flush := range r.flushes {
 		cycles, err := r.overheadWith(ctx, flush)
 		if err != nil {
 			return err

@@ -20,7 +20,8 @@ import (
 
 const (
 	partitions = 8
-	template   = "bench_template"
+	template   = "bench_template" // with the tables of all ways
+	workshop   = "bench_workshop" // the same with the rows that drains begin with
 	stopTime   = 20 * time.Second
 	// patience is for statements that fill whole tables.
 	patience = 5 * time.Minute
@@ -40,7 +41,7 @@ type rig struct {
 	trials  int // made so far; their names are numbered
 }
 
-// newRig starts the servers and makes the database that each trial's is a copy of.
+// newRig starts the servers and makes the databases that each trial's is a copy of.
 func newRig(ctx context.Context, o options, size sizes, say func(string, ...any)) (*rig, error) {
 	r := &rig{opts: o, sizes: size, say: say, found: newFindings()}
 	if err := r.start(ctx); err != nil {
@@ -68,7 +69,7 @@ func (r *rig) start(ctx context.Context) error {
 		if r.admin, err = r.open("postgres", 2, nil); err != nil {
 			return err
 		}
-		return r.makeTemplate(ctx)
+		return r.makeTemplates(ctx)
 	})
 	return group.Wait()
 }
@@ -101,24 +102,42 @@ func (r *rig) client(topic string) (*broker.Client, error) {
 	return broker.Dial(broker.Config{Brokers: []string{r.kafka.Addr()}, Topics: []string{topic}})
 }
 
-// makeTemplate makes the tables of both ways and the rows that drains begin with.
-func (r *rig) makeTemplate(ctx context.Context) error {
-	r.say("making %d rows", r.work)
+func (r *rig) makeTemplates(ctx context.Context) error {
 	if err := r.pg.CreateDatabase(ctx, template); err != nil {
 		return err
 	}
-	db, err := r.open(template, 2, nil)
+	err := r.with(template, func(db *postgres.DB) error {
+		if err := migrate.Up(ctx, db.SQL(), migrations.Kit(), "goose_kit"); err != nil {
+			return err
+		}
+		return execute(ctx, db, tablesSQL)
+	})
 	if err != nil {
 		return err
 	}
-	defer db.Close() //nolint:errcheck // a copy of it fails while a connection is open
-	if err := migrate.Up(ctx, db.SQL(), migrations.Kit(), "goose_kit"); err != nil {
+	r.say("making %d rows", r.work)
+	if err := r.copy(ctx, workshop, template); err != nil {
 		return err
 	}
-	if err := execute(ctx, db, tablesSQL); err != nil {
+	return r.with(workshop, func(db *postgres.DB) error { return storeWork(ctx, db, r.work) })
+}
+
+// with calls fn with a pool that is closed afterwards: a database cannot be copied
+// while a connection to it is open.
+func (r *rig) with(database string, fn func(*postgres.DB) error) error {
+	db, err := r.open(database, 2, nil)
+	if err != nil {
 		return err
 	}
-	return storeWork(ctx, db, r.work)
+	return errors.Join(fn(db), db.Close())
+}
+
+func (r *rig) copy(ctx context.Context, database, from string) error {
+	// A statement of its own: CREATE DATABASE refuses to run in a transaction.
+	if _, err := r.admin.SQL().ExecContext(ctx, "create database "+database+" template "+from+" strategy file_copy"); err != nil {
+		return fmt.Errorf("database of a trial: %w", err)
+	}
+	return nil
 }
 
 // trial is a fresh database and a fresh topic for one thing to measure.
@@ -134,11 +153,26 @@ type trial struct {
 
 // newTrial makes them; the caller ends it.
 func (r *rig) newTrial(ctx context.Context, w way) (*trial, error) {
+	return r.trialFrom(ctx, template, w)
+}
+
+// newFilled makes one whose outbox holds rows that wait.
+func (r *rig) newFilled(ctx context.Context, w way, rows int) (*trial, error) {
+	t, err := r.trialFrom(ctx, workshop, w)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.fill(ctx, rows); err != nil {
+		return nil, errors.Join(err, t.end())
+	}
+	return t, nil
+}
+
+func (r *rig) trialFrom(ctx context.Context, from string, w way) (*trial, error) {
 	r.trials++
 	t := &trial{rig: r, way: w, name: fmt.Sprintf("bench_%d", r.trials)}
-	// A statement of its own: CREATE DATABASE refuses to run in a transaction.
-	if _, err := r.admin.SQL().ExecContext(ctx, "create database "+t.name+" template "+template+" strategy file_copy"); err != nil {
-		return nil, fmt.Errorf("database of a trial: %w", err)
+	if err := r.copy(ctx, t.name, from); err != nil {
+		return nil, err
 	}
 	var err error
 	if t.db, err = r.open(t.name, 16, nil); err != nil {

@@ -44,15 +44,12 @@ func scale(ctx context.Context, r *rig) error {
 }
 
 func (r *rig) scaleOne(ctx context.Context, rows int) (d drain, err error) {
-	t, err := r.newTrial(ctx, pavane())
+	r.say("  filling the outbox with %d rows", rows)
+	t, err := r.newFilled(ctx, pavane(), rows)
 	if err != nil {
 		return d, err
 	}
 	defer func() { err = errors.Join(err, t.end()) }()
-	r.say("  filling the outbox with %d rows", rows)
-	if err := t.fill(ctx, rows); err != nil {
-		return d, err
-	}
 	if d, err = t.drain(ctx, rows); err != nil {
 		return d, err
 	}

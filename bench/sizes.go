@@ -16,7 +16,8 @@ type sizes struct {
 	warmSinglesFor time.Duration // load of records one by one before any latency counts
 	settleIn       time.Duration // load before anything counts
 	latencyRounds  int
-	latencyFor     time.Duration // of a round
+	latencyFor     time.Duration   // of a round
+	flushes        []time.Duration // that a commit waits for besides the disk's
 	cycles         int
 	slice          time.Duration
 	sustainedFor   time.Duration // Pavane's; the others half of it
@@ -35,7 +36,7 @@ func sizesOf(o options) sizes {
 	s := sizes{
 		rows: 200000, rounds: 3, kills: 5, backed: 256 << 20, peers: []way{textbook1000(), textbook100()},
 		warmUps: 10, warmDrains: 8, warmSinglesFor: 8 * time.Second, settleIn: time.Second,
-		latencyRounds: 3, latencyFor: 4 * time.Second, cycles: 12, slice: 600 * time.Millisecond,
+		latencyRounds: 3, latencyFor: 4 * time.Second, flushes: []time.Duration{0, slowFlush}, cycles: 12, slice: 400 * time.Millisecond,
 		sustainedFor: 30 * time.Second, heldRounds: 2, heldFor: 8 * time.Second, idleFor: 10 * time.Second,
 		inboxRecords: 100000, inboxFull: 1000000, inboxRounds: 2, sagaRate: 25, sagaFor: 15 * time.Second, sagaWarmUp: 5 * time.Second,
 	}
@@ -43,7 +44,7 @@ func sizesOf(o options) sizes {
 		s = sizes{
 			rows: 40000, rounds: 1, kills: 5, backed: 64 << 20, peers: []way{textbook1000()},
 			warmUps: 5, warmDrains: 2, warmSinglesFor: time.Second, settleIn: 400 * time.Millisecond,
-			latencyRounds: 1, latencyFor: 1200 * time.Millisecond, cycles: 3, slice: 250 * time.Millisecond,
+			latencyRounds: 1, latencyFor: 1200 * time.Millisecond, flushes: []time.Duration{slowFlush}, cycles: 3, slice: 250 * time.Millisecond,
 			sustainedFor: 2 * time.Second, heldRounds: 1, heldFor: 800 * time.Millisecond, idleFor: 1500 * time.Millisecond,
 			inboxRecords: 20000, inboxFull: 50000, inboxRounds: 1, sagaRate: 20, sagaFor: 2 * time.Second, sagaWarmUp: time.Second,
 		}
@@ -66,6 +67,6 @@ func (s sizes) rowsOf(w way) int {
 	case 100:
 		return min(s.rows, 200000) / 5
 	default:
-		return min(s.rows, 200000) / 2
+		return min(s.rows, 200000) / 4
 	}
 }
