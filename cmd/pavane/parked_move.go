@@ -21,6 +21,7 @@ type mover struct {
 	who, why string
 	dryRun   bool
 	forged   bool    // disown in place of discard
+	skip     bool    // skip in place of discard
 	rate     float64 // keys per second; 0: as fast as it goes
 
 	out               io.Writer
@@ -45,8 +46,11 @@ order needs instead is yours to do.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			m.out = c.OutOrStdout()
-			if m.forged {
+			switch {
+			case m.forged:
 				m.action = parked.Disown
+			case m.skip:
+				m.action = parked.Skip
 			}
 			return m.run(c.Context())
 		},
@@ -59,6 +63,8 @@ order needs instead is yours to do.`,
 	f.BoolVar(&m.dryRun, "dry-run", false, "say what would be done with each key, and change nothing")
 	if action == parked.Discard {
 		f.BoolVar(&m.forged, "forged", false, "delete the records behind a gap themselves, and count nothing as handled")
+		f.BoolVar(&m.skip, "skip-missing", false, "count what is missing in a gap as handled, even where more than 1,000 numbers are")
+		c.MarkFlagsMutuallyExclusive("forged", "skip-missing")
 	}
 	f.Float64Var(&m.rate, "rate", 0, "keys per second; 0: as fast as it goes")
 	return c

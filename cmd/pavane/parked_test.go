@@ -21,6 +21,9 @@ func TestOperator_BadInput_IsOneLineThatSaysWhatToDo(t *testing.T) {
 		"parked discard --key k --why x --rate -2": "want keys per second",
 		"parked redrive --key k --why x --forged":  "unknown flag",
 
+		"parked redrive --key k --why x --skip-missing":          "unknown flag",
+		"parked discard --key k --why x --forged --skip-missing": "[forged skip-missing] were all set",
+
 		"parked list --limit -1":                    "--limit -1: want keys from 0 on",
 		"parked discard --key k --why x --rate NaN": "want keys per second",
 

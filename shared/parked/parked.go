@@ -154,24 +154,25 @@ const (
 	Redrive Action = "redrive" // try it again
 	Discard Action = "discard" // give up the record that holds it up, and let the others go
 	Disown  Action = "disown"  // delete the records behind a gap, because they are forged
+	Skip    Action = "skip"    // count what is missing in a gap as handled, however much it is
 )
 
 // farAhead is the size of a gap from which on its record is taken for a forged
-// one rather than for one that overtook so many.
+// one rather than for one that overtook so many, unless [Skip] says else.
 const farAhead = 1000
 
 // Plan says what an action would do to the key, as one sentence without its
 // end, or as an error why it cannot help.
 func (k Key) Plan(a Action) (string, error) {
 	switch {
-	case a != Redrive && a != Discard && a != Disown:
-		return "", fault.Invalid("action %q: choose %s, %s or %s", a, Redrive, Discard, Disown)
-	case a == Disown && k.Cause != inbox.Missing:
+	case a != Redrive && a != Discard && a != Disown && a != Skip:
+		return "", fault.Invalid("action %q: choose %s, %s, %s or %s", a, Redrive, Discard, Disown, Skip)
+	case (a == Disown || a == Skip) && k.Cause != inbox.Missing:
 		return "", fault.Invalid("key %q does not wait behind a gap: discard gives up the record that holds it up", k.Key)
 	case a == Disown:
 		return fmt.Sprintf("delete what waits from #%d on, and go on with #%d", k.Sequence, k.Last+1), nil
 	case a == Discard && k.Cause == inbox.Missing && k.Sequence-k.Last > farAhead:
-		return "", fault.Invalid("key %q: before #%d everything from #%d on is missing, so the record looks forged: discard --forged deletes it", k.Key, k.Sequence, k.Last+1)
+		return "", fault.Invalid("key %q: before #%d everything from #%d on is missing, so the record looks forged: discard --forged deletes it, discard --skip-missing counts what is missing as handled", k.Key, k.Sequence, k.Last+1)
 	case a == Redrive && k.Cause == inbox.Missing:
 		return "", fault.Invalid("key %q waits for its number %d: it goes on by itself when that comes, or when what is missing is discarded", k.Key, k.Last+1)
 	case k.Cause == inbox.Follows:
@@ -183,7 +184,7 @@ func (k Key) Plan(a Action) (string, error) {
 	case k.Cause == Refused:
 		return fmt.Sprintf("publish a %s in the place of #%d %s, and what was held back behind it", relay.DiscardedKind, k.Sequence, k.Kind), nil
 	case k.Cause == inbox.Missing:
-		return fmt.Sprintf("count the missing numbers %d to %d as handled, and apply what waits behind them", k.Last+1, k.Sequence-1), nil
+		return fmt.Sprintf("count the missing numbers %d to %d (%d) as handled, and apply what waits behind them", k.Last+1, k.Sequence-1, k.Sequence-1-k.Last), nil
 	case k.Sequence == 0:
 		return "delete its records that are no events or do not belong here", nil
 	}

@@ -356,6 +356,38 @@ func TestDo_ForgedRecordFarAhead_IsDisownedAndTheKeyGoesOn(t *testing.T) {
 	}
 }
 
+// The key lives longer than the log holds, and its first records are gone.
+func TestDo_GapOfManyNumbers_IsSkippedOnlyWhenAsked(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.deliver(b.record("a", 5001, false), b.record("a", 5002, false), b.record("b", 1, true))
+	gap, poison := b.list(parked.Filter{Cause: inbox.Missing})[0], b.list(parked.Filter{Cause: inbox.Fault})[0]
+	if _, err := gap.Plan(parked.Discard); fault.ClassOf(err) != fault.ClassInvalid || !strings.Contains(err.Error(), "--skip-missing") {
+		t.Errorf("discard: %v; want an invalid fault that names the way", err)
+	}
+	if _, err := poison.Plan(parked.Skip); fault.ClassOf(err) != fault.ClassInvalid {
+		t.Errorf("skip where no number is missing: %v; want an invalid fault", err)
+	}
+	plan, err := gap.Plan(parked.Skip)
+	must(t, err)
+	if want := "count the missing numbers 1 to 5000 (5000) as handled, and apply what waits behind them"; plan != want {
+		t.Errorf("plan %q; want %q", plan, want)
+	}
+	for range 2 { // the second time nothing is left to do
+		_, err = gap.Do(t.Context(), b.db, parked.Skip, "ada", "the log begins there")
+		must(t, err)
+		b.deliver()
+	}
+	if got := b.effects("a"); !slices.Equal(got, []int64{5001, 5002}) {
+		t.Errorf("effects %v; want both that waited", got)
+	}
+	_, moves, err := parked.Show(t.Context(), b.db, "a", 10)
+	must(t, err)
+	if len(moves) != 1 || moves[0].Who != "ada" {
+		t.Errorf("noted: %+v; want one move of ada", moves)
+	}
+}
+
 // strict is a broker that refuses what is as large as a test's pad, until it is
 // told not to.
 type strict struct {
