@@ -74,6 +74,29 @@ func Empty(t testing.TB, addr, name string, partitions int) {
 	})
 }
 
+// Trim deletes the records that a topic holds, as retention does: its offsets go on.
+func Trim(t testing.TB, addr, name string, partitions int) {
+	t.Helper()
+	req := kmsg.NewPtrDeleteRecordsRequest()
+	topic := kmsg.NewDeleteRecordsRequestTopic()
+	topic.Topic = name
+	for p := range partitions {
+		partition := kmsg.NewDeleteRecordsRequestTopicPartition()
+		partition.Partition, partition.Offset = int32(p), -1
+		topic.Partitions = append(topic.Partitions, partition)
+	}
+	req.Topics, req.TimeoutMillis = append(req.Topics, topic), int32(patience.Milliseconds())
+	resp, err := request[*kmsg.DeleteRecordsResponse](addr, req)
+	if err != nil {
+		t.Fatalf("delete the records of %s: %v", name, err)
+	}
+	for _, p := range resp.Topics[0].Partitions {
+		if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+			t.Fatalf("delete the records of %s/%d: %v", name, p.Partition, err)
+		}
+	}
+}
+
 func create(t testing.TB, addr, name string, partitions int) {
 	t.Helper()
 	req := kmsg.NewPtrCreateTopicsRequest()

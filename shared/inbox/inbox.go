@@ -41,6 +41,7 @@ type Offset struct {
 	Topic     string
 	Partition int32
 	Next      int64
+	First     int64 // where it began; above 0: the log had lost its first records by then
 }
 
 // State is what the inbox knows of an id. The zero State is that of an id

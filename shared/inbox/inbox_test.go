@@ -95,12 +95,26 @@ select '/s', n::text, 1, 't', 0, n, 'k.v1', '', '', '', 'retry', clock_timestamp
 	})
 }
 
+func TestBegin_Again_KeepsWhereItBegan(t *testing.T) {
+	t.Parallel()
+	db := pgtest.WithKit(t)
+	for i, next := range []int64{70, 90} {
+		in(t, db, func(ctx context.Context, tx *sqlx.Tx) error {
+			stored, begun, err := inbox.Begin(ctx, tx, []inbox.Offset{{Topic: "t", Next: next}})
+			if err == nil && (len(stored) != 1 || stored[0] != (inbox.Offset{Topic: "t", Next: 70, First: 70}) || len(begun) != 1-i) {
+				t.Errorf("begun at %d: stored %+v, made %+v; want 70, made the first time alone", next, stored, begun)
+			}
+			return err
+		})
+	}
+}
+
 func TestSave_NeverGoesBack(t *testing.T) {
 	t.Parallel()
 	db := pgtest.WithKit(t)
 	id, at := inbox.ID{Source: "/s", Key: "k"}, inbox.Offset{Topic: "t", Partition: 1, Next: 7}
 	in(t, db, func(ctx context.Context, tx *sqlx.Tx) error {
-		_, err := inbox.Begin(ctx, tx, []inbox.Offset{at})
+		_, _, err := inbox.Begin(ctx, tx, []inbox.Offset{at})
 		return err
 	})
 	save := func(n int64, last map[inbox.ID]int64) error {
@@ -116,7 +130,7 @@ func TestSave_NeverGoesBack(t *testing.T) {
 		}
 	}
 	in(t, db, func(ctx context.Context, tx *sqlx.Tx) error {
-		offsets, err := inbox.Begin(ctx, tx, []inbox.Offset{at})
+		offsets, _, err := inbox.Begin(ctx, tx, []inbox.Offset{at})
 		if err != nil {
 			return err
 		}

@@ -48,6 +48,10 @@ order by d.source, d.key limit $3`
   (select 2, p.* from parked p where source = $1 and key = $2 and topic = $3 and partition = $4 order by sequence, record_offset limit 1)) w
 order by w.turn limit 1`
 
+	refusedSQL = `select p.topic, p.partition, p.key, min(p.record_offset) from parked p
+join unnest($1::text[], $2::text[]) as t (topic, key) on p.source = t.topic and p.key = t.key and p.sequence = 0
+group by p.topic, p.partition, p.key`
+
 	dropSQL = `delete from parked where topic = $1 and partition = $2 and record_offset = $3`
 
 	holdSQL = `update parked set cause = $4, reason = $5, attempts = $6,
@@ -96,6 +100,35 @@ func Head(ctx context.Context, tx *sqlx.Tx, id ID, topic string, partition int32
 		return Parked{}, false, fmt.Errorf("inbox: parked record of %q: %w", id.Key, err)
 	}
 	return p, true, nil
+}
+
+// At is where the records of a key lie that have no number, by the key of the
+// record in the log.
+type At struct {
+	Topic     string
+	Partition int32
+	Key       string
+}
+
+// Refused returns the lowest offset at which a record that is no event, or does not
+// belong where it lies, is parked, for those of the keys in the topics beside them
+// that have one.
+func Refused(ctx context.Context, tx *sqlx.Tx, topics, keys []string) (map[At]int64, error) {
+	rows, err := tx.QueryContext(ctx, refusedSQL, postgres.Array(topics), postgres.Array(keys))
+	if err != nil {
+		return nil, fmt.Errorf("inbox: refused records of %d keys: %w", len(keys), err)
+	}
+	defer rows.Close()
+	refused := map[At]int64{}
+	for rows.Next() {
+		var at At
+		var offset int64
+		if err := rows.Scan(&at.Topic, &at.Partition, &at.Key, &offset); err != nil {
+			return nil, fmt.Errorf("inbox: refused records of %d keys: %w", len(keys), err)
+		}
+		refused[at] = offset
+	}
+	return refused, rows.Err()
 }
 
 // Drop takes a record out of the parked ones. The caller holds the offset of

@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	ensureSQL = `insert into inbox_offset (topic, partition, next_offset)
-select t.topic, t.partition, t.next_offset from unnest($1::text[], $2::integer[], $3::bigint[]) as t (topic, partition, next_offset)
-order by t.topic, t.partition on conflict do nothing`
+	ensureSQL = `insert into inbox_offset (topic, partition, next_offset, first_offset)
+select t.topic, t.partition, t.next_offset, t.next_offset from unnest($1::text[], $2::integer[], $3::bigint[]) as t (topic, partition, next_offset)
+order by t.topic, t.partition on conflict do nothing returning topic, partition, next_offset, first_offset`
 
-	readSQL = `select o.topic, o.partition, o.next_offset
+	readSQL = `select o.topic, o.partition, o.next_offset, o.first_offset
 from inbox_offset o join unnest($1::text[], $2::integer[]) as t (topic, partition) using (topic, partition)
 order by o.topic, o.partition`
 
@@ -24,7 +24,7 @@ order by o.topic, o.partition`
 
 	// The rows are locked after all of the join is there, so after the lock on
 	// the service; their offsets are those of that later moment.
-	lockAloneSQL = `select o.topic, o.partition, o.next_offset
+	lockAloneSQL = `select o.topic, o.partition, o.next_offset, o.first_offset
 from inbox_offset o join unnest($1::text[], $2::integer[]) as t (topic, partition) using (topic, partition)
 cross join (select pg_advisory_xact_lock(hashtextextended('pavane consumer ' || current_schema() || ' ' || $3, 0))) alone
 order by o.topic, o.partition for update of o`
@@ -58,14 +58,17 @@ from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::integer[], $6:
 on conflict (topic, partition, record_offset) do nothing`
 )
 
-// Begin makes the missing rows of partitions, reading on at Next, and returns
-// the offsets that count, ordered by topic and partition.
-func Begin(ctx context.Context, tx *sqlx.Tx, offsets []Offset) ([]Offset, error) {
+// Begin makes the missing rows of partitions, reading on at Next, which is First
+// from then on. It returns the offsets that count, ordered by topic and partition,
+// and those of them that it made.
+func Begin(ctx context.Context, tx *sqlx.Tx, offsets []Offset) (stored, begun []Offset, err error) {
 	topics, partitions, nexts := columns(offsets)
-	if _, err := tx.ExecContext(ctx, ensureSQL, postgres.Array(topics), postgres.Array(partitions), postgres.Array(nexts)); err != nil {
-		return nil, fmt.Errorf("inbox: first offsets: %w", err)
+	rows, err := tx.QueryContext(ctx, ensureSQL, postgres.Array(topics), postgres.Array(partitions), postgres.Array(nexts))
+	if begun, err = scanOffsets(rows, err); err != nil {
+		return nil, nil, err
 	}
-	return Stored(ctx, tx, offsets)
+	stored, err = Stored(ctx, tx, offsets)
+	return stored, begun, err
 }
 
 // Stored returns the offsets of the partitions, ordered by topic and partition. Next
@@ -100,7 +103,7 @@ func scanOffsets(rows *sql.Rows, err error) ([]Offset, error) {
 	var offsets []Offset
 	for rows.Next() {
 		var o Offset
-		if err := rows.Scan(&o.Topic, &o.Partition, &o.Next); err != nil {
+		if err := rows.Scan(&o.Topic, &o.Partition, &o.Next, &o.First); err != nil {
 			return nil, fmt.Errorf("inbox: offsets: %w", err)
 		}
 		offsets = append(offsets, o)

@@ -142,7 +142,7 @@ func (g *generation) run(ctx context.Context, tx *sqlx.Tx, u unit) (*pass, error
 		return nil, err
 	}
 	slices.SortStableFunc(items, byKey)
-	p := g.newPass(tx)
+	p := g.newPass(tx, locked)
 	if err := p.load(ctx, items); err != nil {
 		return nil, unavailable(err)
 	}

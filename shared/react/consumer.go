@@ -116,6 +116,7 @@ type Consumer struct {
 	cfg     ConsumerConfig
 	byKind  map[string]Reaction
 	byName  map[string]bool // names of kinds without their version
+	alone   map[string]bool // topics whose sources publish on no other one that is read
 	metrics *meters
 
 	newest atomic.Pointer[generation] // the one whose work began last
@@ -139,7 +140,7 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	c := &Consumer{cfg: cfg, byKind: map[string]Reaction{}, byName: map[string]bool{}}
+	c := &Consumer{cfg: cfg, byKind: map[string]Reaction{}, byName: map[string]bool{}, alone: cfg.alone()}
 	c.metrics = newMeters(cfg.Metrics, c.ready, c.lagSeconds)
 	for _, r := range cfg.Reactions {
 		if r.Kind == "" {

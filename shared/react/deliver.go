@@ -22,7 +22,7 @@ func (c *Consumer) Deliver(ctx context.Context, records ...broker.Record) error 
 		}
 	}
 	err := c.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		_, err := inbox.Begin(ctx, tx, g.owned)
+		_, _, err := inbox.Begin(ctx, tx, g.owned)
 		return err
 	})
 	if err != nil {

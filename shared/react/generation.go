@@ -150,9 +150,9 @@ func (g *generation) begin(ctx context.Context) error {
 	for i, o := range g.owned {
 		g.owned[i].Next = ranges[o.Topic][o.Partition].First // where nothing is stored yet
 	}
-	var stored []inbox.Offset
+	var stored, begun []inbox.Offset
 	err = g.c.cfg.DB.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) (err error) {
-		if stored, err = inbox.Begin(ctx, tx, g.owned); err != nil {
+		if stored, begun, err = inbox.Begin(ctx, tx, g.owned); err != nil {
 			return err
 		}
 		return hit(ctx, "inbox.before_begin")
@@ -163,6 +163,7 @@ func (g *generation) begin(ctx context.Context) error {
 	if err != nil {
 		return unavailable(err)
 	}
+	g.tellLate(ctx, begun)
 	g.owned = stored
 	for _, o := range g.owned {
 		g.next[partition{o.Topic, o.Partition}] = o.Next
@@ -323,6 +324,7 @@ func (g *generation) committed(ends []inbox.Offset, p *pass) {
 	m.applied.Add(float64(p.applied))
 	m.duplicates.Add(float64(p.duplicates))
 	m.gaps.Add(float64(p.gaps))
+	m.lateStarts.Add(float64(p.lateStarts))
 	for _, row := range p.parked {
 		if row.Cause == inbox.Undecodable || row.Cause == inbox.Foreign {
 			m.refused.Inc()

@@ -9,9 +9,9 @@ import (
 // meters are the consumer's metrics. Those whose names others rely on are
 // listed in docs/operations.md.
 type meters struct {
-	applied, duplicates, gaps, faults, refused prometheus.Counter
-	halted                                     prometheus.Gauge
-	lag, parked                                *prometheus.GaugeVec
+	applied, duplicates, gaps, lateStarts, faults, refused prometheus.Counter
+	halted                                                 prometheus.Gauge
+	lag, parked                                            *prometheus.GaugeVec
 }
 
 func newMeters(reg prometheus.Registerer, ready, lagSeconds func() float64) *meters {
@@ -25,6 +25,7 @@ func newMeters(reg prometheus.Registerer, ready, lagSeconds func() float64) *met
 		applied:    counter("pavane_inbox_applied_total", "Records whose effect was committed, with and without a reaction."),
 		duplicates: counter("pavane_inbox_duplicates_total", "Records dropped because they had been applied before."),
 		gaps:       counter("pavane_inbox_gaps_total", "Keys parked because a record before the one at hand is missing. Must stay 0."),
+		lateStarts: counter("pavane_inbox_late_starts_total", "Keys that begin with a number above 1, because the log had lost its first records when this service began to read."),
 		faults:     counter("pavane_inbox_faults_total", "Attempts of handlers that failed."),
 		refused:    counter("pavane_inbox_refused_total", "Records parked because they are no event, or do not belong on their topic."),
 		halted:     gauge("pavane_inbox_halted_partitions", "Partitions that cannot be read on because the log does not hold the offset."),
@@ -43,7 +44,7 @@ func newMeters(reg prometheus.Registerer, ready, lagSeconds func() float64) *met
 		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "pavane_inbox_lag_seconds", Help: "Time since the oldest record that this instance is applying was sent; 0 while it has none at hand.",
 		}, lagSeconds))
-		reg.MustRegister(m.applied, m.duplicates, m.gaps, m.faults, m.refused, m.parked, m.halted, m.lag)
+		reg.MustRegister(m.applied, m.duplicates, m.gaps, m.lateStarts, m.faults, m.refused, m.parked, m.halted, m.lag)
 	}
 	return m
 }

@@ -32,12 +32,18 @@ type pass struct {
 	// its key, so nothing that is parked holds it back.
 	replaying bool
 
-	applied, duplicates, gaps int
-	settle                    bool // parked records may have become due
+	late    map[partition]bool // see [Consumer.late]
+	refused map[inbox.At]int64 // the lowest offset of a record of a key that has no number
+
+	applied, duplicates, gaps, lateStarts int
+	settle                                bool // parked records may have become due
 }
 
-func (g *generation) newPass(tx *sqlx.Tx) *pass {
-	return &pass{c: g.c, tx: tx, spans: &g.spans, states: map[inbox.ID]*inbox.State{}, last: map[inbox.ID]int64{}, due: runs{last: map[string]int{}}}
+func (g *generation) newPass(tx *sqlx.Tx, locked []inbox.Offset) *pass {
+	return &pass{
+		c: g.c, tx: tx, spans: &g.spans, states: map[inbox.ID]*inbox.State{}, last: map[inbox.ID]int64{}, due: runs{last: map[string]int{}},
+		late: g.c.late(locked), refused: map[inbox.At]int64{},
+	}
 }
 
 // load asks the inbox for the states of all keys at once.
@@ -60,7 +66,7 @@ func (p *pass) load(ctx context.Context, items []*item) error {
 	for i, id := range ids {
 		p.states[id] = &states[i]
 	}
-	return nil
+	return p.loadRefused(ctx, items)
 }
 
 // handle decides on each record and runs the handlers of those that are due.
@@ -83,9 +89,11 @@ func (p *pass) handle(ctx context.Context, items []*item) error {
 func (p *pass) take(ctx context.Context, it *item) {
 	if it.bad != nil {
 		p.parked = append(p.parked, it.parked(it.cause, brief(it.bad)))
+		p.refuse(it.at(), it.rec.Offset)
 		return
 	}
 	st := p.states[it.id()]
+	p.start(it, st)
 	blocked := st.Head != 0 && st.Head <= it.env.Sequence && !p.replaying
 	switch at := st.Place(it.env.Sequence); {
 	case at == inbox.Duplicate:

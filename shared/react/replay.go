@@ -110,7 +110,8 @@ func (g *generation) step(ctx context.Context, w inbox.Parked) (more bool, err e
 // replay is the transaction of a step. It returns no pass when there is nothing
 // to do any more.
 func (g *generation) replay(ctx context.Context, tx *sqlx.Tx, w inbox.Parked) (*pass, inbox.Parked, error) {
-	if _, err := g.lock(ctx, tx, []inbox.Offset{{Topic: w.Topic, Partition: w.Partition}}); err != nil {
+	locked, err := g.lock(ctx, tx, []inbox.Offset{{Topic: w.Topic, Partition: w.Partition}})
+	if err != nil {
 		return nil, inbox.Parked{}, err
 	}
 	head, ok, err := inbox.Head(ctx, tx, w.ID, w.Topic, w.Partition)
@@ -122,7 +123,7 @@ func (g *generation) replay(ctx context.Context, tx *sqlx.Tx, w inbox.Parked) (*
 	}
 	it := g.c.itemOf(head)
 	items := []*item{&it}
-	p := g.newPass(tx)
+	p := g.newPass(tx, locked)
 	p.replaying = head.Sequence > 0 // an undecodable one has no place in its key yet
 	if err := inbox.Drop(ctx, tx, head); err != nil {
 		return nil, head, unavailable(err)
