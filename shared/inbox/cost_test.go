@@ -55,7 +55,7 @@ select '/s', case when n = 1 then 'a' else 'b' end, n, 't', 0, n, 'k.v1', '', ''
 			t.Fatal(err)
 		}
 		cost[followers] = map[string]int{
-			"runnable": blocks(t, db, runnableSQL, postgres.Array([]string{"t"}), postgres.Array([]int32{0}), 64),
+			"runnable": blocks(t, db, runnableSQL, postgres.Array([]string{"t"}), postgres.Array([]int32{0}), 64, postgres.Array([]string{"k.v2"})),
 			"count":    blocks(t, db, countSQL),
 		}
 	}

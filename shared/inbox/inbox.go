@@ -82,7 +82,7 @@ const (
 	Missing        Cause = "gap"             // the record before it has not come: that record
 	Undecodable    Cause = "undecodable"     // not an event: an operator
 	Foreign        Cause = "foreign"         // an event that does not belong on its topic: an operator
-	UnknownVersion Cause = "unknown_version" // a newer major version of a kind: an operator, after the upgrade
+	UnknownVersion Cause = "unknown_version" // a newer major version of a kind: the upgrade
 	Retry          Cause = "retry"           // its handler failed: the clock
 	Follows        Cause = "follows"         // another record of its key waits: that record
 )

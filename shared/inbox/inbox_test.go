@@ -87,7 +87,7 @@ func TestRunnable_ClockHasGoneBack_RetryIsDueAllTheSame(t *testing.T) {
 select '/s', n::text, 1, 't', 0, n, 'k.v1', '', '', '', 'retry', clock_timestamp() + n * interval '2 seconds' from unnest(array[1, 1800]) n`); err != nil {
 			return err
 		}
-		due, err := inbox.Runnable(ctx, tx, []inbox.Offset{{Topic: "t"}}, 10)
+		due, err := inbox.Runnable(ctx, tx, []inbox.Offset{{Topic: "t"}}, nil, 10)
 		if len(due) != 1 || due[0].Key != "1800" {
 			t.Errorf("due: %+v, want the one that lies further off than any pause is long, and only that", due)
 		}

@@ -19,21 +19,22 @@ const (
 	// number of records. An attempt that lies further off than any pause is long
 	// was put there by a clock that has gone back since. A lowest one that says it
 	// follows another one is judged anew: what it followed is out of the way, and
-	// what is missing shows only now.
+	// what is missing shows only now. One whose version was not known waits no
+	// longer for those who know it.
 	runnableSQL = `with recursive h as (
   (` + headColumns + ` order by p.source, p.key, p.sequence, p.record_offset limit 1)
   union all
-  select n.source, n.key, n.sequence, n.topic, n.partition, n.cause, n.retry_at from h cross join lateral (
+  select n.source, n.key, n.sequence, n.topic, n.partition, n.cause, n.retry_at, n.type from h cross join lateral (
     ` + headColumns + ` where (p.source, p.key) > (h.source, h.key) order by p.source, p.key, p.sequence, p.record_offset limit 1) n)
 select d.source, d.key, d.topic, d.partition from (
   select h.source, h.key, h.topic, h.partition from h left join inbox i on i.source = h.source and i.key = h.key
-  where (h.cause in ('gap', 'follows') or h.cause = 'retry' and (h.retry_at <= clock_timestamp() or h.retry_at > clock_timestamp() + interval '1 minute'))
+  where (h.cause in ('gap', 'follows') or h.cause = 'unknown_version' and h.type = any($4) or h.cause = 'retry' and (h.retry_at <= clock_timestamp() or h.retry_at > clock_timestamp() + interval '1 minute'))
     and (h.sequence - 1 <= coalesce(i.last_seq, 0) or h.cause = 'follows')
   union
   select h.source, h.key, f.topic, f.partition from h cross join lateral (` + letGo + `) f where h.sequence = 0) d
 join unnest($1::text[], $2::integer[]) as t (topic, partition) on d.topic = t.topic and d.partition = t.partition
 order by d.source, d.key limit $3`
-	headColumns = `select p.source, p.key, p.sequence, p.topic, p.partition, p.cause, p.retry_at from parked p`
+	headColumns = `select p.source, p.key, p.sequence, p.topic, p.partition, p.cause, p.retry_at, p.type from parked p`
 
 	// Records that are no events of their key's have no number and no order, so one
 	// of them holds up no other that an operator has let go. They may have come from
@@ -52,6 +53,12 @@ order by w.turn limit 1`
 join unnest($1::text[], $2::text[]) as t (topic, key) on p.source = t.topic and p.key = t.key and p.sequence = 0
 group by p.topic, p.partition, p.key`
 
+	knownSQL = `with moved as (
+  update parked set cause = 'follows', attempts = 0, reason = 'its version is known now'
+  where topic = $1 and partition = $2 and record_offset = $3 and cause = 'unknown_version' returning source, key, sequence)
+insert into parked_log (action, source, key, sequence, upto_seq, records, who, why)
+select 'redrive', m.source, m.key, m.sequence, m.sequence, 1, 'the kit', $4 from moved m`
+
 	dropSQL = `delete from parked where topic = $1 and partition = $2 and record_offset = $3`
 
 	holdSQL = `update parked set cause = $4, reason = $5, attempts = $6,
@@ -65,12 +72,13 @@ where topic = $1 and partition = $2 and record_offset = $3`
 
 // Runnable finds the ids of the partitions whose lowest parked record may be
 // applied or judged now: the one before it is applied, or it has just become the
-// lowest, and no operator is asked for. Only
+// lowest, and no operator is asked for. A record whose version was unknown is among
+// them when its kind is one of the kinds. Only
 // ID, Topic and Partition of what it returns are set. At most limit are
 // returned.
-func Runnable(ctx context.Context, tx *sqlx.Tx, offsets []Offset, limit int) ([]Parked, error) {
+func Runnable(ctx context.Context, tx *sqlx.Tx, offsets []Offset, kinds []string, limit int) ([]Parked, error) {
 	topics, partitions, _ := columns(offsets)
-	rows, err := tx.QueryContext(ctx, runnableSQL, postgres.Array(topics), postgres.Array(partitions), limit)
+	rows, err := tx.QueryContext(ctx, runnableSQL, postgres.Array(topics), postgres.Array(partitions), limit, postgres.Array(kinds))
 	if err != nil {
 		return nil, fmt.Errorf("inbox: parked keys: %w", err)
 	}
@@ -129,6 +137,16 @@ func Refused(ctx context.Context, tx *sqlx.Tx, topics, keys []string) (map[At]in
 		refused[at] = offset
 	}
 	return refused, rows.Err()
+}
+
+// Know lets a parked record go whose version was not known, and writes into the log
+// that the kit did and why, as [Redrive] does for an operator. The caller holds the
+// offset of its partition.
+func Know(ctx context.Context, tx *sqlx.Tx, p Parked, why string) error {
+	if _, err := tx.ExecContext(ctx, knownSQL, p.Topic, p.Partition, p.Offset, why); err != nil {
+		return fmt.Errorf("inbox: let parked record of %q go: %w", p.Key, err)
+	}
+	return nil
 }
 
 // Drop takes a record out of the parked ones. The caller holds the offset of

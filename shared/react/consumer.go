@@ -115,6 +115,7 @@ func (c *ConsumerConfig) validate() error {
 type Consumer struct {
 	cfg     ConsumerConfig
 	byKind  map[string]Reaction
+	kinds   []string        // those of byKind
 	byName  map[string]bool // names of kinds without their version
 	alone   map[string]bool // topics whose sources publish on no other one that is read
 	metrics *meters
@@ -155,6 +156,7 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 		}
 		c.byKind[r.Kind], c.byName[name] = r, true
 	}
+	c.kinds = slices.Sorted(maps.Keys(c.byKind))
 	return c, nil
 }
 

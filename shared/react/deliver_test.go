@@ -3,6 +3,7 @@ package react_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -196,12 +197,50 @@ func TestConsumer_UnknownMajorVersion_ParksAndGoesOnAfterTheUpgrade(t *testing.T
 			c.Metrics = nil
 			c.Reactions = append(c.Reactions, on(r, r.reactNewer))
 		})
-		r.redrive("a", 1)
-		r.redrive("a", 0)
 		r.deliver(upgraded)
+		r.requireDense("a", 3)
+		requireEqual(t, "parked", len(r.parked()), 0)
+		requireEqual(t, "log", selected[string](r, `select action || ' ' || sequence || ' ' || records || ' ' || who || ': ' || why from parked_log order by id`),
+			[]string{"redrive 2 1 test: to see", "redrive 2 1 the kit: this build of rig knows test.did.v2"})
 		r.deliver(upgraded, r.record("a", 4, ""))
 		r.requireDense("a", 4)
 	})
+}
+
+// More keys than one look takes, each with both versions, and nobody redrives.
+func TestConsumer_VersionIsKnownNow_AllItsKeysGoOnInOrder(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	const keys = 70
+	var records []broker.Record
+	for k := range keys {
+		key := fmt.Sprintf("key-%d", k)
+		records = append(records, r.next(newer{did{ID: key, N: 1}}, 1), r.record(key, 2, ""), r.next(newer{did{ID: key, N: 3}}, 3))
+	}
+	r.deliver(r.consumer(), records...)
+	requireEqual(t, "effects of the version that is not known", selected[int](r, `select count(*) from effect`), []int{0})
+	requireEqual(t, "keys that wait", r.metric("pavane_parked_keys"), keys)
+	r.deliver(r.consumer(func(c *react.ConsumerConfig) { c.Metrics, c.Reactions = nil, append(c.Reactions, on(r, r.reactNewer)) }), records...)
+	for k := range keys {
+		r.requireDense(fmt.Sprintf("key-%d", k), 3)
+	}
+	requireEqual(t, "parked", len(r.parked()), 0)
+	requireEqual(t, "noted", selected[int](r, `select count(*) from parked_log where who = 'the kit'`), []int{keys})
+}
+
+// What its handler cannot do then waits for an operator, as any other.
+func TestConsumer_VersionIsKnownNowAndItsHandlerCannotDoIt_WaitsForAnOperator(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.deliver(r.consumer(), r.next(newer{did{ID: "a", N: 1, Do: "permanent"}}, 1), r.record("a", 2, ""))
+	upgraded := r.consumer(func(c *react.ConsumerConfig) { c.Metrics, c.Reactions = nil, append(c.Reactions, on(r, r.reactNewer)) })
+	for range 2 {
+		r.deliver(upgraded)
+		if g := r.parked(); len(g) != 1 || g[0].Cause != inbox.Fault || g[0].Records != 2 || g[0].Attempts != 1 {
+			t.Fatalf("parked: %+v; want the one that failed with its follower", g)
+		}
+	}
+	requireEqual(t, "noted", selected[string](r, `select who from parked_log`), []string{"the kit"})
 }
 
 func TestConsumer_KindWithoutReaction_OnlyCounts(t *testing.T) {

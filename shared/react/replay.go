@@ -2,6 +2,7 @@ package react
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -18,7 +19,8 @@ const (
 )
 
 // settle applies the parked records that are due: those behind a record that
-// came or was retried, and those an operator let go. It returns how many keys
+// came or was retried, those whose version this build knows, and those an operator
+// let go. It returns how many keys
 // had some, and sets when it is to be called again.
 //
 // It also looks whether the database still is where this generation left it. A
@@ -36,7 +38,7 @@ func (g *generation) settle(ctx context.Context) (found int, err error) {
 			if stored, err = inbox.Stored(ctx, tx, g.owned); err != nil {
 				return err
 			}
-			if due, err = inbox.Runnable(ctx, tx, g.owned, settleKeys); err != nil {
+			if due, err = inbox.Runnable(ctx, tx, g.owned, g.c.kinds, settleKeys); err != nil {
 				return err
 			}
 			keys, next, err = inbox.Count(ctx, tx, settleEvery)
@@ -117,6 +119,13 @@ func (g *generation) replay(ctx context.Context, tx *sqlx.Tx, w inbox.Parked) (*
 	head, ok, err := inbox.Head(ctx, tx, w.ID, w.Topic, w.Partition)
 	if err != nil {
 		return nil, head, unavailable(err)
+	}
+	if _, known := g.c.byKind[head.Kind]; ok && known && head.Cause == inbox.UnknownVersion {
+		// Noted in a transaction of its own, whatever the handler then says.
+		if err := inbox.Know(ctx, tx, head, fmt.Sprintf("this build of %s knows %s", g.c.cfg.Service, head.Kind)); err != nil {
+			return nil, head, unavailable(err)
+		}
+		return g.newPass(tx, locked), head, nil
 	}
 	if !ok || head.Cause != inbox.Missing && head.Cause != inbox.Follows && head.Cause != inbox.Retry {
 		return nil, head, nil

@@ -11,7 +11,7 @@ const CAUSES = {
   gap: "a record whose predecessor has not come; it goes on by itself when that comes",
   undecodable: "bytes that are no event",
   foreign: "an event that does not belong on its topic",
-  unknown_version: "a later version of an event; redrive it after the upgrade",
+  unknown_version: "a later version of an event; it goes on by itself after the upgrade",
   retry: "tried again by itself; redrive does it at once",
   follows: "let go already; it goes on by itself",
   refused: "an event that Kafka does not take",
