@@ -123,6 +123,11 @@ func TestRelay_TopicIsMadeAnewWithoutAFault_SaysThatTheLogWasEmptied(t *testing.
 		}
 	}
 	brokertest.Empty(t, addr, b.topic, partitions)
+	// Without the topic, a write would be a fault.
+	await.True(t, time.Minute, "the relay's client knows the new topic", func() bool {
+		_, err := b.client.Offsets(t.Context(), b.topic)
+		return err == nil
+	})
 	b.write("a", 1)
 	must(t, r.Flush(t.Context()))
 	if !strings.Contains(said.String(), "emptied") {
