@@ -141,3 +141,15 @@ func TestVerdict_OneNotCaught_Fails(t *testing.T) {
 		t.Errorf("got %v and\n%s", err, out.String())
 	}
 }
+
+// How busy the machine is must not decide, but what takes long must be seen.
+func TestVerdict_CaughtLate_IsNamedAndPasses(t *testing.T) {
+	t.Parallel()
+	for took, want := range map[time.Duration]string{soon: "0 of them after more", soon + time.Second: "1 of them after more"} {
+		var out strings.Builder
+		err := verdict(&out, []result{{name: "a", by: "TestA", took: took}}, time.Second)
+		if err != nil || !strings.Contains(out.String(), want) || strings.Contains(out.String(), "LATE") != (took > soon) {
+			t.Errorf("%s: got %v and\n%s", took, err, out.String())
+		}
+	}
+}
