@@ -70,7 +70,7 @@ func TestCharger_QuestionIsRefused_RequestBeforeItStaysOpen(t *testing.T) {
 	busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) }))
 	t.Cleanup(busy.Close)
 	s.url = busy.URL
-	s.charger = s.newCharger(s.client(t))
+	s.charger = s.newCharger(s.patient(t))
 	s.asked("o-1", "tok_ok")
 	s.exec(`update charges set sent = true`) // its charger died
 	stop := s.run("")
@@ -88,7 +88,7 @@ func TestCharger_OtherAmountIsHeld_IsNotAuthorisedAndGoesBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newShop(t)
-			s.charger = s.newCharger(twisted{Provider: s.client(t), charge: func(c provider.Charge) provider.Charge { twist(&c); return c }})
+			s.charger = s.newCharger(twisted{Provider: s.patient(t), charge: func(c provider.Charge) provider.Charge { twist(&c); return c }})
 			o := s.asked("o-1", "tok_ok")
 			defer s.run("")()
 			s.awaitCharge("the difference is noted", func(c payment.Charge) bool { return c.LastError != "" })
@@ -105,7 +105,7 @@ func TestCharger_OtherAmountIsHeld_IsNotAuthorisedAndGoesBack(t *testing.T) {
 func TestCharger_RefusalSaysWhatNoColumnHolds_DeclinesAllTheSame(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	s.charger = s.newCharger(twisted{Provider: s.client(t), charge: func(c provider.Charge) provider.Charge { c.Reason = "a\x00b\xff"; return c }})
+	s.charger = s.newCharger(twisted{Provider: s.patient(t), charge: func(c provider.Charge) provider.Charge { c.Reason = "a\x00b\xff"; return c }})
 	s.asked("o-1", "tok_refuse")
 	defer s.run("")()
 	s.comes("o-1", payment.StateDeclined)
@@ -115,7 +115,6 @@ func TestCharger_RefusalSaysWhatNoColumnHolds_DeclinesAllTheSame(t *testing.T) {
 func TestReconcile_ListIsOlderThanTheVoid_FindsNoDifference(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	s.charger = s.newCharger(s.patient(t))
 	o := s.asked("o-1", "tok_ok")
 	stop := s.run("")
 	s.comes("o-1", payment.StateAuthorized)

@@ -29,8 +29,8 @@ import (
 	"pavane/shared/postgres"
 )
 
-// callTime is how long the charger waits for the provider here; lateTime is how
-// long the provider takes for what is late.
+// callTime is how long a hasty client waits for the provider; lateTime is how long
+// the provider takes for what is late, and until it gives up what is stalled.
 const (
 	callTime = 60 * time.Millisecond
 	lateTime = 90 * time.Millisecond
@@ -101,27 +101,69 @@ func newShop(t *testing.T) *shop {
 	}
 	t.Cleanup(func() { s.ledger.Close() }) //nolint:errcheck // the test is over
 	s.provider = providersim.NewServer(s.ledger, "", quiet())
-	s.provider.SetFaults(providersim.Faults{LateMS: int(lateTime.Milliseconds())})
+	s.provider.SetFaults(slowness())
 	server := httptest.NewServer(s.provider)
 	t.Cleanup(server.Close)
 	s.url = server.URL
 	methods := map[string]payment.Method{"wallet": payment.Wallet{}}
 	db := pgtest.WithKit(t, migrations.Payment())
 	s.bench = bench{t: t, db: db, s: payment.New(db, methods), again: new(atomic.Int64)}
-	s.charger = s.newCharger(s.client(t))
-	methods["card"] = payment.Card{Wake: s.charger.Wake}
+	s.charger = s.newCharger(s.patient(t))
+	methods["card"] = payment.Card{Wake: func() { s.charger.Wake() }}
 	return s
 }
 
-func (s *shop) client(t *testing.T) *provider.Client { return s.clientOf(t, callTime) }
+// slowness is how slow the provider is where it is.
+func slowness() providersim.Faults {
+	return providersim.Faults{LateMS: int(lateTime.Milliseconds()), StallMS: int(lateTime.Milliseconds())}
+}
 
 // patient is a client for which no answer is late, however busy the machine is.
-func (s *shop) patient(t *testing.T) *provider.Client { return s.clientOf(t, waitLimit) }
-
-func (s *shop) clientOf(t *testing.T, patience time.Duration) *provider.Client {
-	c := provider.New(provider.Config{URL: s.url, Timeout: patience})
+func (s *shop) patient(t *testing.T) *provider.Client {
+	c := provider.New(provider.Config{URL: s.url, Timeout: waitLimit})
 	t.Cleanup(c.Close)
 	return c
+}
+
+// hasty gives the first request of each kind about a charge up before the provider
+// has answered what is late. It waits for those after it: on a slow machine, where
+// each answer is late, no charge would ever come to its end.
+type hasty struct {
+	payment.Provider
+	mu   sync.Mutex
+	made map[string]bool
+}
+
+func (s *shop) hasty(t *testing.T) *hasty {
+	return &hasty{Provider: s.patient(t), made: map[string]bool{}}
+}
+
+func (h *hasty) limited(ctx context.Context, request string) (context.Context, context.CancelFunc) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.made[request] {
+		return context.WithCancel(ctx)
+	}
+	h.made[request] = true
+	return context.WithTimeout(ctx, callTime)
+}
+
+func (h *hasty) Authorize(ctx context.Context, in provider.Intent) (provider.Charge, error) {
+	ctx, cancel := h.limited(ctx, "authorize "+in.Key)
+	defer cancel()
+	return h.Provider.Authorize(ctx, in)
+}
+
+func (h *hasty) Capture(ctx context.Context, key string) (provider.Charge, error) {
+	ctx, cancel := h.limited(ctx, "capture "+key)
+	defer cancel()
+	return h.Provider.Capture(ctx, key)
+}
+
+func (h *hasty) Void(ctx context.Context, key string) (provider.Charge, error) {
+	ctx, cancel := h.limited(ctx, "void "+key)
+	defer cancel()
+	return h.Provider.Void(ctx, key)
 }
 
 func (s *shop) newCharger(p payment.Provider) *payment.Charger {
@@ -242,6 +284,7 @@ func TestCharger_EveryScriptAndCrashPoint_ChargesConfirmedOrdersOnceAndNoOther(t
 		t.Run("point="+point, func(t *testing.T) {
 			t.Parallel()
 			s := newShop(t)
+			s.charger = s.newCharger(s.hasty(t))
 			spec := ""
 			for hit := range 6 {
 				if point != "" {
@@ -304,12 +347,12 @@ func TestCharger_RandomFaultsAndEnds_ChargesConfirmedOrdersOnceAndNoOther(t *tes
 			return
 		}
 		s := newShop(t)
-		percent := rapid.IntRange(0, 25)
-		s.provider.SetFaults(providersim.Faults{
-			LateMS: int(lateTime.Milliseconds()), Seed: 1 + rapid.Int64Range(0, 1<<40).Draw(rt, "seed"), RefusePercent: percent.Draw(rt, "refuse"),
-			StallPercent: percent.Draw(rt, "stall"), FailPercent: percent.Draw(rt, "fail"), FailAfterPercent: percent.Draw(rt, "fail after"),
-			LosePercent: percent.Draw(rt, "lose"), TwicePercent: percent.Draw(rt, "twice"), LatePercent: percent.Draw(rt, "late"),
-		})
+		s.charger = s.newCharger(s.hasty(t))
+		faults, percent := slowness(), rapid.IntRange(0, 25)
+		faults.Seed, faults.RefusePercent = 1+rapid.Int64Range(0, 1<<40).Draw(rt, "seed"), percent.Draw(rt, "refuse")
+		faults.StallPercent, faults.FailPercent, faults.FailAfterPercent = percent.Draw(rt, "stall"), percent.Draw(rt, "fail"), percent.Draw(rt, "fail after")
+		faults.LosePercent, faults.TwicePercent, faults.LatePercent = percent.Draw(rt, "lose"), percent.Draw(rt, "twice"), percent.Draw(rt, "late")
+		s.provider.SetFaults(faults)
 		stop := s.run("")
 		defer stop()
 		confirmed := map[string]bool{}
@@ -401,7 +444,7 @@ func TestCharger_OutcomeUnknown_AsksWhatCameOfItBeforeAnythingElse(t *testing.T)
 func TestCharger_ProviderDown_CostsFewCallsAndPaymentsWait(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	c := &calls{Provider: s.client(t)}
+	c := &calls{Provider: s.patient(t)}
 	s.charger = s.newCharger(c)
 	s.provider.SetFaults(providersim.Faults{Down: true})
 	confirmed := map[string]bool{}
@@ -432,8 +475,9 @@ func (s *shop) room(p payment.Provider) int { return p.Room(16) }
 func TestCharger_SeveralInstances_ChargeEachOrderOnce(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
+	s.charger = s.newCharger(s.hasty(t))
 	second := *s
-	second.charger = s.newCharger(s.client(t))
+	second.charger = s.newCharger(s.hasty(t))
 	for _, stop := range []func(){s.run(""), second.run("")} {
 		defer stop()
 	}
@@ -490,7 +534,6 @@ func TestAuthorize_NoProviderOrNoToken_IsDeclinedWithItsReason(t *testing.T) {
 func TestReconcile_HoldAfterItsVoid_IsVoidedAndCounted(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	s.charger = s.newCharger(s.patient(t))
 	o := s.asked("o-1", "tok_ok")
 	s.must(payment.Cancelled, o) // before anybody took it up: voided, as far as is known here
 	if _, err := s.ledger.Hold("o-1:authorize", providersim.Intent{Key: "o-1", Reference: "o-1", Token: "tok_ok", Amount: 300, Currency: "EUR"}, ""); err != nil {
@@ -557,7 +600,6 @@ func TestCharger_EventOfAnAnswer_NamesTheEventThatMadeTheIntent(t *testing.T) {
 func TestReconcile_AnswerNeverHeard_IsRecordedFromTheList(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	s.charger = s.newCharger(s.patient(t))
 	o := s.asked("o-1", "tok_ok")
 	s.exec(`update charges set sent = true, claims = 1, next_at = clock_timestamp() + interval '30 seconds'`) // its charger died
 	if _, err := s.ledger.Hold("o-1:authorize", providersim.Intent{Key: "o-1", Reference: "o-1", Token: "tok_ok", Amount: 300, Currency: "EUR"}, ""); err != nil {
@@ -577,7 +619,6 @@ func TestReconcile_AnswerNeverHeard_IsRecordedFromTheList(t *testing.T) {
 func TestReconcile_ChargeThatNobodyAskedFor_IsCounted(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	s.charger = s.newCharger(s.patient(t))
 	for _, in := range []providersim.Intent{{Key: "x", Reference: "x"}, {Key: "y-2", Reference: "y"}} {
 		in.Token, in.Currency = "tok_ok", "EUR"
 		if _, err := s.ledger.Hold(in.Key, in, ""); err != nil {
