@@ -15,7 +15,7 @@ import (
 	"pavane/shared/react"
 )
 
-const wait = 20 * time.Second
+const wait = time.Minute
 
 // newer is version 2 of did.
 type newer struct{ did }
