@@ -4,7 +4,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // TestRegistry_EveryDriver_KeepsThePromisesOfLookup holds every driver to what
@@ -36,7 +35,7 @@ func TestRegistry_EveryDriver_KeepsThePromisesOfLookup(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := open(t)
-			within(t, 10*time.Second, "all are found", func() bool {
+			within(t, "all are found", func() bool {
 				return addrsOf(r, "order-svc") == first+" "+second && addrsOf(r, "payment-svc") == other
 			})
 			ids := map[string]bool{}

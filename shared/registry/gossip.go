@@ -21,8 +21,7 @@ import (
 // The pace of the gossip. A crash is suspected within about two probe intervals
 // and certain after three more, so within two seconds for clusters of this size.
 const (
-	probeInterval  = 300 * time.Millisecond
-	probeTimeout   = 150 * time.Millisecond
+	probeInterval  = 300 * time.Millisecond // each has half of it for the answer
 	streamTimeout  = time.Second
 	gossipInterval = 100 * time.Millisecond
 	leaveTimeout   = 2 * time.Second
@@ -65,6 +64,7 @@ type Gossip struct {
 	started time.Time
 	table   *table
 	members atomic.Pointer[memberlist.Memberlist]
+	probes  time.Duration // between two of them; longer in tests that are not about crashes
 
 	// Where members gossip, by their names. It is kept here because the nodes that
 	// memberlist hands out change under their reader.
@@ -84,7 +84,7 @@ func NewGossip(c GossipConfig) (*Gossip, error) {
 		c.Bind = "127.0.0.1:0"
 	}
 	c.HTTPAddr = c.ownAddr()
-	g := &Gossip{config: c, started: time.Now(), table: newTable(), peers: map[string]string{}}
+	g := &Gossip{config: c, started: time.Now(), table: newTable(), probes: probeInterval, peers: map[string]string{}}
 	for _, key := range c.Keys {
 		if !validKey(key) {
 			return nil, fmt.Errorf("registry: a gossip key of %d bytes (not shown) cannot be used: give 16, 24 or 32", len(key))
@@ -266,7 +266,7 @@ func (g *Gossip) memberlistConfig() (*memberlist.Config, error) {
 	c.Delegate, c.Events, c.Alive = meta{g}, events{g}, alive{g}
 	c.LogOutput = logWriter{g.config.Logger}
 	c.RequireNodeNames = false // seeds are known by address only
-	c.ProbeInterval, c.ProbeTimeout = probeInterval, probeTimeout
+	c.ProbeInterval, c.ProbeTimeout = g.probes, g.probes/2
 	c.TCPTimeout = streamTimeout
 	c.EnableCompression = false // what is said is short, and nobody's bytes need unpacking
 	c.GossipInterval = gossipInterval

@@ -16,7 +16,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/memberlist"
 )
@@ -29,19 +28,19 @@ func TestGossip_Encrypted_ShowsNobodyAnything(t *testing.T) {
 			tapped := func(service, addr, version string, seeds ...string) (*Gossip, *tap) {
 				bind := freePort(t)
 				p := newTap(t, bind)
-				return member(t, GossipConfig{
+				return watchful(t, GossipConfig{ // probes are most of the packets
 					Service: service, ID: "id-of-" + service, HTTPAddr: addr, Version: version,
 					Bind: bind, Advertise: p.addr, Join: seeds, Keys: keys,
 				}), p
 			}
 			a, tapA := tapped("order-svc", "127.77.0.1:1111", "1.2.3-a")
 			b, tapB := tapped("payment-svc", "127.77.0.2:2222", "1.2.3-b", a.Addr())
-			within(t, 10*time.Second, "they see each other", func() bool {
+			within(t, "they see each other", func() bool {
 				return len(a.Lookup("payment-svc")) == 1 && len(b.Lookup("order-svc")) == 1
 			})
 			// Both ways and both kinds: streams have passed if they know each other.
 			before := len(tapA.heard()) + len(tapB.heard())
-			within(t, 10*time.Second, "packets pass", func() bool { return len(tapA.heard())+len(tapB.heard()) > before+500 })
+			within(t, "packets pass", func() bool { return len(tapA.heard())+len(tapB.heard()) > before+500 })
 
 			all := append(tapA.heard(), tapB.heard()...)
 			for _, secret := range []string{"order-svc", "payment-svc", "id-of-", "127.77.0.", "1.2.3-", "addr"} {
@@ -96,12 +95,12 @@ func TestGossip_KeysRotatedMemberByMember_LosesNoInstance(t *testing.T) {
 	for range 3 {
 		members = append(members, start(addrs(), before))
 	}
-	within(t, 10*time.Second, "all see three", see(members, "order-svc", 3))
+	within(t, "all see three", see(members, "order-svc", 3))
 	for _, keys := range [][][]byte{{before, after}, {after, before}, {after}} {
 		for range 3 {
 			r.stop(t, members[0])
 			members = append(members[1:], start(addrs()[1:], keys...))
-			within(t, 10*time.Second, "all see three again", see(members, "order-svc", 3))
+			within(t, "all see three again", see(members, "order-svc", 3))
 		}
 	}
 	r.mu.Lock()
@@ -158,7 +157,7 @@ func TestGossip_MemberWithoutTheKeyOfItsName_NeverShowsUp(t *testing.T) {
 	old := honest("order-svc", order, "127.0.0.1:2", seed.Addr())
 	next := honest("order-svc", orderNext, "127.0.0.1:3", seed.Addr()) // while the key is exchanged
 	all := []*Gossip{seed, old, next}
-	within(t, 10*time.Second, "the honest see each other", see(all, "order-svc", 2))
+	within(t, "the honest see each other", see(all, "order-svc", 2))
 
 	recorded := metadata{Addr: "127.0.0.1:66", Version: "1", Started: 1}
 	theirs := sign(t, order, "order-svc", "dead", recorded) // what an honest instance once said
@@ -181,7 +180,7 @@ func TestGossip_MemberWithoutTheKeyOfItsName_NeverShowsUp(t *testing.T) {
 	// An honest one last: once it is known, all before it have been heard.
 	last := honest("order-svc", order, "127.0.0.1:4", seed.Addr())
 	all = append(all, last)
-	within(t, 10*time.Second, "all see the honest", see(all, "order-svc", 3))
+	within(t, "all see the honest", see(all, "order-svc", 3))
 	for _, g := range all {
 		for _, i := range g.Lookup("order-svc") {
 			if strings.Contains(i.Addr, "66") {
@@ -229,7 +228,7 @@ func TestGossip_AddressOutsideTheNetworks_IsIgnored(t *testing.T) {
 	for id, addr := range want {
 		member(t, GossipConfig{Service: "payment-svc", ID: id, HTTPAddr: addr, Join: []string{seed.Addr()}})
 	}
-	within(t, 10*time.Second, "those inside are seen", func() bool { return len(seed.Lookup("payment-svc")) >= len(want) })
+	within(t, "those inside are seen", func() bool { return len(seed.Lookup("payment-svc")) >= len(want) })
 	for _, i := range seed.Lookup("payment-svc") {
 		if want[i.ID] != i.Addr {
 			t.Errorf("believed: %+v", i)
