@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"net"
 	"net/http"
@@ -26,8 +27,11 @@ func TestAlerts_EachFiresWhenItsFaultIsThereAndClearsWhenItIsHealed(t *testing.T
 	dead, err := devstack.FreePort(0)
 	must(t, err)
 	collector := fmt.Sprintf("127.0.0.1:%d", dead)
+	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(receiver.Close)
 	u := start(t, how{embedded: true, args: []string{"--real-kafka"}, env: []string{
 		"PAVANE_MAX_BACKLOG=40", "PAVANE_ORDER_DEADLINE=15s", "OTEL_EXPORTER_OTLP_ENDPOINT=http://" + collector,
+		"PAVANE_WEBHOOK_URL=" + receiver.URL, "PAVANE_WEBHOOK_KEY=whsec_" + base64.StdEncoding.EncodeToString(make([]byte, 24)),
 	}})
 	u.awaitReady()
 	p := startPrometheus(t, u)
@@ -35,7 +39,7 @@ func TestAlerts_EachFiresWhenItsFaultIsThereAndClearsWhenItIsHealed(t *testing.T
 	a := &alerts{prometheus: p, t: t, u: u}
 	p.understands("../deploy/observability/grafana/dashboards/pavane.json")
 
-	a.healAll(a.spans(collector), a.records(), a.provider(), a.mails(), a.reactions())
+	a.healAll(a.spans(collector), a.records(), a.provider(), a.messages(), a.reactions())
 	a.healAll(a.lag(), a.halted(), a.charged())
 	a.healAll(a.down())
 	a.healAll(a.database())
@@ -137,9 +141,10 @@ func (a *alerts) provider() broken {
 // mend heals what `pavane break` broke.
 func (a *alerts) mend() { tool(a.t, a.u, "heal") }
 
-// mails: one that nobody can send and one that the server has refused; somebody
-// holds their rows. The service sleeps while that is arranged.
-func (a *alerts) mails() broken {
+// messages: a mail and a webhook that nobody can send, and one of each that its
+// receiver has refused; somebody holds their rows. The service sleeps while that is
+// arranged.
+func (a *alerts) messages() broken {
 	pid := a.u.State().Services["notification-svc"].Pid
 	must(a.t, syscall.Kill(pid, syscall.SIGSTOP))
 	defer syscall.Kill(pid, syscall.SIGCONT) //nolint:errcheck // it lives
@@ -148,8 +153,11 @@ func (a *alerts) mails() broken {
 select 'held', kind, 'nobody@pavane.example', 'held', 'held', 'pending', kind = 'cancelled', clock_timestamp() - interval '10 minutes'
 from unnest(array['receipt', 'cancelled']) kind`)
 	must(a.t, err)
-	release := a.transaction("notifications", `select 1 from mails where order_id = 'held' for update`)
-	return broken{[]string{"PavaneMailsWait", "PavaneMailsRefused"}, release}
+	_, err = db.Exec(`insert into webhooks (order_id, kind, body, refused, created_at)
+select order_id, kind, '{}', refused, created_at from mails where order_id = 'held'`)
+	must(a.t, err)
+	release := a.transaction("notifications", `select 1 from mails join webhooks using (order_id, kind) where order_id = 'held' for update`)
+	return broken{[]string{"PavaneMailsWait", "PavaneMailsRefused", "PavaneWebhooksWait", "PavaneWebhooksRefused"}, release}
 }
 
 // transaction runs a statement in a transaction that stays open.

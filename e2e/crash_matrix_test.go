@@ -114,7 +114,7 @@ func ofSize(t *testing.T, size string) []job {
 	case "", "tiny":
 		names := []string{
 			"confirmed/order-svc/relay.after_plan@1+1", "confirmed/payment-svc/relay.after_ack@2", "confirmed/inventory-svc/inbox.after_commit@1+1",
-			"confirmed/notification-svc/mail.after_claim@1+1", "card/payment-svc/card.after_call@1+1", "confirmed/gateway-svc/gateway.after_call@1+1",
+			"confirmed/notification-svc/message.after_claim@1+1", "card/payment-svc/card.after_call@1+1", "confirmed/gateway-svc/gateway.after_call@1+1",
 		}
 		few := slices.DeleteFunc(all, func(j job) bool { return !slices.Contains(names, j.String()) })
 		if len(few) != len(names) {

@@ -64,8 +64,8 @@ func points() []point {
 	add(point{services: money, paths: byCard}, "card.before_claim", "card.after_claim", "card.before_call", "card.after_call",
 		"card.before_record", "card.after_record")
 	add(point{services: money, paths: byCard, first: "card.before_call=error"}, "card.before_put_off", "card.after_put_off")
-	add(point{services: mail}, "mail.before_claim", "mail.after_claim", "mail.before_send", "mail.after_send", "mail.after_note")
-	add(point{services: mail, first: "mail.before_send=error"}, "mail.before_give_back", "mail.after_give_back")
+	add(point{services: mail}, "message.before_claim", "message.after_claim", "message.before_send", "message.after_send", "message.after_note")
+	add(point{services: mail, first: "message.before_send=error"}, "message.before_give_back", "message.after_give_back")
 	return all
 }
 

@@ -10,5 +10,6 @@ import (
 type Config struct {
 	service.Config
 
-	SMTP notification.SMTPConfig
+	SMTP    notification.SMTPConfig
+	Webhook notification.WebhookConfig
 }

@@ -1,4 +1,5 @@
-// Command notification-svc tells customers by mail what became of their orders.
+// Command notification-svc tells customers by mail, and a webhook if there is one,
+// what became of orders.
 package main
 
 import (
@@ -28,18 +29,22 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	wake, err := startSender(svc, cfg.SMTP)
+	mails, err := startMails(svc, cfg.SMTP)
 	if err != nil {
 		return err
 	}
-	svc.React(saga(notification.NewService(wake))...)
+	webhooks, err := startWebhooks(svc, cfg.Webhook)
+	if err != nil {
+		return err
+	}
+	svc.React(saga(notification.NewService(mails, webhooks))...)
 	api.Register(svc.HTTP(), svc.DB())
 	return svc.Run(ctx)
 }
 
-// startSender adds the sender to the service, unless there is no mail server,
-// and returns what wakes it.
-func startSender(svc *service.Service, cfg notification.SMTPConfig) (wake func(), err error) {
+// startMails adds the sender of mails to the service, unless there is no mail
+// server, and returns what wakes it.
+func startMails(svc *service.Service, cfg notification.SMTPConfig) (wake func(), err error) {
 	if cfg.Addr == "" {
 		svc.Check("mail", func(context.Context) error {
 			return errors.New("PAVANE_SMTP_ADDR is empty: no mail is sent, all stay pending")
@@ -50,7 +55,22 @@ func startSender(svc *service.Service, cfg notification.SMTPConfig) (wake func()
 	if err != nil {
 		return nil, err
 	}
-	sender := notification.NewSender(svc.DB(), carrier, svc.Logger(), svc.Tracer(), svc.Metrics())
+	sender := notification.NewMailSender(svc.DB(), carrier, svc.Logger(), svc.Tracer(), svc.Metrics())
 	svc.Go("mail", sender.Run)
+	return sender.Wake, nil
+}
+
+// startWebhooks adds the sender of webhooks to the service and returns what wakes
+// it: nil when nobody is to be told.
+func startWebhooks(svc *service.Service, cfg notification.WebhookConfig) (wake func(), err error) {
+	if cfg.URL == "" {
+		return nil, nil
+	}
+	carrier, err := notification.NewWebhook(cfg, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	sender := notification.NewWebhookSender(svc.DB(), carrier, svc.Logger(), svc.Tracer(), svc.Metrics())
+	svc.Go("webhook", sender.Run)
 	return sender.Wake, nil
 }

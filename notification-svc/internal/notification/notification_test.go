@@ -19,6 +19,7 @@ import (
 	"pavane/migrations"
 	"pavane/notification-svc/internal/notification"
 	"pavane/shared/contract"
+	"pavane/shared/event"
 	"pavane/shared/failpoint"
 	"pavane/shared/pgtest"
 	"pavane/shared/postgres"
@@ -39,7 +40,7 @@ func setup(t *testing.T) *bundle {
 	t.Helper()
 	b := &bundle{t: t, db: pgtest.WithKit(t, migrations.Notification()), server: startSMTP(t)}
 	b.sender = b.newSender()
-	b.service = notification.NewService(b.sender.Wake)
+	b.service = notification.NewService(b.sender.Wake, nil)
 	return b
 }
 
@@ -55,7 +56,7 @@ func (b *bundle) carrier() notification.Carrier {
 func (b *bundle) newSender() *notification.Sender { return b.measured(nil) }
 
 func (b *bundle) measured(metrics prometheus.Registerer) *notification.Sender {
-	return notification.NewSender(b.db, b.carrier(), slog.New(slog.NewTextHandler(io.Discard, nil)), nil, metrics)
+	return notification.NewMailSender(b.db, b.carrier(), slog.New(slog.NewTextHandler(io.Discard, nil)), nil, metrics)
 }
 
 // run runs the sender until the test or the returned function ends it.
@@ -89,6 +90,7 @@ func (b *bundle) fact(e any) {
 }
 
 func (b *bundle) apply(ctx context.Context, tx *sqlx.Tx, e any) (err error) {
+	ctx = event.WithCause(ctx, &event.Envelope{Time: happened})
 	switch e := e.(type) {
 	case contract.OrderConfirmed:
 		_, err = b.service.Confirmed(ctx, tx, e)
@@ -144,6 +146,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 var (
+	happened  = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	placedFor = contract.Money{Amount: 1205, Currency: "EUR"}
 	confirmed = contract.OrderConfirmed{OrderID: "o-1", CustomerID: "c-1", Email: "ann@example.test", Total: placedFor}
 	captured  = contract.PaymentCaptured{OrderID: "o-1", Amount: placedFor}
@@ -361,18 +364,7 @@ func TestSender_MailIsRefusedForGood_CountsApartUntilItIsTaken(t *testing.T) {
 	b.fact(cancelled)
 	metrics := prometheus.NewRegistry()
 	b.run(t.Context(), b.measured(metrics))
-	measure := func(name string) float64 {
-		families, err := metrics.Gather()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range families {
-			if f.GetName() == name {
-				return f.GetMetric()[0].GetGauge().GetValue()
-			}
-		}
-		return -1
-	}
+	measure := gauges(t, metrics)
 	eventually(t, "the mail counts as refused", func() bool { return measure("pavane_mails_refused") == 1 })
 	if age, n := measure("pavane_mails_oldest_seconds"), measure("pavane_mails_pending"); age != 0 || n != 1 {
 		t.Errorf("of %v mails the oldest waits since %v s, want 1 that is refused and 0 s", n, age)
@@ -384,13 +376,29 @@ func TestSender_MailIsRefusedForGood_CountsApartUntilItIsTaken(t *testing.T) {
 	}
 }
 
+// gauges reads metrics by name.
+func gauges(t *testing.T, metrics prometheus.Gatherer) func(name string) float64 {
+	return func(name string) float64 {
+		families, err := metrics.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if f.GetName() == name {
+				return f.GetMetric()[0].GetGauge().GetValue()
+			}
+		}
+		return -1
+	}
+}
+
 // A crash between the server's 250 and the commit is the one case in which a
 // mail goes out twice. The claim of the dead sender runs out and another sends.
 func TestSender_CrashBetweenTakenAndNoted_SendsAgainWithTheSameMessageID(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.fact(cancelled)
-	set, err := failpoint.Parse("mail.after_send=10m")
+	set, err := failpoint.Parse("message.after_send=10m")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -449,7 +457,7 @@ func TestSender_AnotherIsSending_LeavesItsMailsAlone(t *testing.T) {
 		place("o-" + time.Duration(i).String())
 	}
 	first := &heldUp{Carrier: b.carrier(), claimed: make(chan struct{}), free: make(chan struct{})}
-	b.run(t.Context(), notification.NewSender(b.db, first, slog.New(slog.DiscardHandler), nil, nil))
+	b.run(t.Context(), notification.NewMailSender(b.db, first, slog.New(slog.DiscardHandler), nil, nil))
 	<-first.claimed
 	// Mails go by their age: who sends this one would have sent those before.
 	place("o-last")

@@ -143,7 +143,7 @@ type smtpConnection struct {
 }
 
 // Send implements [Connection].
-func (c *smtpConnection) Send(ctx context.Context, m Mail) error {
+func (c *smtpConnection) Send(ctx context.Context, m Message) error {
 	msg, err := c.compose(m)
 	if err != nil {
 		return fault.Permanent("%w", err)
@@ -164,7 +164,7 @@ func (c *smtpConnection) Send(ctx context.Context, m Mail) error {
 	return err
 }
 
-func (c *smtpConnection) compose(m Mail) (*mail.Msg, error) {
+func (c *smtpConnection) compose(m Message) (*mail.Msg, error) {
 	msg := mail.NewMsg()
 	if err := msg.From(c.from); err != nil {
 		return nil, fmt.Errorf("sender %q: %w", c.from, err)

@@ -2,6 +2,7 @@ package notification
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -24,12 +25,12 @@ func addressee(ctx context.Context, tx *sqlx.Tx, order, address string) (known s
 	return known, err
 }
 
-const writeSQL = `insert into mails (order_id, kind, recipient, subject, body, traceparent, state)
+const writeMailSQL = `insert into mails (order_id, kind, recipient, subject, body, traceparent, state)
 values ($1, $2, $3, $4, $5, $6, case when $3 = '' then 'held' else 'pending' end)
 on conflict (order_id, kind) do nothing`
 
-func write(ctx context.Context, tx *sqlx.Tx, m Mail) error {
-	_, err := tx.ExecContext(ctx, writeSQL, m.OrderID, m.Kind, m.Recipient, m.Subject, m.Body, tracing.TraceParent(ctx))
+func writeMail(ctx context.Context, tx *sqlx.Tx, m Message) error {
+	_, err := tx.ExecContext(ctx, writeMailSQL, m.OrderID, m.Kind, m.Recipient, m.Subject, m.Body, tracing.TraceParent(ctx))
 	return err
 }
 
@@ -42,66 +43,93 @@ func address(ctx context.Context, tx *sqlx.Tx, order, to string) error {
 	return err
 }
 
-// claimSQL takes up mails for $2 seconds: until then no other sender takes
-// them. Two statements of two senders never wait for each other. A mail that lies
+const writeWebhookSQL = `insert into webhooks (order_id, kind, body, traceparent)
+values ($1, $2, $3, $4)
+on conflict (order_id, kind) do nothing`
+
+func writeWebhook(ctx context.Context, tx *sqlx.Tx, m Message) error {
+	_, err := tx.ExecContext(ctx, writeWebhookSQL, m.OrderID, m.Kind, m.Body, tracing.TraceParent(ctx))
+	return err
+}
+
+// queue is where the messages of one carrier wait. Each has a table of its own, so
+// that one whose receiver is away holds up nothing of the other. The statements
+// are the same: {table} and {columns} stand for what differs.
+type queue struct {
+	name    string // of one message: "mail"
+	table   string
+	columns string // of a message, besides order and kind
+}
+
+func mails() queue {
+	return queue{name: "mail", table: "mails", columns: "m.recipient, m.subject, m.body"}
+}
+
+func webhooks() queue { return queue{name: "webhook", table: "webhooks", columns: "m.body"} }
+
+func (q queue) sql(text string) string {
+	return strings.NewReplacer("{table}", q.table, "{columns}", q.columns).Replace(text)
+}
+
+// claimSQL takes up messages for $2 seconds: until then no other sender takes
+// them. Two statements of two senders never wait for each other. One that lies
 // more than $3 seconds off, further than any pause is long, was put there by a
 // clock that has gone back since.
 const claimSQL = `with due as (
-  select order_id, kind from mails
+  select order_id, kind from {table}
   where state = 'pending' and (next_at <= clock_timestamp() or next_at > clock_timestamp() + make_interval(secs => $3))
   order by next_at limit $1
   for update skip locked
 )
-update mails m set attempts = m.attempts + 1, next_at = clock_timestamp() + make_interval(secs => $2)
+update {table} m set attempts = m.attempts + 1, next_at = clock_timestamp() + make_interval(secs => $2)
 from due where m.order_id = due.order_id and m.kind = due.kind
-returning m.order_id, m.kind, m.recipient, m.subject, m.body, m.attempts, m.traceparent`
+returning m.order_id, m.kind, {columns}, m.attempts, m.traceparent`
 
-// claimed is a mail that this sender alone may send until its claim runs out.
+// claimed is a message that this sender alone may send until its claim runs out.
 type claimed struct {
-	Mail
+	Message
 	Attempts    int    `db:"attempts"` // with this one
 	TraceParent string `db:"traceparent"`
 }
 
-func claim(ctx context.Context, db *postgres.DB, limit int, hold time.Duration) (mails []claimed, err error) {
+func (q queue) claim(ctx context.Context, db *postgres.DB, limit int, hold time.Duration) (due []claimed, err error) {
 	err = db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		mails = nil
-		if err := tx.SelectContext(ctx, &mails, claimSQL, limit, hold.Seconds(), max(hold, maxPause).Seconds()); err != nil || len(mails) == 0 {
+		due = nil
+		if err := tx.SelectContext(ctx, &due, q.sql(claimSQL), limit, hold.Seconds(), max(hold, maxPause).Seconds()); err != nil || len(due) == 0 {
 			return err
 		}
-		return failpoint.Hit(ctx, "mail.before_claim")
+		return failpoint.Hit(ctx, "message.before_claim")
 	})
-	return mails, err
+	return due, err
 }
 
-const sentSQL = `update mails set state = 'sent', sent_at = clock_timestamp(), last_error = '', refused = false
+const sentSQL = `update {table} set state = 'sent', sent_at = clock_timestamp(), last_error = '', refused = false
 where order_id = $1 and kind = $2 and state = 'pending'`
 
-func markSent(ctx context.Context, db *postgres.DB, m claimed) error {
+func (q queue) markSent(ctx context.Context, db *postgres.DB, m claimed) error {
 	return db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		_, err := tx.ExecContext(ctx, sentSQL, m.OrderID, m.Kind)
+		_, err := tx.ExecContext(ctx, q.sql(sentSQL), m.OrderID, m.Kind)
 		return err
 	})
 }
 
-const putOffSQL = `update mails set next_at = clock_timestamp() + make_interval(secs => $3),
+const putOffSQL = `update {table} set next_at = clock_timestamp() + make_interval(secs => $3),
   last_error = case when $4 = '' then last_error else $4 end, refused = case when $4 = '' then refused else $6 end
 where order_id = $1 and kind = $2 and state = 'pending' and attempts = $5`
 
-// putOff ends the claim of a mail that was not sent, and without a reason was not
-// tried. The number of attempts
-// tells whether the claim is still this sender's.
-func putOff(ctx context.Context, db *postgres.DB, m claimed, pause time.Duration, reason string, refused bool) error {
+// putOff ends the claim of a message that was not sent, and without a reason was
+// not tried. The number of attempts tells whether the claim is still this sender's.
+func (q queue) putOff(ctx context.Context, db *postgres.DB, m claimed, pause time.Duration, reason string, refused bool) error {
 	err := db.InTx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		if _, err := tx.ExecContext(ctx, putOffSQL, m.OrderID, m.Kind, pause.Seconds(), reason, m.Attempts, refused); err != nil {
+		if _, err := tx.ExecContext(ctx, q.sql(putOffSQL), m.OrderID, m.Kind, pause.Seconds(), reason, m.Attempts, refused); err != nil {
 			return err
 		}
-		return failpoint.Hit(ctx, "mail.before_give_back")
+		return failpoint.Hit(ctx, "message.before_give_back")
 	})
 	if err != nil {
 		return err
 	}
-	return failpoint.Hit(ctx, "mail.after_give_back")
+	return failpoint.Hit(ctx, "message.after_give_back")
 }
 
 const ofOrderSQL = `select order_id, kind, recipient, subject, state, attempts, created_at, sent_at, last_error
