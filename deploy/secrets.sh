@@ -39,6 +39,7 @@ keep postgres_password "$(fresh)"
 keep gossip_key "$(fresh 32)"
 keep operator_token "$(fresh)"
 keep service_key "$(fresh 32)"
+keep webhook_key "whsec_$(head -c 32 /dev/urandom | base64)"
 for database in orders payments inventory notifications; do
 	for role in "$database" "${database}_owner"; do
 		keep "$role" "$(fresh)"

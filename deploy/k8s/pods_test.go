@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/url"
@@ -335,6 +336,43 @@ func TestNetwork_LeadsWhereThePodIsTold(t *testing.T) {
 			}
 			must(anywhere, "443", "the card provider")
 		}
+	}
+}
+
+// The component is for whoever wants it, so that no pod may call the world without.
+func TestWebhook_Component_BringsTheWayToItsReceiver(t *testing.T) {
+	t.Parallel()
+	read(t)
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	to, err := filepath.Rel(dir, here)
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay := fmt.Sprintf("resources: [%s/overlays/whole]\ncomponents: [%[1]s/components/webhook]\n", filepath.ToSlash(to))
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(overlay), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const name = "notification-svc"
+	without, with := build(t, "overlays/whole"), build(t, dir)
+	if leads(without["NetworkPolicy/"+name].Spec.Egress, anywhere, "443") {
+		t.Errorf("%s may call the world without the component", name)
+	}
+	if !leads(with["NetworkPolicy/"+name].Spec.Egress, anywhere, "443") {
+		t.Errorf("%s does not come to the receiver of its webhooks", name)
+	}
+	app := with["Deployment/"+name].Spec.Template.Spec.Containers[0]
+	if u, err := url.Parse(app.env("PAVANE_WEBHOOK_URL")); err != nil || u.Scheme != "https" || u.Port() != "" {
+		t.Errorf("%s: PAVANE_WEBHOOK_URL=%s, want https and its port: %v", name, u, err)
+	}
+	if file := app.env("PAVANE_WEBHOOK_KEY_FILE"); file != "/run/secrets/pavane/webhook-key" {
+		t.Errorf("%s: PAVANE_WEBHOOK_KEY_FILE=%s, want that of its Secret", name, file)
+	}
+	if !strings.Contains(text(t, "docs/operations.md"), "With `components/webhook` the Secret `notification-svc` has `webhook-key`, too") {
+		t.Error("operations.md does not say which key the component needs")
 	}
 }
 
