@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -120,11 +119,7 @@ func (s *Stack) migrate(ctx context.Context) error {
 			continue
 		}
 		cmd := exec.CommandContext(ctx, filepath.Join(dir, svc.name), "-migrate")
-		cmd.Env = append(os.Environ(),
-			"PAVANE_BROKERS="+s.cfg.Kafka, "PAVANE_NAMESPACE="+s.cfg.Namespace, "PAVANE_HTTP_ADDR="+loopback(0),
-			"PAVANE_DATABASE_FILE="+secretFile(s.cfg.Dir, svc.database+"-owner-url"), "PAVANE_RUNTIME_ROLE="+svc.role(),
-		)
-		cmd.Env = append(append(cmd.Env, s.kafkaUser("migrate")...), s.cfg.Env...)
+		cmd.Env = s.migrateEnv(svc)
 		group.Go(func() error {
 			out, err := cmd.CombinedOutput()
 			if err != nil {
@@ -135,6 +130,15 @@ func (s *Stack) migrate(ctx context.Context) error {
 		})
 	}
 	return group.Wait()
+}
+
+// migrateEnv is what a service is told that applies its migrations.
+func (s *Stack) migrateEnv(svc service) []string {
+	env := append(environ(),
+		"PAVANE_BROKERS="+s.cfg.Kafka, "PAVANE_NAMESPACE="+s.cfg.Namespace, "PAVANE_HTTP_ADDR="+loopback(0),
+		"PAVANE_DATABASE_FILE="+secretFile(s.cfg.Dir, svc.database+"-owner-url"), "PAVANE_RUNTIME_ROLE="+svc.role(),
+	)
+	return append(append(env, s.kafkaUser("migrate")...), s.cfg.Env...)
 }
 
 // runtimeURL is the service's database as the role that it runs as.

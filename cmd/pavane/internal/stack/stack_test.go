@@ -75,6 +75,22 @@ func TestStart_PostgresWithoutAPassword_IsRefusedAndChangesNothing(t *testing.T)
 	}
 }
 
+func TestMigrateEnv_DatabaseIsExported_ServiceIsToldOneDatabaseOnly(t *testing.T) {
+	t.Setenv("PAVANE_DATABASE", "postgres://me:mine@127.0.0.1:1/mine")
+	s := &Stack{cfg: Config{Dir: t.TempDir()}}
+	for _, svc := range services() {
+		var told []string
+		for _, v := range s.migrateEnv(svc) {
+			if strings.HasPrefix(v, "PAVANE_DATABASE") {
+				told = append(told, v)
+			}
+		}
+		if len(told) != 1 || !strings.HasPrefix(told[0], "PAVANE_DATABASE_FILE=") {
+			t.Errorf("%s -migrate is told %q; want the file with the owner's URL alone", svc.name, told)
+		}
+	}
+}
+
 func TestLoad_NothingRunsSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	if _, err := Load(t.TempDir()); err == nil || !strings.Contains(err.Error(), "pavane up") {
