@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -28,7 +29,7 @@ func main() {
 	stop()
 	if err != nil {
 		if !errors.Is(err, errVerdict) {
-			fmt.Fprintf(os.Stderr, "pavane: %v\n", err)
+			fmt.Fprintln(os.Stderr, "pavane: "+strings.ReplaceAll(err.Error(), "\n", "\npavane: "))
 		}
 		os.Exit(1)
 	}

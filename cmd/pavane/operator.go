@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -17,20 +18,88 @@ import (
 	"pavane/shared/relay"
 )
 
-// perDatabase opens each service's database in turn and has f look at it.
-func perDatabase(ctx context.Context, server string, f func(ctx context.Context, service string, db *postgres.DB) error) error {
-	for _, svc := range stack.Databases() {
-		db, err := postgres.Open(postgres.Config{URL: stack.DatabaseURL(server, svc.Name), MaxConns: 1, Name: "pavane-tool"})
-		if err != nil {
-			return err
+// place is where a service's database is.
+type place struct{ service, name, url string }
+
+func places(server string) []place {
+	var all []place
+	for _, d := range stack.Databases() {
+		all = append(all, place{d.Service, d.Name, stack.DatabaseURL(server, d.Name)})
+	}
+	return all
+}
+
+// look is what a command does with one service's database.
+type look func(ctx context.Context, service string, db *postgres.DB) error
+
+// perDatabase opens each database in turn and has f look at it. One that fails
+// hides no other: an unreadError names them all in the end.
+func perDatabase(ctx context.Context, all []place, f look) error {
+	var failed []failure
+	for _, p := range all {
+		err := p.open(ctx, f)
+		if err != nil && ctx.Err() != nil {
+			return ctx.Err()
 		}
-		err = f(ctx, svc.Service, db)
-		db.Close() //nolint:errcheck // it was only read
 		if err != nil {
-			return fmt.Errorf("%s: database %s: %w", svc.Service, svc.Name, err)
+			failed = append(failed, failure{p.service, err})
 		}
 	}
-	return nil
+	if len(failed) == 0 {
+		return nil
+	}
+	return &unreadError{failed}
+}
+
+func (p place) open(ctx context.Context, f look) error {
+	db, err := postgres.Open(postgres.Config{URL: p.url, MaxConns: 1, Name: "pavane-tool"})
+	if err != nil {
+		return err
+	}
+	defer db.Close() //nolint:errcheck // what was to be kept is committed
+	if err = f(ctx, p.service, db); err == nil {
+		return nil
+	}
+	if away := db.Ping(ctx); away != nil {
+		return fmt.Errorf("not reachable: %w", away)
+	}
+	return fmt.Errorf("database %s: %w", p.name, err)
+}
+
+// failure is why nothing is known of a service.
+type failure struct {
+	service string
+	err     error
+}
+
+// unreadError says of which services nothing is known, a line for each.
+type unreadError struct{ failed []failure }
+
+func (e *unreadError) Error() string {
+	lines := make([]string, 0, len(e.failed))
+	for _, f := range e.failed {
+		lines = append(lines, f.service+": "+f.err.Error())
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap is for [errors.Is].
+func (e *unreadError) Unwrap() []error {
+	all := make([]error, 0, len(e.failed))
+	for _, f := range e.failed {
+		all = append(all, f.err)
+	}
+	return all
+}
+
+// unread takes the services that failed out of what perDatabase returned. Any
+// other error ends a command.
+func unread(err error) ([]failure, error) {
+	var some *unreadError
+	if errors.As(err, &some) {
+		return some.failed, nil
+	}
+	return nil, err
 }
 
 func outboxCommand() *cobra.Command {
@@ -44,22 +113,29 @@ func outboxCommand() *cobra.Command {
 			if err := t.resolve(false, true, false); err != nil {
 				return err
 			}
-			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "service\twaiting\toldest\tparked keys\tchunk\trows in it\tplanned\tin the log")
-			err := perDatabase(c.Context(), t.postgres, func(ctx context.Context, service string, db *postgres.DB) error {
-				line, err := outboxLine(ctx, db)
-				fmt.Fprintf(w, "%s\t%s\n", service, line)
-				return err
-			})
-			if err != nil {
-				return err
-			}
-			return w.Flush()
+			return outboxStatus(c.Context(), c.OutOrStdout(), places(t.postgres))
 		},
 	}
 	t.flags(status)
 	c.AddCommand(status, replayCommand(), adoptCommand())
 	return c
+}
+
+// outboxStatus prints a line for each service that can be asked.
+func outboxStatus(ctx context.Context, out io.Writer, all []place) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "service\twaiting\toldest\tparked keys\tchunk\trows in it\tplanned\tin the log")
+	failed := perDatabase(ctx, all, func(ctx context.Context, service string, db *postgres.DB) error {
+		line, err := outboxLine(ctx, db)
+		if err == nil {
+			fmt.Fprintf(w, "%s\t%s\n", service, line)
+		}
+		return err
+	})
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("write the status: %w", err)
+	}
+	return failed
 }
 
 func adoptCommand() *cobra.Command {
@@ -106,7 +182,7 @@ func adopt(ctx context.Context, t target, service string) (p broker.Producer, er
 		return p, err
 	}
 	defer client.Close()
-	err = perDatabase(ctx, t.postgres, func(ctx context.Context, of string, db *postgres.DB) (err error) {
+	err = perDatabase(ctx, places(t.postgres), func(ctx context.Context, of string, db *postgres.DB) (err error) {
 		if of == service {
 			p, err = adoptUnder(ctx, db, client.InitProducer)
 		}

@@ -1,11 +1,20 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"os"
+	"strings"
 	"testing"
 
+	"github.com/jmoiron/sqlx"
+
+	"pavane/migrations"
 	"pavane/shared/broker"
+	"pavane/shared/contract"
+	"pavane/shared/event"
+	"pavane/shared/outbox"
 	"pavane/shared/pgtest"
 )
 
@@ -34,5 +43,98 @@ values ($1, '3:3:', 0, '0', pg_current_snapshot(), 0, 0, 0, 0, true, $2, 0, '{}'
 	var now int64
 	if err := db.Get(t.Context(), &now, `select producer_id from relay_journal order by chunk desc limit 1`); err != nil || now != 9 {
 		t.Errorf("the journal goes on under producer %d, %v; want 9", now, err)
+	}
+}
+
+// nowhere is the URL of a server that is not there.
+const nowhere = "postgres://user:secret@127.0.0.1:1/"
+
+// oneHere is three services, of which only the one in the middle has a database.
+func oneHere(t *testing.T) []place {
+	t.Helper()
+	url := pgtest.URL(t)
+	pgtest.Migrate(t, pgtest.Open(t, url), migrations.Kit())
+	return []place{{"order-svc", "orders", nowhere + "orders"}, {"payment-svc", "payments", url}, {"inventory-svc", "inventory", nowhere + "inventory"}}
+}
+
+// wantUnread holds that an error has one line for each service.
+func wantUnread(t *testing.T, err error, services ...string) {
+	t.Helper()
+	if err == nil {
+		t.Fatal("no error, though databases were away")
+	}
+	lines := strings.Split(err.Error(), "\n")
+	if len(lines) != len(services) {
+		t.Fatalf("the error is %q; want a line for each of %v", err, services)
+	}
+	for i, service := range services {
+		if !strings.HasPrefix(lines[i], service+": not reachable: ") || strings.Contains(lines[i], "secret") {
+			t.Errorf("line %q; want that %s is not reachable", lines[i], service)
+		}
+	}
+}
+
+func TestOutboxStatus_DatabasesAway_ShowsTheOthersAndNamesEachThatFailed(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	err := outboxStatus(t.Context(), &out, oneHere(t))
+	wantUnread(t, err, "order-svc", "inventory-svc")
+	if lines := strings.Split(strings.TrimSpace(out.String()), "\n"); len(lines) != 2 || !strings.HasPrefix(lines[1], "payment-svc  0 ") {
+		t.Errorf("printed:\n%s\nwant the head and the line of payment-svc", out.String())
+	}
+}
+
+func TestSagaShow_DatabasesAway_TellsWhatTheOthersKnow(t *testing.T) {
+	t.Parallel()
+	all := oneHere(t)
+	o, err := outbox.New(outbox.Config{Source: "/payment-svc", Topics: event.Topics{"payment": "payments"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = pgtest.Open(t, all[1].url).InTx(t.Context(), func(ctx context.Context, tx *sqlx.Tx) error {
+		return o.Append(ctx, tx, event.Number(1, contract.PaymentVoided{OrderID: "o-1"})...)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	err = sagaShow(t.Context(), &out, "o-1", 6, all)
+	wantUnread(t, err, "order-svc", "inventory-svc")
+	if !strings.Contains(out.String(), "#1 payment.voided.v1") {
+		t.Errorf("told:\n%s\nwant the event of payment-svc", out.String())
+	}
+	wantUnread(t, sagaShow(t.Context(), &out, "o-2", 6, all), "order-svc", "inventory-svc")
+}
+
+func TestParked_DatabasesAway_JSONStaysWholeAndSaysOfWhom(t *testing.T) {
+	t.Parallel()
+	services := []string{"order-svc", "payment-svc", "inventory-svc", "notification-svc"}
+	for _, line := range []string{"parked list --json", "parked show o-1 --json"} {
+		c := root()
+		var out bytes.Buffer
+		c.SetOut(&out)
+		c.SetArgs(append(strings.Fields(line), "--postgres", nowhere))
+		wantUnread(t, c.ExecuteContext(t.Context()), services...)
+		var list []struct{ Service, Error string }
+		if err := json.Unmarshal(out.Bytes(), &list); err != nil || len(list) != len(services) {
+			t.Fatalf("pavane %s: %v in\n%s\nwant one element for each service", line, err, out.String())
+		}
+		for i, e := range list {
+			if e.Service != services[i] || !strings.HasPrefix(e.Error, "not reachable: ") {
+				t.Errorf("pavane %s: %+v; want that %s is not reachable", line, e, services[i])
+			}
+		}
+	}
+}
+
+func TestParkedList_DatabasesAway_PrintsWhatIsKnownAndNotThatNothingIsParked(t *testing.T) {
+	t.Parallel()
+	c := root()
+	var out bytes.Buffer
+	c.SetOut(&out)
+	c.SetArgs([]string{"parked", "list", "--service", "payment-svc", "--postgres", nowhere})
+	wantUnread(t, c.ExecuteContext(t.Context()), "payment-svc")
+	if out.Len() > 0 {
+		t.Errorf("printed %q of what nobody could look at", out.String())
 	}
 }

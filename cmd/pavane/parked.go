@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os/user"
@@ -75,8 +76,8 @@ type found struct {
 }
 
 // each opens the database of each chosen service in turn.
-func (h *choice) each(ctx context.Context, f func(ctx context.Context, service string, db *postgres.DB) error) error {
-	return perDatabase(ctx, h.postgres, func(ctx context.Context, service string, db *postgres.DB) error {
+func (h *choice) each(ctx context.Context, f look) error {
+	return perDatabase(ctx, places(h.postgres), func(ctx context.Context, service string, db *postgres.DB) error {
 		if h.service != "" && h.service != service {
 			return nil
 		}
@@ -109,8 +110,9 @@ type group struct {
 	Service string      `json:"service"`
 	Cause   inbox.Cause `json:"cause"`
 	Count   int         `json:"count"`
-	Oldest  time.Time   `json:"oldest"`
+	Oldest  time.Time   `json:"oldest,omitzero"`
 	Keys    []found     `json:"keys"`
+	Error   string      `json:"error,omitempty"` // why nothing is known of the service
 }
 
 func groups(keys []found) []group {
@@ -145,14 +147,12 @@ func parkedListCommand() *cobra.Command {
 			if err := h.check(); err != nil {
 				return err
 			}
-			keys, err := h.find(c.Context())
+			keys, asked := h.find(c.Context())
+			failed, err := unread(asked)
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return printJSON(c.OutOrStdout(), groups(keys))
-			}
-			return printGroups(c.OutOrStdout(), groups(keys), limit)
+			return errors.Join(printParked(c.OutOrStdout(), groups(keys), failed, limit, asJSON), asked)
 		},
 	}
 	h.flags(c)
@@ -160,6 +160,20 @@ func parkedListCommand() *cobra.Command {
 	c.Flags().IntVar(&limit, "limit", 20, "keys shown of each service and cause; all are counted")
 	c.Flags().BoolVar(&asJSON, "json", false, "print all keys as JSON")
 	return c
+}
+
+// printParked prints what is known. As JSON it says of which services nothing is.
+func printParked(w io.Writer, list []group, failed []failure, limit int, asJSON bool) error {
+	switch {
+	case asJSON:
+		for _, f := range failed {
+			list = append(list, group{Service: f.service, Keys: []found{}, Error: f.err.Error()})
+		}
+		return printJSON(w, list)
+	case len(list) == 0 && len(failed) > 0:
+		return nil // it may be parked where nobody could look
+	}
+	return printGroups(w, list, limit)
 }
 
 func printJSON(w io.Writer, v any) error {

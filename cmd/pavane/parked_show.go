@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -18,6 +19,7 @@ type shownKey struct {
 	Service string          `json:"service"`
 	Records []parked.Record `json:"records"`
 	History []parked.Move   `json:"history"`
+	Error   string          `json:"error,omitempty"` // why nothing is known of the service
 }
 
 func parkedShowCommand() *cobra.Command {
@@ -33,23 +35,27 @@ func parkedShowCommand() *cobra.Command {
 				return err
 			}
 			list := []shownKey{}
-			err := h.each(c.Context(), func(ctx context.Context, service string, db *postgres.DB) error {
+			shown := h.each(c.Context(), func(ctx context.Context, service string, db *postgres.DB) error {
 				records, history, err := parked.Show(ctx, db, args[0], limit)
 				if len(records)+len(history) > 0 {
-					list = append(list, shownKey{service, records, history})
+					list = append(list, shownKey{Service: service, Records: records, History: history})
 				}
 				return err
 			})
+			failed, err := unread(shown)
 			switch {
 			case err != nil:
 				return err
 			case asJSON:
-				return printJSON(c.OutOrStdout(), list)
-			case len(list) == 0:
+				for _, f := range failed {
+					list = append(list, shownKey{Service: f.service, Records: []parked.Record{}, History: []parked.Move{}, Error: f.err.Error()})
+				}
+				return errors.Join(printJSON(c.OutOrStdout(), list), shown)
+			case len(list) == 0 && shown == nil:
 				return fmt.Errorf("key %q is not parked and never was; pavane parked list shows what is", args[0])
 			}
 			printKey(c.OutOrStdout(), list)
-			return nil
+			return shown
 		},
 	}
 	h.target.flags(c)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -10,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pavane/cmd/pavane/internal/stack"
 	"pavane/shared/event"
 	"pavane/shared/postgres"
 	"pavane/shared/story"
@@ -39,25 +39,31 @@ them, and what is parked. It reads what the services keep anyway.`,
 			if err := t.resolve(false, true, false); err != nil {
 				return err
 			}
-			stories := map[string]story.Story{}
-			for _, svc := range stack.Databases() {
-				db, err := postgres.Open(postgres.Config{URL: stack.DatabaseURL(t.postgres, svc.Name), MaxConns: 1, Name: "pavane-saga"})
-				if err != nil {
-					return err
-				}
-				s, err := story.Load(c.Context(), db, args[0], partitions)
-				db.Close() //nolint:errcheck // it was only read
-				if err != nil {
-					return fmt.Errorf("%s: %w", svc.Service, err)
-				}
-				stories[svc.Service] = s
-			}
-			return tell(c.OutOrStdout(), args[0], stories)
+			return sagaShow(c.Context(), c.OutOrStdout(), args[0], partitions, places(t.postgres))
 		},
 	}
 	t.flags(c)
 	c.Flags().IntVar(&partitions, "partitions", 6, "partitions of each topic")
 	return c
+}
+
+// sagaShow tells what those services know that can be asked.
+func sagaShow(ctx context.Context, out io.Writer, order string, partitions int, all []place) error {
+	stories := map[string]story.Story{}
+	loaded := perDatabase(ctx, all, func(ctx context.Context, service string, db *postgres.DB) error {
+		s, err := story.Load(ctx, db, order, partitions)
+		if err == nil {
+			stories[service] = s
+		}
+		return err
+	})
+	if _, err := unread(loaded); err != nil {
+		return err
+	}
+	if err := tell(out, order, stories); err != nil && loaded == nil {
+		return err
+	}
+	return loaded
 }
 
 // told is one event with the service that wrote it.
