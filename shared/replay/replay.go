@@ -113,6 +113,9 @@ func (c *Config) target(ctx context.Context, p *Plan) error {
 	if _, err := c.Kafka.ClusterID(ctx); err != nil {
 		return err
 	}
+	if err := c.alike(ctx); err != nil {
+		return err
+	}
 	p.Holds = -1
 	ranges, err := c.Kafka.Offsets(ctx, c.To)
 	if errors.Is(err, broker.ErrUnavailable) {
@@ -131,6 +134,18 @@ func (c *Config) target(ctx context.Context, p *Plan) error {
 	if p.Holds > 0 && !c.Append {
 		return fault.Invalid("topic %s holds %d records, perhaps of a replay that was broken off: delete the topic and begin anew, or append; "+
 			"consumers with an inbox drop what they meet again", c.To, p.Holds)
+	}
+	return nil
+}
+
+// alike holds that the sources have as many partitions as To gets. One that is
+// not there has nothing to compare.
+func (c *Config) alike(ctx context.Context) error {
+	for _, source := range c.Sources {
+		err := c.Kafka.CheckTopics(ctx, []broker.Topic{{Name: source, Partitions: c.Partitions}})
+		if err != nil && !errors.Is(err, broker.ErrUnavailable) {
+			return fault.Invalid("a replay keeps its sources' number of partitions: %w", err)
+		}
 	}
 	return nil
 }

@@ -196,6 +196,7 @@ func TestPrepare_BadRequest_IsRefusedAndMakesNothing(t *testing.T) {
 		"unknown source":         {func(c *replay.Config) { c.Topic = "other" }, "nobody publishes there"},
 		"since after until":      {func(c *replay.Config) { c.Since, c.Until = time.Unix(2, 0), time.Unix(1, 0) }, "not before until"},
 		"other partition count":  {func(c *replay.Config) { c.To += "-wide" }, "has 4 partitions"},
+		"wider source":           {func(c *replay.Config) { c.Sources = []string{own, c.To + "-wide"} }, "has 4 partitions: want 3"},
 		"rate":                   {func(c *replay.Config) { c.Rate = -1 }, "from 0 on"},
 		"more than is retained":  {func(c *replay.Config) { c.Since = time.Unix(1, 0) }, "are gone"},
 		"nothing to read from":   {func(c *replay.Config) { c.Outboxes = nil }, "outboxes (0)"},
