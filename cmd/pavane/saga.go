@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -11,8 +12,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pavane/shared/broker"
+	"pavane/shared/config"
+	"pavane/shared/contract"
 	"pavane/shared/event"
 	"pavane/shared/postgres"
+	"pavane/shared/service"
 	"pavane/shared/story"
 )
 
@@ -33,18 +38,71 @@ to reach the log and where it lies there, how far each service has applied
 them, and what is parked. It reads what the services keep anyway.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if partitions < 1 {
+			if partitions < 1 && c.Flags().Changed("partitions") {
 				return fmt.Errorf("--partitions %d: want those of each topic, from 1 on", partitions)
 			}
 			if err := t.resolve(false, true, false); err != nil {
 				return err
 			}
-			return sagaShow(c.Context(), c.OutOrStdout(), args[0], partitions, places(t.postgres))
+			n, err := t.partitions(c.Context(), partitions)
+			if err != nil {
+				return err
+			}
+			return sagaShow(c.Context(), c.OutOrStdout(), args[0], n, places(t.postgres))
 		},
 	}
 	t.flags(c)
-	c.Flags().IntVar(&partitions, "partitions", 6, "partitions of each topic")
+	c.Flags().IntVar(&partitions, "partitions", 0, "partitions of each topic; without it Kafka is asked, and where none is known, PAVANE_PARTITIONS counts")
 	return c
+}
+
+// partitions is how many each topic has, from which follows where an event lies:
+// what Kafka says, else the flag, else what the services are told. 0 is no flag.
+func (t *target) partitions(ctx context.Context, flag int) (int, error) {
+	topic := t.namespace + contract.Topics()["order"]
+	have, err := t.count(ctx, topic)
+	switch {
+	case err != nil:
+		return 0, err
+	case have > 0 && flag > 0 && have != flag:
+		return 0, fmt.Errorf("--partitions %d: topic %s has %d; leave the flag out", flag, topic, have)
+	case have > 0:
+		return have, nil
+	case flag > 0:
+		return flag, nil
+	}
+	var cfg struct {
+		Partitions int `default:"6"`
+	}
+	if err := config.Load(service.Prefix, &cfg); err != nil {
+		return 0, err
+	}
+	if cfg.Partitions < 1 {
+		return 0, fmt.Errorf("%s_PARTITIONS=%d: want those of each topic, from 1 on", service.Prefix, cfg.Partitions)
+	}
+	return cfg.Partitions, nil
+}
+
+// count asks Kafka how many partitions a topic has; 0: no Kafka is known, or it
+// does not answer, and the story is told all the same.
+func (t *target) count(ctx context.Context, topic string) (int, error) {
+	if len(t.kafka) == 0 {
+		return 0, nil
+	}
+	security, err := kafkaSecurity()
+	if err != nil {
+		return 0, err
+	}
+	client, err := broker.Dial(security.Secure(broker.Config{Brokers: t.kafka, ClientID: "pavane-tool"}))
+	if err != nil {
+		return 0, err
+	}
+	defer client.Close()
+	ranges, err := client.Offsets(ctx, topic)
+	if errors.Is(err, broker.ErrUnavailable) {
+		return 0, nil
+	}
+	return len(ranges[topic]), err
 }
 
 // sagaShow tells what those services know that can be asked.

@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"pavane/shared/broker"
+	"pavane/shared/brokertest"
+	"pavane/shared/contract"
 	"pavane/shared/story"
 )
 
@@ -45,5 +48,42 @@ func TestTell_UnknownOrderIsAnError(t *testing.T) {
 	t.Parallel()
 	if err := tell(&bytes.Buffer{}, "o-1", map[string]story.Story{"order-svc": {}}); err == nil {
 		t.Fatal("told a story of nothing")
+	}
+}
+
+func TestPartitions_KafkaKnows_ItsNumberCountsAndAnotherFlagIsRefused(t *testing.T) {
+	t.Parallel()
+	to := target{kafka: strings.Split(brokertest.Start(t), ","), namespace: "partitions-of-saga-show."}
+	client, err := broker.Dial(broker.Config{Brokers: to.kafka})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	topic := broker.Topic{Name: to.namespace + contract.Topics()["order"], Partitions: 12, ReplicationFactor: 1}
+	if err := client.EnsureTopics(t.Context(), []broker.Topic{topic}); err != nil {
+		t.Fatal(err)
+	}
+	for _, flag := range []int{0, 12} {
+		if n, err := to.partitions(t.Context(), flag); err != nil || n != 12 {
+			t.Errorf("with the flag at %d: %d partitions, %v; want Kafka's 12", flag, n, err)
+		}
+	}
+	if _, err := to.partitions(t.Context(), 6); err == nil || !strings.Contains(err.Error(), "--partitions 6: topic "+topic.Name+" has 12") {
+		t.Errorf("with the flag at 6: %v; want that the topic has 12", err)
+	}
+}
+
+func TestPartitions_NoKafkaIsKnown_TheServicesSettingCounts(t *testing.T) {
+	t.Setenv("PAVANE_PARTITIONS", "12")
+	var none target
+	if n, err := none.partitions(t.Context(), 0); err != nil || n != 12 {
+		t.Errorf("%d partitions, %v; want 12, as the services are told", n, err)
+	}
+	if n, err := none.partitions(t.Context(), 3); err != nil || n != 3 {
+		t.Errorf("%d partitions, %v; want the flag's 3", n, err)
+	}
+	t.Setenv("PAVANE_PARTITIONS", "0")
+	if _, err := none.partitions(t.Context(), 0); err == nil || !strings.Contains(err.Error(), "PAVANE_PARTITIONS=0") {
+		t.Errorf("%v; want that the setting is refused", err)
 	}
 }
