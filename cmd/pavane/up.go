@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,6 +35,7 @@ type upOptions struct {
 	dir, postgres, kafka string
 	kafkaUsers           string
 	namespace            string
+	databases            []string
 	port                 int
 	noOpen, smoke        bool
 	noOrders             bool
@@ -67,6 +69,7 @@ Kill any of the services with kill -9: it is started again and its sagas go on.`
 	f.StringVar(&o.kafka, "kafka", "", "host:port list of a Kafka to use; empty: an embedded broker")
 	f.StringVar(&o.namespace, "namespace", "", "what the names of topics and groups begin with, so that several systems can share a Kafka")
 	f.StringVar(&o.kafkaUsers, "kafka-users", "", "directory with a file for each service, and for migrate, that holds its password for --kafka; the file's name is the user; the rest is in PAVANE_KAFKA_…")
+	f.StringSliceVar(&o.databases, "database", nil, "name of a database to create beside the demo's, for a service of your own; what such a service needs to know is said once all is ready")
 	f.BoolVar(&o.realKafka, "real-kafka", false, "start an Apache Kafka in place of the embedded broker; needs Java 17 and Maven")
 	f.BoolVar(&o.auth, "auth", false, "have the gateway ask for tokens; pavane token prints one")
 	f.IntVar(&o.port, "port", 8080, "port of the gateway; a taken one is stepped over")
@@ -76,6 +79,7 @@ Kill any of the services with kill -9: it is started again and its sagas go on.`
 	c.MarkFlagsMutuallyExclusive("kafka", "real-kafka")
 	c.MarkFlagsMutuallyExclusive("smoke", "dir") // the verdict is on fresh data alone
 	c.MarkFlagsMutuallyExclusive("smoke", "port")
+	c.MarkFlagsMutuallyExclusive("smoke", "database")
 	return c
 }
 
@@ -154,7 +158,7 @@ func runUp(ctx context.Context, o upOptions, p *printer) error {
 	}
 	defer ctl.Close(ctx) //nolint:errcheck // nothing is broken before the demo serves
 	exits := make(chan stack.Exit, 16)
-	s, err := start(ctx, o, stack.Config{Dir: o.dir, GatewayPort: o.port, Namespace: o.namespace, Breakable: true, Control: ctl.Control(), OnExit: func(e stack.Exit) {
+	s, err := start(ctx, o, stack.Config{Dir: o.dir, GatewayPort: o.port, Namespace: o.namespace, Databases: o.databases, Breakable: true, Control: ctl.Control(), OnExit: func(e stack.Exit) {
 		p.say("%s (process %d) ended: %s; started again as process %d", e.Service, e.Pid, e.How, e.NewPid)
 		if o.noOrders {
 			return
@@ -175,6 +179,9 @@ func runUp(ctx context.Context, o upOptions, p *printer) error {
 		return errors.Join(err, stop(s))
 	}
 	state := s.State()
+	for _, name := range o.databases {
+		p.say("for a service of your own: PAVANE_DATABASE='%s' PAVANE_BROKERS=%s", state.Database(name), strings.Join(state.Kafka, ","))
+	}
 	gateway := state.Client()
 	if !o.noOrders {
 		if err := showcase(ctx, gateway, p); err != nil {

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"time"
 
 	"pavane/internal/await"
+	"pavane/internal/demo"
 	"pavane/internal/devstack"
 	"pavane/shared/brokertest"
 	"pavane/shared/pgtest"
@@ -42,25 +44,56 @@ func TestKitPage_AsAModuleOfItsOwn_HandlesTheFirstEventOnce(t *testing.T) {
 	dir := module(t)
 	run(t, dir, "go", "vet", ".")
 	run(t, dir, "go", "test", "-count=1", ".")
-	run(t, dir, "go", "build", "-o", "parcel-svc", ".")
+	binary := build(t, dir)
 
-	database := pgtest.URL(t)
+	// In earnest: the owner migrates and grants, the service has the other role.
+	owner, runtime := pgtest.Roles(t)
+	u, err := url.Parse(runtime)
+	must(t, err)
+	env := []string{"PAVANE_BROKERS=" + brokertest.Start(t), "PAVANE_NAMESPACE=" + strings.ToLower(rand.Text()) + ".", "PAVANE_CREATE_TOPICS=true"}
+	migrating := exec.CommandContext(t.Context(), binary, "-migrate")
+	migrating.Env = append(append(os.Environ(), "PAVANE_DATABASE="+owner, "PAVANE_RUNTIME_ROLE="+u.User.Username()), env...)
+	if out, err := migrating.CombinedOutput(); err != nil {
+		t.Fatalf("-migrate: %v\n%s", err, out)
+	}
+	requireBothCounted(t, serve(t, binary, append(env, "PAVANE_DATABASE="+runtime, "PAVANE_MIGRATE=false")), runtime)
+}
+
+// The page has the demo's Postgres and broker serve the service, too.
+func TestKitPage_BesideARunningDemo_ItsDatabaseAndBrokerAreEnough(t *testing.T) {
+	t.Parallel()
+	binary := build(t, module(t))
+	bin, err := demo.Build(t.TempDir())
+	must(t, err)
+	d := demo.Start(t, demo.Config{Bin: bin, Dir: t.TempDir(), Args: []string{"--no-orders", "--database", "parcels"}})
+	said := regexp.MustCompile(`(PAVANE_DATABASE)='(\S+)' (PAVANE_BROKERS=\S+)`).FindStringSubmatch(d.Said("for a service of your own"))
+	if said == nil {
+		t.Fatalf("pavane up does not say where database and broker are: %q", d.Said("for a service of your own"))
+	}
+	requireBothCounted(t, serve(t, binary, []string{said[1] + "=" + said[2], said[3], "PAVANE_CREATE_TOPICS=true"}), said[2])
+}
+
+// requireBothCounted sends two parcels and waits until they are counted, once each.
+func requireBothCounted(t *testing.T, service, database string) {
+	t.Helper()
 	db := pgtest.Open(t, database)
-	url := serve(t, filepath.Join(dir, "parcel-svc"), database)
 	for range 2 {
-		put(t, url+"/v1/parcels/p-1", `{"customer":"ada"}`)
+		put(t, service+"/v1/parcels/p-1", `{"customer":"ada"}`)
 	}
 	count := func() (n int) {
-		err := db.SQL().QueryRowContext(t.Context(), `select coalesce(max(c.parcels), 0) from customers c`).Scan(&n)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, db.SQL().QueryRowContext(t.Context(), `select coalesce(max(c.parcels), 0) from customers c`).Scan(&n))
 		return n
 	}
 	await.True(t, time.Minute, "both parcels counted", func() bool { return count() >= 2 })
 	if n := count(); n != 2 {
 		t.Errorf("ada has %d parcels, want 2", n)
 	}
+}
+
+func build(t *testing.T, dir string) (binary string) {
+	t.Helper()
+	run(t, dir, "go", "build", "-o", "parcel-svc", ".")
+	return filepath.Join(dir, "parcel-svc")
 }
 
 // module makes the page's files in a folder outside the repository.
@@ -110,8 +143,8 @@ func run(t *testing.T, dir, name string, args ...string) {
 	}
 }
 
-// serve starts the service in a schema and returns its address once it is ready.
-func serve(t *testing.T, binary, database string) string {
+// serve starts the service and returns its address once it is ready.
+func serve(t *testing.T, binary string, env []string) string {
 	t.Helper()
 	port, err := devstack.FreePort(0)
 	must(t, err)
@@ -119,8 +152,7 @@ func serve(t *testing.T, binary, database string) string {
 	log := &strings.Builder{}
 	cmd := exec.Command(binary)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Env = append(os.Environ(), "PAVANE_DATABASE="+database, "PAVANE_BROKERS="+brokertest.Start(t),
-		"PAVANE_NAMESPACE="+strings.ToLower(rand.Text())+".", "PAVANE_CREATE_TOPICS=true", "PAVANE_HTTP_ADDR="+addr)
+	cmd.Env = append(append(os.Environ(), env...), "PAVANE_HTTP_ADDR="+addr)
 	must(t, cmd.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()

@@ -68,13 +68,20 @@ select line from held, list where line <> all (lines) limit 10`
 // Grant makes what the sets' lists allow, and no more, the privileges of role in
 // the schema, and lets it read the tables of versions. It takes back what was
 // granted before and is not in the lists. The caller owns the tables. A role
-// that could do more all the same is an error.
+// that could do more all the same is an error, and so is a set without a list:
+// its service would be ready, and refused at its first statement.
 func Grant(ctx context.Context, db *sql.DB, role string, sets ...Set) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("privileges of role %q: %w", role, err)
 		}
 	}()
+	for _, s := range sets {
+		if _, err := fs.Stat(s.Files, grantsFile); err != nil {
+			return fmt.Errorf("%s: no %s beside its migrations: list there what the role may do with each of their tables, or leave it empty when it needs none; and embed it, too: go:embed of *.sql leaves it out: %w",
+				s.Table, grantsFile, err)
+		}
+	}
 	allowed, err := allPrivileges(sets)
 	if err != nil {
 		return err

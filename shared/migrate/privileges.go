@@ -43,7 +43,7 @@ var (
 //	sequence outbox_id_seq usage, select
 //	function outbox_extend(integer) execute
 //
-// Without such a file nothing is allowed.
+// Without such a file nothing is allowed, and [Grant] refuses the set.
 func Privileges(files fs.FS) ([]Privilege, error) {
 	text, err := fs.ReadFile(files, grantsFile)
 	if errors.Is(err, fs.ErrNotExist) {

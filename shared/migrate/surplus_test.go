@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"pavane/migrations"
 	"pavane/shared/migrate"
@@ -58,4 +59,20 @@ func TestGrant_RoleThatCouldDoMore_IsRefused(t *testing.T) {
 	}
 	do(owner, `revoke truncate on outbox from `+other)
 	grant(t, owner, role, all...)
+}
+
+// A list that was not embedded would else show as a service that is ready and may do nothing.
+func TestGrant_SetWithoutAList_IsRefusedAndNamed(t *testing.T) {
+	t.Parallel()
+	ownerURL, runtimeURL := pgtest.Roles(t)
+	u, _ := url.Parse(runtimeURL)
+	owner, role := pgtest.Open(t, ownerURL).SQL(), u.User.Username()
+	files := fstest.MapFS{"00001_a.sql": {Data: []byte("-- +goose Up\ncreate table a (n int);")}}
+	set := migrate.Set{Table: "v", Files: files}
+	up(t, owner, set)
+	if err := migrate.Grant(t.Context(), owner, role, set); err == nil || !strings.Contains(err.Error(), "v: no grants.txt beside its migrations") {
+		t.Errorf("granted by no list: %v", err)
+	}
+	files["grants.txt"] = &fstest.MapFile{}
+	grant(t, owner, role, set)
 }

@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/jmoiron/sqlx"
@@ -26,27 +28,45 @@ const (
 	rolesLockSQL = `select pg_advisory_xact_lock(hashtextextended('pavane up roles', 0))`
 )
 
-// createDatabases makes one database per service where it is missing, and the
-// role that the service runs as.
+// databaseName is what needs no quoting.
+var databaseName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
+
+// checkNames refuses a database of somebody's own that has another name than
+// statements take as it is, or that of a service's.
+func checkNames(databases []string) error {
+	for _, name := range databases {
+		if !databaseName.MatchString(name) {
+			return fmt.Errorf("--database %q: take small letters, digits and _, such as parcels", name)
+		}
+		if slices.ContainsFunc(services(), func(svc service) bool { return svc.database == name }) {
+			return fmt.Errorf("--database %s: a service of the demo has it; take another name", name)
+		}
+	}
+	return nil
+}
+
+// createDatabases makes one database per service and those that were asked for
+// where they are missing, and the role that each service runs as.
 func (s *Stack) createDatabases(ctx context.Context) error {
 	db, err := postgres.Open(postgres.Config{URL: s.cfg.Postgres, MaxConns: 1})
 	if err != nil {
 		return err
 	}
 	defer db.Close() //nolint:errcheck // nothing is left to be done on it
-	for _, svc := range services() {
-		if svc.database == "" {
-			continue
-		}
+	names := slices.Clone(s.cfg.Databases)
+	for _, d := range Databases() {
+		names = append(names, d.Name)
+	}
+	for _, name := range names {
 		var there bool
-		if err := db.SQL().QueryRowContext(ctx, databaseExistsSQL, svc.database).Scan(&there); err != nil {
-			return fmt.Errorf("look for database %s: %w", svc.database, err)
+		if err := db.SQL().QueryRowContext(ctx, databaseExistsSQL, name).Scan(&there); err != nil {
+			return fmt.Errorf("look for database %s: %w", name, err)
 		}
 		if there {
 			continue
 		}
-		if _, err := db.SQL().ExecContext(ctx, "create database "+svc.database); err != nil {
-			return fmt.Errorf("create database %s: %w", svc.database, err)
+		if _, err := db.SQL().ExecContext(ctx, "create database "+name); err != nil {
+			return fmt.Errorf("create database %s: %w", name, err)
 		}
 	}
 	return s.createRoles(ctx, db)

@@ -68,12 +68,13 @@ const stopServices = 8 * time.Second
 
 // Config says how the stack runs. Dir is required.
 type Config struct {
-	Dir         string // data, logs and state
-	Postgres    string // URL of a server to use, with a user that may create databases; empty: an embedded one
-	Kafka       string // host:port list of a Kafka to use; empty: an embedded broker
-	KafkaUsers  string // directory with the password of each principal of a secured Kafka in a file of its name; empty: no users
-	Namespace   string // before the names of topics and groups
-	GatewayPort int    // wanted; a taken one is stepped over
+	Dir         string   // data, logs and state
+	Postgres    string   // URL of a server to use, with a user that may create databases; empty: an embedded one
+	Kafka       string   // host:port list of a Kafka to use; empty: an embedded broker
+	KafkaUsers  string   // directory with the password of each principal of a secured Kafka in a file of its name; empty: no users
+	Namespace   string   // before the names of topics and groups
+	Databases   []string // to create beside those of the services, empty, for somebody's own
+	GatewayPort int      // wanted; a taken one is stepped over
 	Env         []string
 	Throwaway   bool    // the data need not survive a power cut
 	Auth        bool    // have the gateway ask for tokens of an authority of the stack's own
@@ -106,7 +107,7 @@ func Start(ctx context.Context, cfg Config) (*Stack, error) {
 	s := &Stack{cfg: cfg, second: map[string]*child{}, ways: map[way]*faultproxy.Proxy{}, state: State{
 		Pid: os.Getpid(), Namespace: cfg.Namespace, Started: time.Now(), Services: map[string]Process{}, Servers: map[string]Process{},
 	}}
-	err := checkPassword(cfg.Postgres)
+	err := errors.Join(checkPassword(cfg.Postgres), checkNames(cfg.Databases))
 	if err != nil {
 		return nil, err
 	}

@@ -91,6 +91,19 @@ func TestMigrateEnv_DatabaseIsExported_ServiceIsToldOneDatabaseOnly(t *testing.T
 	}
 }
 
+func TestStart_DatabaseThatCannotBe_IsRefusedBeforeAnythingStarts(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	for name, want := range map[string]string{"Parcels": "small letters", "a b": "small letters", "orders": "a service of the demo has it"} {
+		if _, err := Start(t.Context(), Config{Dir: dir, Databases: []string{"parcels", name}}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: err = %v, want that it says %q", name, err, want)
+		}
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the data directory was made: %v", err)
+	}
+}
+
 func TestLoad_NothingRunsSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	if _, err := Load(t.TempDir()); err == nil || !strings.Contains(err.Error(), "pavane up") {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -65,6 +66,16 @@ func (s State) Client() *client.Client {
 		return c
 	}
 	return c.With(func() (string, error) { return s.Token(requestLife) })
+}
+
+// Database is the URL of a database on the stack's server.
+func (s State) Database(name string) string {
+	u, err := url.Parse(s.Postgres)
+	if err != nil {
+		return s.Postgres // opening it says what is wrong
+	}
+	u.Path = "/" + name
+	return u.String()
 }
 
 func stateFile(dir string) string { return filepath.Join(dir, "state.json") }
