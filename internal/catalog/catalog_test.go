@@ -181,15 +181,19 @@ func TestRead_TableThatCannotBeFollowed_SaysSo(t *testing.T) {
 func TestCompare_BinaryThatSaysSomethingElse_IsNamed(t *testing.T) {
 	t.Parallel()
 	s := Service{Name: "x-svc", Rows: []Row{{On: "a.b.v1", Emits: []string{}}}}
+	c := Catalogue{Events: []Event{{Kind: "a.c.v1", Failure: true, Undoes: "a.b.v1"}}}
 	for described, want := range map[string]string{
-		`{"service":"x-svc","reactions":[{"on":"a.b.v1","emits":[]}]}`:         "",
-		`{"service":"x-svc","reactions":[{"on":"a.c.v1","emits":[]}]}`:         "reaction 1",
-		`{"service":"x-svc","reactions":[{"on":"a.b.v1","emits":["x.y.v1"]}]}`: "reaction 1",
-		`{"service":"x-svc","reactions":[]}`:                                   "0 reactions; the source has 1",
-		`{"service":"y-svc","reactions":[{"on":"a.b.v1","emits":[]}]}`:         `"y-svc"`,
+		`{"service":"x-svc","reactions":[{"on":"a.b.v1","emits":[]}]}`:                                                               "",
+		`{"service":"x-svc","reactions":[{"on":"a.c.v1","emits":[]}]}`:                                                               "reaction 1",
+		`{"service":"x-svc","reactions":[{"on":"a.b.v1","emits":["x.y.v1"]}]}`:                                                       "reaction 1",
+		`{"service":"x-svc","reactions":[{"on":"a.b.v1","emits":[]}],"events":[{"kind":"a.c.v1","failure":true,"undoes":"a.b.v1"}]}`: "",
+		`{"service":"x-svc","reactions":[{"on":"a.b.v1","emits":[]}],"events":[{"kind":"a.c.v1","undoes":"a.b.v1"}]}`:                "the source has failure true",
+		`{"service":"x-svc","reactions":[{"on":"a.b.v1","emits":[]}],"events":[{"kind":"a.c.v1","failure":true}]}`:                   `undoes "a.b.v1"`,
+		`{"service":"x-svc","reactions":[]}`:                                                                                         "0 reactions; the source has 1",
+		`{"service":"y-svc","reactions":[{"on":"a.b.v1","emits":[]}]}`:                                                               `"y-svc"`,
 		`oops`: "-describe",
 	} {
-		err := s.compare([]byte(described))
+		err := c.compare(s, []byte(described))
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v; want %q", described, err, want)
 		}

@@ -28,13 +28,13 @@ func Compare(ctx context.Context, root fs.FS, bin string) error {
 			errs = append(errs, fmt.Errorf("ask %s for its reactions: %w", s.Name, err))
 			continue
 		}
-		errs = append(errs, s.compare(out))
+		errs = append(errs, c.compare(s, out))
 	}
 	return errors.Join(errs...)
 }
 
 // compare takes what -describe printed.
-func (s Service) compare(described []byte) error {
+func (c Catalogue) compare(s Service, described []byte) error {
 	var d service.Description
 	if err := json.Unmarshal(described, &d); err != nil {
 		return fmt.Errorf("%s -describe: %w", s.Name, err)
@@ -45,6 +45,11 @@ func (s Service) compare(described []byte) error {
 	for i, r := range d.Reactions {
 		if row := s.Rows[i]; r.On != row.On || r.Origin != row.Origin || !slices.Equal(r.Emits, row.Emits) {
 			return fmt.Errorf("%s -describe: reaction %d is %+v; the source has %+v", s.Name, i+1, r, row)
+		}
+	}
+	for _, e := range d.Events {
+		if of, _ := c.event(e.Kind); of.Failure != e.Failure || of.Undoes != e.Undoes {
+			return fmt.Errorf("%s -describe: event %+v; the source has failure %t, undoes %q", s.Name, e, of.Failure, of.Undoes)
 		}
 	}
 	return nil

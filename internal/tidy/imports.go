@@ -43,7 +43,7 @@ shared/service         : migrations shared/broker shared/config shared/event sha
 
 shared/pgtest          : internal/devstack migrations shared/migrate shared/postgres
 shared/brokertest      : internal/await internal/devstack shared/broker shared/event
-shared/sagatest        : shared/broker shared/event shared/inbox shared/outbox shared/postgres shared/react
+shared/sagatest        : shared/broker shared/event shared/fault shared/inbox shared/outbox shared/postgres shared/react
 
 payment-svc/internal/provider :
 payment-svc/internal/payment  : own/internal/provider shared/contract shared/event shared/failpoint shared/fault shared/postgres shared/retry shared/tracing

@@ -48,3 +48,18 @@ func ExampleAtOnce() {
 	fmt.Println(kinds)
 	// Output: map[test.answered.v1:100]
 }
+
+// Money that comes and goes in any order: what is left in the end is the same.
+func ExampleRequireSameEnd() {
+	t, end := pgtest.ForExample()
+	defer end()
+	sagatest.RequireSameEnd(t, 10, []int64{3, 2}, func(int) sagatest.Run[int64, int64] {
+		var sum int64
+		return sagatest.Run[int64, int64]{
+			Tell: func(n int64) ([]event.Numbered, error) { sum += n; return nil, nil },
+			End:  func([]event.Numbered) int64 { return sum },
+		}
+	})
+	fmt.Println("each of 6 orders ends with 10")
+	// Output: each of 6 orders ends with 10
+}

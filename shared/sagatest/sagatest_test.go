@@ -111,3 +111,79 @@ func TestRequirePublished_OtherEvents_Fails(t *testing.T) {
 		}
 	}
 }
+
+// sums adds up what it is told, unless spoiled.
+func sums(spoil func(have, fact int64) (told int64, err error)) func(int) sagatest.Run[int64, int64] {
+	return func(int) sagatest.Run[int64, int64] {
+		var total, number int64
+		return sagatest.Run[int64, int64]{
+			Tell: func(fact int64) ([]event.Numbered, error) {
+				told, err := spoil(total, fact)
+				if err != nil || told == 0 {
+					return nil, err
+				}
+				total, number = total+told, number+1
+				return event.Number(number, answered{ID: "a", N: total}), nil
+			},
+			End: func([]event.Numbered) int64 { return total },
+		}
+	}
+}
+
+func TestRequireSameEnd_EveryOrderEndsTheSame_Passes(t *testing.T) {
+	t.Parallel()
+	runs := 0
+	begin := sums(func(_, fact int64) (int64, error) { return fact, nil })
+	sagatest.RequireSameEnd(t, 12, []int64{1, 2, 3}, func(n int) sagatest.Run[int64, int64] {
+		if n != runs {
+			t.Errorf("run %d is called %d", runs, n)
+		}
+		runs++
+		return begin(n)
+	})
+	if runs != 90 { // 6!/(2!·2!·2!)
+		t.Errorf("%d orders of three facts, each twice; want 90", runs)
+	}
+	// What faults before its time is delivered again.
+	sagatest.RequireSameEnd(t, 6, []int64{1, 2}, sums(func(have, fact int64) (int64, error) {
+		if fact == 2 && have == 0 {
+			return 0, fault.Permanent("nothing is there to add 2 to")
+		}
+		return fact, nil
+	}))
+}
+
+func TestRequireSameEnd_OrderThatMatters_IsNamed(t *testing.T) {
+	t.Parallel()
+	for want, spoil := range map[string]func(have, fact int64) (int64, error){
+		"in the order [2 1 1 2] the end is 5, want 6": func(have, fact int64) (int64, error) {
+			if have == 0 && fact == 2 {
+				return 1, nil
+			}
+			return fact, nil
+		},
+		"are at fault, whatever comes before them": func(_, fact int64) (int64, error) {
+			if fact == 2 {
+				return 0, fault.Permanent("no twos")
+			}
+			return fact, nil
+		},
+		"connection lost": func(int64, int64) (int64, error) { return 0, fmt.Errorf("connection lost") },
+	} {
+		got := verdict(t, func(tb testing.TB) { sagatest.RequireSameEnd(tb, 6, []int64{1, 2}, sums(spoil)) })
+		if !strings.Contains(got, want) {
+			t.Errorf("the verdict is %q; want %q", got, want)
+		}
+	}
+	got := verdict(t, func(tb testing.TB) {
+		sagatest.RequireSameEnd(tb, 0, []int64{1}, func(int) sagatest.Run[int64, int64] {
+			return sagatest.Run[int64, int64]{
+				Tell: func(int64) ([]event.Numbered, error) { return event.Number(7, answered{ID: "a"}), nil },
+				End:  func([]event.Numbered) int64 { return 0 },
+			}
+		})
+	})
+	if !strings.Contains(got, "event 1, test.answered.v1, has the number 7") {
+		t.Errorf("the verdict on numbers is %q", got)
+	}
+}

@@ -95,6 +95,11 @@ func ExampleMain() {
 	//         "parcel.sent.v1"
 	//       ]
 	//     }
+	//   ],
+	//   "events": [
+	//     {
+	//       "kind": "parcel.sent.v1"
+	//     }
 	//   ]
 	// }
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"pavane/shared/config"
+	"pavane/shared/event"
 	"pavane/shared/lifecycle"
 	"pavane/shared/react"
 )
@@ -136,6 +137,15 @@ type Description struct {
 	Service   string             `json:"service"`
 	Version   string             `json:"version"`
 	Reactions []ReactionOverview `json:"reactions"`
+	Events    []EventOverview    `json:"events"` // that it may emit, each once
+}
+
+// EventOverview is what the whole of a saga is checked by: a failure needs
+// somebody who takes something back, and who does must have done it.
+type EventOverview struct {
+	Kind    string `json:"kind"`
+	Failure bool   `json:"failure,omitempty"` // it tells of a refusal
+	Undoes  string `json:"undoes,omitempty"`  // the kind that it takes back
 }
 
 // ReactionOverview is one row of the table of reactions.
@@ -145,12 +155,26 @@ type ReactionOverview struct {
 	Emits  []string `json:"emits"`            // the kinds it may emit
 }
 
+func overview(e event.Event) EventOverview {
+	o := EventOverview{Kind: e.Kind()}
+	_, o.Failure = e.(event.Failure)
+	if c, ok := e.(event.Compensation); ok {
+		o.Undoes = c.Undoes()
+	}
+	return o
+}
+
 func describe(w io.Writer, spec Spec, reactions []react.Reaction) error {
-	d := Description{Service: spec.Name, Version: spec.Version, Reactions: []ReactionOverview{}}
+	d := Description{Service: spec.Name, Version: spec.Version, Reactions: []ReactionOverview{}, Events: []EventOverview{}}
+	seen := map[string]bool{}
 	for _, r := range reactions {
 		o := ReactionOverview{On: r.Kind, Origin: r.Origin, Emits: []string{}}
 		for _, e := range r.Emits {
 			o.Emits = append(o.Emits, e.Kind())
+			if !seen[e.Kind()] {
+				seen[e.Kind()] = true
+				d.Events = append(d.Events, overview(e))
+			}
 		}
 		d.Reactions = append(d.Reactions, o)
 	}

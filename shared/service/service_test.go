@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -459,6 +460,30 @@ func TestMain_DescribePrintsTheTableWithoutAnyConnection(t *testing.T) {
 	}
 	if d.Service != "ping-svc" || len(d.Reactions) != 2 || d.Reactions[0].Emits[0] != "ping.sent.v1" || d.Reactions[1].On != "ping.sent.v1" {
 		t.Fatalf("described %+v", d)
+	}
+}
+
+// gone is a refusal that takes something back.
+type gone struct{ ping }
+
+func (gone) Kind() string   { return "ping.gone.v1" }
+func (gone) Failure()       {}
+func (gone) Undoes() string { return ping{}.Kind() }
+
+func TestDescribe_RefusalsAndWhatTheyUndo_AreToldOnce(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	rows := []react.Reaction{react.Origin("test", ping{}), react.Origin("a deadline", gone{}), react.Origin("a caller", gone{})}
+	if err := describe(&out, Spec{Name: "ping-svc"}, rows); err != nil {
+		t.Fatal(err)
+	}
+	var d Description
+	if err := json.Unmarshal(out.Bytes(), &d); err != nil {
+		t.Fatal(err)
+	}
+	want := []EventOverview{{Kind: "ping.sent.v1"}, {Kind: "ping.gone.v1", Failure: true, Undoes: "ping.sent.v1"}}
+	if !slices.Equal(d.Events, want) {
+		t.Errorf("events %+v, want %+v", d.Events, want)
 	}
 }
 
