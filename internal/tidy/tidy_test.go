@@ -104,6 +104,20 @@ func TestPlaces_NameTakenOutOfOne_IsNamedThere(t *testing.T) {
 	}
 }
 
+func TestTracked_NoFailureOfRapid(t *testing.T) {
+	t.Parallel()
+	if found := tidy.Tracked([]byte("DIRC\x00x/a.go\x00\x01x/testdata/rapid/TestA/TestA-1.fail\x00\x02")); len(found) != 1 || found[0].Path != "x/testdata/rapid/TestA/TestA-1.fail" {
+		t.Errorf("of an index with one failure these are found: %v", found)
+	}
+	index, err := os.ReadFile(root + "/.git/index")
+	if err != nil {
+		t.Skipf("no index of git to look at: %v", err) // an archive, or a worktree
+	}
+	for _, v := range tidy.Tracked(index) {
+		t.Error(v)
+	}
+}
+
 // The budget of the whole: most functions are read at a glance. With -v the
 // packages are listed.
 func TestFunctions_MedianAndP95_AreWithinTheBudget(t *testing.T) {

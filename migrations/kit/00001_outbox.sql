@@ -1,4 +1,4 @@
--- The outbox and the relay's journal. docs/kit.md tells how they are read.
+-- The outbox and the relay's journal. shared/relay/DESIGN.md tells how they are read.
 -- +goose Up
 
 create sequence outbox_id_seq cache 1;

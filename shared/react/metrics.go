@@ -7,7 +7,7 @@ import (
 )
 
 // meters are the consumer's metrics. Those whose names others rely on are
-// listed in docs/operations.md.
+// listed in docs/observability.md.
 type meters struct {
 	applied, duplicates, gaps, lateStarts, faults, refused prometheus.Counter
 	halted                                                 prometheus.Gauge
