@@ -27,7 +27,7 @@ const DefaultMaxBytes = 900 << 10
 type Config struct {
 	Source   string                // CloudEvents source, "/order-svc"
 	Topics   event.Topics          // where each kind goes
-	MaxBytes int                   // limit for one event's data; 0 means DefaultMaxBytes
+	MaxBytes int                   // limit for one event's data, from 1 on; 0 means DefaultMaxBytes
 	Tracer   *tracing.Tracer       // of the appends; nil: no spans
 	Metrics  prometheus.Registerer // nil: none
 }
@@ -55,6 +55,9 @@ from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::by
 func New(cfg Config) (*Outbox, error) {
 	if cfg.Source == "" || len(cfg.Topics) == 0 {
 		return nil, fmt.Errorf("outbox: source %q, %d topics: both are required", cfg.Source, len(cfg.Topics))
+	}
+	if cfg.MaxBytes < 0 {
+		return nil, fmt.Errorf("outbox: MaxBytes=%d would refuse every event: choose one above 0, or 0 for %d", cfg.MaxBytes, DefaultMaxBytes)
 	}
 	if cfg.MaxBytes == 0 {
 		cfg.MaxBytes = DefaultMaxBytes

@@ -193,6 +193,27 @@ type unversioned struct{ told }
 
 func (unversioned) Kind() string { return "told.it" }
 
+func TestNew_ConfigThatRefusesEveryEvent_IsRefused(t *testing.T) {
+	t.Parallel()
+	sound := func() outbox.Config {
+		return outbox.Config{Source: "/test", Topics: event.Topics{"fact": "facts.v1"}, MaxBytes: 1}
+	}
+	if _, err := outbox.New(sound()); err != nil {
+		t.Fatal(err)
+	}
+	for want, spoil := range map[string]func(*outbox.Config){
+		`source ""`:   func(c *outbox.Config) { c.Source = "" },
+		"0 topics":    func(c *outbox.Config) { c.Topics = nil },
+		"MaxBytes=-1": func(c *outbox.Config) { c.MaxBytes = -1 },
+	} {
+		cfg := sound()
+		spoil(&cfg)
+		if _, err := outbox.New(cfg); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
 func TestAppend_BadEvent_IsRefusedAndChangesNothing(t *testing.T) {
 	db, out := setup(t)
 	for name, events := range map[string][]event.Numbered{

@@ -9,6 +9,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -29,16 +30,17 @@ type Config struct {
 	// its identity is refused. Run-time parameters such as search_path may be
 	// added to it.
 	URL string
-	// MaxConns bounds the pool; 0 means 10.
+	// MaxConns bounds the pool, from 1 on; 0 means 10.
 	MaxConns int
-	// StatementTimeout is the server's limit for one statement; 0 means 10 s.
+	// StatementTimeout is the server's limit for one statement, 1 ms to 10 days; 0
+	// means 10 s.
 	StatementTimeout time.Duration
-	// NetworkTimeout is how long a connection waits for the server's answer; 0
-	// means StatementTimeout + 5 s. It is what frees a call on a silent
+	// NetworkTimeout is how long a connection waits for the server's answer, 1 ms to
+	// 10 days; 0 means StatementTimeout + 5 s. It is what frees a call on a silent
 	// network whose context does not end; one that ends frees it after 1 s.
 	NetworkTimeout time.Duration
-	// ReadBuffer is the size in bytes of the buffer under each connection; 0
-	// means 8 KiB. Readers of many rows want 256 KiB.
+	// ReadBuffer is the size in bytes of the buffer under each connection, from 1
+	// on; 0 means 8 KiB. Readers of many rows want 256 KiB.
 	ReadBuffer int
 	// Name shows in pg_stat_activity; empty means "pavane".
 	Name string
@@ -65,15 +67,46 @@ func (c *Config) setDefaults() {
 	}
 }
 
+// The server counts its limits in milliseconds: below one is no limit at all, and
+// above 24 days is refused at each login. One of them is twice the network timeout.
+const (
+	minTimeout = time.Millisecond
+	maxTimeout = 10 * 24 * time.Hour
+)
+
+// validate refuses what could only fail later, or would be no bound.
+func (c *Config) validate() error {
+	switch {
+	case c.MaxConns < 1:
+		return fmt.Errorf("database: MaxConns=%d would be a pool without a bound: choose at least 1, or 0 for 10", c.MaxConns)
+	case c.ReadBuffer < 1:
+		return fmt.Errorf("database: ReadBuffer=%d: choose at least 1 byte, or 0 for 8 KiB", c.ReadBuffer)
+	}
+	return cmp.Or(
+		inRange("StatementTimeout", c.StatementTimeout, "10 s"),
+		inRange("NetworkTimeout", c.NetworkTimeout, "5 s more than StatementTimeout"),
+	)
+}
+
+func inRange(field string, timeout time.Duration, zero string) error {
+	if timeout >= minTimeout && timeout <= maxTimeout {
+		return nil
+	}
+	return fmt.Errorf("database: %s=%s: choose %s to 10 days (%s), or 0 for %s", field, timeout, minTimeout, maxTimeout, zero)
+}
+
 // DB is a pool of connections to one database.
 type DB struct {
 	db *sqlx.DB
 }
 
 // Open makes the pool; it does not connect. An error means that the URL is
-// malformed; it shows no password.
+// malformed or another field out of its range; it shows no password.
 func Open(cfg Config) (*DB, error) {
 	cfg.setDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
 	if _, err := parseURL(cfg.URL); err != nil {
 		return nil, err
 	}

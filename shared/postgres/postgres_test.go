@@ -117,6 +117,33 @@ func TestOpen_BadURL_SaysWhatToMend(t *testing.T) {
 	}
 }
 
+func TestOpen_FieldOutOfItsRange_IsNamedWithTheRemedy(t *testing.T) {
+	t.Parallel()
+	const url = "postgres://shop@h/db"
+	for _, sound := range []postgres.Config{
+		{URL: url},
+		{URL: url, MaxConns: 1, ReadBuffer: 1, StatementTimeout: time.Millisecond, NetworkTimeout: time.Millisecond},
+		{URL: url, StatementTimeout: 24 * time.Hour, NetworkTimeout: 240 * time.Hour},
+	} {
+		db, err := postgres.Open(sound)
+		must(t, err)
+		must(t, db.Close())
+	}
+	for want, bad := range map[string]postgres.Config{
+		"MaxConns=-1 would be a pool without a bound: choose at least 1": {URL: url, MaxConns: -1},
+		"ReadBuffer=-1: choose at least 1 byte":                          {URL: url, ReadBuffer: -1},
+		"StatementTimeout=-1s: choose 1ms to 10 days":                    {URL: url, StatementTimeout: -time.Second},
+		"StatementTimeout=100µs: choose 1ms":                             {URL: url, StatementTimeout: 100 * time.Microsecond},
+		"StatementTimeout=600h0m0s: choose 1ms to 10 days":               {URL: url, StatementTimeout: 600 * time.Hour},
+		"NetworkTimeout=-1s: choose 1ms":                                 {URL: url, NetworkTimeout: -time.Second},
+		"NetworkTimeout=600h0m0s: choose 1ms":                            {URL: url, NetworkTimeout: 600 * time.Hour},
+	} {
+		if _, err := postgres.Open(bad); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
 func TestOpen_UnreadableURL_ShowsNothingOfThePassword(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []string{

@@ -1,7 +1,9 @@
 package relay
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -11,7 +13,8 @@ import (
 	"pavane/shared/postgres"
 )
 
-// AdmissionConfig says how much may wait before new work is refused.
+// AdmissionConfig says how much may wait before new work is refused. DB is
+// required; no limit may be below 0.
 type AdmissionConfig struct {
 	DB      *postgres.DB
 	Rows    int64                 // waiting rows from which on; 0: any number
@@ -65,8 +68,12 @@ from outbox_id_seq s`
 	oldestSQL = `select extract(epoch from clock_timestamp() - f.at)::float8 from (` + firstSQL + `) f (at)`
 )
 
-// NewAdmission makes one that admits everything until Run has looked.
-func NewAdmission(cfg AdmissionConfig) *Admission {
+// NewAdmission makes one that admits everything until Run has looked. An error
+// says which field of the config is not usable.
+func NewAdmission(cfg AdmissionConfig) (*Admission, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
 	set(&cfg.Every, 500*time.Millisecond)
 	a := &Admission{cfg: cfg, refused: prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "pavane_admission_refused_total", Help: "Requests for new work refused because too much waits to be published.",
@@ -74,7 +81,18 @@ func NewAdmission(cfg AdmissionConfig) *Admission {
 	if cfg.Metrics != nil {
 		cfg.Metrics.MustRegister(a.refused)
 	}
-	return a
+	return a, nil
+}
+
+func (c *AdmissionConfig) validate() error {
+	if c.DB == nil {
+		return errors.New("admission: DB is required")
+	}
+	return cmp.Or(
+		notBelow0("admission", "Rows", c.Rows, "any number"),
+		notBelow0("admission", "Age", c.Age, "any"),
+		notBelow0("admission", "Every", c.Every, "500 ms"),
+	)
 }
 
 // Admit returns nil, or a *[Busy].

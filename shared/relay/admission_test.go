@@ -13,7 +13,8 @@ import (
 
 func TestAdmission_TooManyRowsWait_RefusesUntilTheyArePublished(t *testing.T) {
 	b := setup(t)
-	a := relay.NewAdmission(relay.AdmissionConfig{DB: b.pool, Rows: 20})
+	a, err := relay.NewAdmission(relay.AdmissionConfig{DB: b.pool, Rows: 20})
+	must(t, err)
 	look := func() bool {
 		t.Helper()
 		busy, err := a.Look(t.Context())
@@ -45,7 +46,8 @@ func TestAdmission_TooManyRowsWait_RefusesUntilTheyArePublished(t *testing.T) {
 
 func TestAdmission_Run_RefusesAndAdmitsAgain(t *testing.T) {
 	b := setup(t)
-	a := relay.NewAdmission(relay.AdmissionConfig{DB: b.pool, Rows: 10, Every: time.Millisecond})
+	a, err := relay.NewAdmission(relay.AdmissionConfig{DB: b.pool, Rows: 10, Every: time.Millisecond})
+	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
@@ -59,7 +61,8 @@ func TestAdmission_Run_RefusesAndAdmitsAgain(t *testing.T) {
 
 func TestAdmission_OldestRowTooOld_Refuses(t *testing.T) {
 	b := setup(t)
-	a := relay.NewAdmission(relay.AdmissionConfig{DB: b.pool, Age: time.Hour})
+	a, err := relay.NewAdmission(relay.AdmissionConfig{DB: b.pool, Age: time.Hour})
+	must(t, err)
 	for name, c := range map[string]struct {
 		age  string
 		want bool

@@ -6,6 +6,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,11 +46,11 @@ func Pool(url string) postgres.Config {
 }
 
 // Config says which outbox goes where. DB, Publisher and Partitions are
-// required.
+// required; no number and no duration may be below 0.
 type Config struct {
 	DB        *postgres.DB // opened with [Pool]
 	Publisher Publisher
-	// Partitions is the number of partitions of every topic. It decides where a
+	// Partitions is the number of partitions of every topic, at least 1. It decides where a
 	// key goes and never changes for a topic; one that has another number is not
 	// published to.
 	Partitions int
@@ -65,10 +66,10 @@ type Config struct {
 	// Bell tells that other processes committed rows; nil means polling alone for
 	// those. It is for this relay only.
 	Bell *postgres.Bell
-	// ChunkRows bounds the rows of a chunk; 0 means 10000.
+	// ChunkRows bounds the rows of a chunk, from 1 on; 0 means 10000.
 	ChunkRows int
-	// ChunkBytes bounds the bytes of a chunk for one partition; 0 means 900 KiB,
-	// below Kafka's default message.max.bytes. One row may exceed it.
+	// ChunkBytes bounds the bytes of a chunk for one partition, from 1 on; 0 means
+	// 900 KiB, below Kafka's default message.max.bytes. One row may exceed it.
 	ChunkBytes int
 	// Pace is the time between two chunks under load; 0 means 10 ms. Batches
 	// grow with it, and the cost of a row falls.
@@ -79,8 +80,8 @@ type Config struct {
 	// Overdue is the age at which a chunk of another relay is sent again by this
 	// one; 0 means 100 ms.
 	Overdue time.Duration
-	// Retention is how long published rows are kept for replay and healing; 0
-	// means 24 h.
+	// Retention is how long published rows are kept for replay and healing, above
+	// 0; 0 means 24 h.
 	Retention time.Duration
 	// Maintain is the time between two rounds of maintenance: coming partitions
 	// are made, old ones dropped, the journal is trimmed; 0 means a minute.
@@ -95,6 +96,9 @@ func (c *Config) setDefaults() error {
 	if c.DB == nil || c.Publisher == nil || c.Partitions < 1 {
 		return fmt.Errorf("relay: DB, Publisher and Partitions (%d) are required", c.Partitions)
 	}
+	if err := c.validate(); err != nil {
+		return err
+	}
 	set(&c.ChunkRows, 10000)
 	set(&c.ChunkBytes, 900<<10)
 	set(&c.Pace, 10*time.Millisecond)
@@ -105,6 +109,27 @@ func (c *Config) setDefaults() error {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return nil
+}
+
+// validate refuses what no relay could work with: rows dropped that nobody has
+// read, or a statement that fails for ever.
+func (c *Config) validate() error {
+	return cmp.Or(
+		notBelow0("relay", "ChunkRows", c.ChunkRows, "10000"),
+		notBelow0("relay", "ChunkBytes", c.ChunkBytes, "900 KiB"),
+		notBelow0("relay", "Pace", c.Pace, "10 ms"),
+		notBelow0("relay", "IdlePoll", c.IdlePoll, "1 s or 100 ms"),
+		notBelow0("relay", "Overdue", c.Overdue, "100 ms"),
+		notBelow0("relay", "Retention", c.Retention, "24 h"),
+		notBelow0("relay", "Maintain", c.Maintain, "a minute"),
+	)
+}
+
+func notBelow0[T int | int64 | time.Duration](of, field string, v T, zero string) error {
+	if v >= 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: %s=%v is below 0: choose one above it, or 0 for %s", of, field, v, zero)
 }
 
 func set[T comparable](v *T, fallback T) {
@@ -145,7 +170,8 @@ type Relay struct {
 	sleeper sleeper
 }
 
-// New makes a relay. It does not connect.
+// New makes a relay, or says which field of the config no relay could work with.
+// It does not connect.
 func New(cfg Config) (*Relay, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err

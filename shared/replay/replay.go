@@ -6,6 +6,7 @@ package replay
 import (
 	"context"
 	"errors"
+	"math"
 	"regexp"
 	"slices"
 	"time"
@@ -32,14 +33,14 @@ type Config struct {
 	To       string   // the topic; made when it is missing
 	Sources  []string // topics that belong to a service, refused as To
 	// Partitions is the number of partitions of the sources, and so of To: a key
-	// keeps its order in one of them.
+	// keeps its order in one of them. At least 1.
 	Partitions        int
-	ReplicationFactor int // of To, when it is made; 0: the broker's default
+	ReplicationFactor int // of To, when it is made, from 1 on; 0: the broker's default
 
 	Since, Until time.Time // rows appended from Since to before Until; zero: no bound
 	Key, Topic   string    // only rows of it; empty: all
 	Append       bool      // To may hold records already
-	Rate         float64   // rows per second; 0: as fast as it goes
+	Rate         float64   // rows per second, from 0.001 on; 0: as fast as it goes
 
 	Progress func(done, total int64) // called after each batch of rows; nil: nobody is told
 }
@@ -58,6 +59,9 @@ type Plan struct {
 
 	snapshots []string
 }
+
+// minRate is a row in a quarter of an hour. Far below it no clock could pace it.
+const minRate = 0.001
 
 // batchRows is how many rows are read and sent at a time.
 const batchRows = 500
@@ -102,8 +106,10 @@ func (c *Config) validate() error {
 		return fault.Invalid("topic %q: nobody publishes there; choose one of %v", c.Topic, c.Sources)
 	case !c.Since.IsZero() && !c.Until.IsZero() && !c.Since.Before(c.Until):
 		return fault.Invalid("since %s is not before until %s", stamp(c.Since), stamp(c.Until))
-	case c.Rate < 0:
-		return fault.Invalid("rate %g: want rows per second from 0 on", c.Rate)
+	case c.ReplicationFactor < 0:
+		return fault.Invalid("replication factor %d: choose copies from 1 on, or 0 for the broker's default", c.ReplicationFactor)
+	case c.Rate != 0 && !(c.Rate >= minRate) || math.IsInf(c.Rate, 1): // what is no number is refused, too
+		return fault.Invalid("rate %g: choose rows per second from %g on, or 0 for as fast as it goes", c.Rate, minRate)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -197,7 +198,11 @@ func TestPrepare_BadRequest_IsRefusedAndMakesNothing(t *testing.T) {
 		"since after until":      {func(c *replay.Config) { c.Since, c.Until = time.Unix(2, 0), time.Unix(1, 0) }, "not before until"},
 		"other partition count":  {func(c *replay.Config) { c.To += "-wide" }, "has 4 partitions"},
 		"wider source":           {func(c *replay.Config) { c.Sources = []string{own, c.To + "-wide"} }, "has 4 partitions: want 3"},
-		"rate":                   {func(c *replay.Config) { c.Rate = -1 }, "from 0 on"},
+		"rate below 0":           {func(c *replay.Config) { c.Rate = -1 }, "rate -1: choose rows per second from 0.001 on"},
+		"rate that is no number": {func(c *replay.Config) { c.Rate = math.NaN() }, "rate NaN: choose"},
+		"rate without a bound":   {func(c *replay.Config) { c.Rate = math.Inf(1) }, "rate +Inf: choose"},
+		"rate of no clock":       {func(c *replay.Config) { c.Rate = 1e-300 }, "rate 1e-300: choose"},
+		"copies below 0":         {func(c *replay.Config) { c.ReplicationFactor = -1 }, "replication factor -1: choose"},
 		"more than is retained":  {func(c *replay.Config) { c.Since = time.Unix(1, 0) }, "are gone"},
 		"nothing to read from":   {func(c *replay.Config) { c.Outboxes = nil }, "outboxes (0)"},
 		"partitions left at 0":   {func(c *replay.Config) { c.Partitions = 0 }, "partitions (0)"},

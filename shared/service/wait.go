@@ -108,7 +108,10 @@ func (s *Service) openDatabase(ctx context.Context) error {
 	if err := s.awaitMigrations(ctx); err != nil {
 		return err
 	}
-	s.admission = relay.NewAdmission(relay.AdmissionConfig{DB: s.relayDB, Rows: s.cfg.MaxBacklog, Age: s.cfg.MaxBacklogAge, Metrics: s.metrics})
+	s.admission, err = relay.NewAdmission(relay.AdmissionConfig{DB: s.relayDB, Rows: s.cfg.MaxBacklog, Age: s.cfg.MaxBacklogAge, Metrics: s.metrics})
+	if err != nil {
+		return err
+	}
 	s.outbox, err = outbox.New(outbox.Config{Source: s.source(), Topics: s.spec.Topics, Tracer: s.tracer, Metrics: s.metrics})
 	return err
 }
