@@ -20,6 +20,13 @@ const minSession = 500 * time.Millisecond
 // guessed.
 const minToken = 16
 
+// minRetention is the shortest time that published rows may be kept: what a log
+// lost is only noticed while they are there.
+const minRetention = time.Hour
+
+// minConns leaves /readyz a connection beside a transaction that waits.
+const minConns = 2
+
 // Prefix begins the name of every environment variable.
 const Prefix = "PAVANE"
 
@@ -28,6 +35,8 @@ const Prefix = "PAVANE"
 type Config struct {
 	Database string   `secret:"true" desc:"URL of the service's own database: postgres://user:password@host:port/name?sslmode=verify-full"`
 	Brokers  []string `default:"127.0.0.1:9092" desc:"host:port of some Kafka brokers; the others are found through them"`
+
+	MaxConns int `default:"10" desc:"connections of this instance to its database, beside up to 4 of the relay and 2 of its bell; at least 2"`
 
 	Kafka broker.Security
 
@@ -54,6 +63,8 @@ type Config struct {
 
 	MaxBacklog    int64         `default:"100000" desc:"events that may wait to be published before new work is refused with 503; 0: any number"`
 	MaxBacklogAge time.Duration `default:"0s" desc:"how long an event may wait to be published before new work is refused with 503; 0: any time"`
+
+	Retention time.Duration `default:"24h" desc:"how long published events stay in the outbox, to heal a log that lost some, for replays and stories; at least 1h; all relays of an outbox have the same, or the shortest counts"`
 
 	Relay      bool   `default:"true" desc:"publish the outbox from this process; false: another one does"`
 	Failpoints string `desc:"for tests: what goes wrong at which point, such as relay.after_ack=kill@2; @dir: as the file in dir says that is named after the service"`
@@ -85,6 +96,12 @@ func (c Config) Validate() error {
 	if c.Partitions < 1 || c.ReplicationFactor < 1 {
 		errs = append(errs, fmt.Errorf("%s_PARTITIONS=%d, %s_REPLICATION_FACTOR=%d: both must be at least 1",
 			Prefix, c.Partitions, Prefix, c.ReplicationFactor))
+	}
+	if c.MaxConns < minConns {
+		errs = append(errs, fmt.Errorf("%s_MAX_CONNS=%d: choose at least %d, or a transaction that waits keeps /readyz from the database", Prefix, c.MaxConns, minConns))
+	}
+	if c.Retention < minRetention {
+		errs = append(errs, fmt.Errorf("%s_RETENTION=%s: choose at least %s, or the rows that heal a log are gone before anybody notices", Prefix, c.Retention, minRetention))
 	}
 	if c.MaxBacklog < 0 || c.MaxBacklogAge < 0 {
 		errs = append(errs, fmt.Errorf("%s_MAX_BACKLOG=%d, %s_MAX_BACKLOG_AGE=%s: choose a limit, or 0 for none",

@@ -12,7 +12,7 @@ func TestConfig_ValueThatCouldOnlyFailLater_IsNamedWithTheRemedy(t *testing.T) {
 	t.Parallel()
 	sound := func() service.Config {
 		return service.Config{
-			Brokers: []string{"127.0.0.1:9092"}, Partitions: 6, ReplicationFactor: 1, HTTPAddr: "127.0.0.1:0", Session: 6 * time.Second,
+			Brokers: []string{"127.0.0.1:9092"}, Partitions: 6, ReplicationFactor: 1, HTTPAddr: "127.0.0.1:0", Session: 6 * time.Second, MaxConns: 2, Retention: time.Hour,
 			OperatorToken: "sixteen-characters", ServiceKey: "thirty-two-bytes-and-some-more-of-them",
 		}
 	}
@@ -23,6 +23,8 @@ func TestConfig_ValueThatCouldOnlyFailLater_IsNamedWithTheRemedy(t *testing.T) {
 		"PAVANE_BROKERS is empty":                 func(c *service.Config) { c.Brokers = nil },
 		"PAVANE_PARTITIONS=0":                     func(c *service.Config) { c.Partitions = 0 },
 		"PAVANE_MAX_BACKLOG=-1":                   func(c *service.Config) { c.MaxBacklog = -1 },
+		"PAVANE_MAX_CONNS=1: choose at least 2":   func(c *service.Config) { c.MaxConns = 1 },
+		"PAVANE_RETENTION=59m0s: choose at least": func(c *service.Config) { c.Retention = 59 * time.Minute },
 		"PAVANE_SESSION=1ms":                      func(c *service.Config) { c.Session = time.Millisecond },
 		"PAVANE_OPERATOR_TOKEN has 5 characters":  func(c *service.Config) { c.OperatorToken = "short" },
 		"PAVANE_SERVICE_KEY: the service key has": func(c *service.Config) { c.ServiceKey = "short" },
@@ -40,7 +42,7 @@ func TestConfig_ValueThatCouldOnlyFailLater_IsNamedWithTheRemedy(t *testing.T) {
 
 func TestConfig_GossipBeyondTheLoopback_TakesAKey(t *testing.T) {
 	t.Parallel()
-	sound := service.Config{Brokers: []string{"127.0.0.1:9092"}, Partitions: 6, ReplicationFactor: 1, HTTPAddr: "127.0.0.1:0", Session: 6 * time.Second}
+	sound := service.Config{Brokers: []string{"127.0.0.1:9092"}, Partitions: 6, ReplicationFactor: 1, HTTPAddr: "127.0.0.1:0", Session: 6 * time.Second, MaxConns: 2, Retention: time.Hour}
 	const refused = "PAVANE_REGISTRY_KEY is empty"
 	for name, c := range map[string]struct {
 		registry service.RegistryConfig

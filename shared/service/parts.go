@@ -105,7 +105,7 @@ func (s *Service) relayPart() (lifecycle.Part, error) {
 	}
 	r, err := relay.New(relay.Config{
 		DB: s.relayDB, Publisher: s.broker, Wake: s.outbox.Wake(), Bell: s.bell, Partitions: s.cfg.Partitions, Topics: s.topicNames(),
-		Logger: s.logger, Metrics: s.metrics, Tracer: s.tracer,
+		Retention: s.cfg.Retention, Logger: s.logger, Metrics: s.metrics, Tracer: s.tracer,
 	})
 	if err != nil {
 		return lifecycle.Part{}, err
@@ -125,10 +125,14 @@ func (s *Service) relayPart() (lifecycle.Part, error) {
 }
 
 func (s *Service) consumerPart() (lifecycle.Part, error) {
-	c, err := react.NewConsumer(react.ConsumerConfig{
+	cfg := react.ConsumerConfig{
 		Service: s.group(), DB: s.db, Outbox: s.outbox, Source: s.broker, Topics: s.readTopics(),
 		Partitions: s.cfg.Partitions, Reactions: s.reactions, Sources: s.sources(), Kinds: s.spec.Topics, Serial: s.serial, Pace: s.spec.Pace, Session: s.cfg.Session, Logger: s.logger, Metrics: s.metrics, Tracer: s.tracer,
-	})
+	}
+	if s.spec.Consumer != nil {
+		s.spec.Consumer(&cfg)
+	}
+	c, err := react.NewConsumer(cfg)
 	if err != nil {
 		return lifecycle.Part{}, err
 	}

@@ -56,11 +56,13 @@ type Spec struct {
 	// Pace is the least time between two transactions of the consumer while
 	// little comes; 0 means 10 ms. What nobody waits for is cheaper with more.
 	Pace time.Duration
-}
 
-// serviceConns is the size of the service's pool. The relay has its own, so that
-// neither starves the other.
-const serviceConns = 10
+	// Consumer changes the limits of the consumer before it is made, such as
+	// MaxAttempts, RetryDelay or BatchSize; what the service has wired is to stay as
+	// it is. nil: the limits of [react.ConsumerConfig]. A value that no consumer
+	// takes ends Run with an error.
+	Consumer func(*react.ConsumerConfig)
+}
 
 // Service is the process being built. It is not safe for concurrent use until Run.
 type Service struct {

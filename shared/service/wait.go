@@ -65,9 +65,10 @@ func retryDatabase(err error) bool {
 // servicePool is the pool of the service's own statements. They are looked up by
 // keys, again and again: planned once, with the indexes, whatever the tables hold
 // at that moment. Planned each time, a short statement costs half as much again.
-func servicePool(url, name string) postgres.Config {
+// The relay has a pool of its own, so that neither starves the other.
+func servicePool(url, name string, conns int) postgres.Config {
 	return postgres.Config{
-		URL: url, Name: name, MaxConns: serviceConns,
+		URL: url, Name: name, MaxConns: conns,
 		Settings: map[string]string{"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off"},
 	}
 }
@@ -89,7 +90,7 @@ func (s *Service) openDatabase(ctx context.Context) error {
 		return fmt.Errorf("%s_DATABASE is not set: set it to postgres://user:password@host:port/database, or %s_DATABASE_FILE to a file that holds it", Prefix, Prefix)
 	}
 	var err error
-	if s.db, err = postgres.Open(servicePool(s.cfg.Database, s.spec.Name)); err != nil {
+	if s.db, err = postgres.Open(servicePool(s.cfg.Database, s.spec.Name, s.cfg.MaxConns)); err != nil {
 		return err
 	}
 	if s.relayDB, err = postgres.Open(s.relayPool()); err != nil {
