@@ -46,13 +46,16 @@ func TestRunnable_ManyRecordsBehindOneKey_CostFollowsTheKeys(t *testing.T) {
 	cost := map[int]map[string]int{}
 	for _, followers := range []int{10, 50_000} {
 		db := pgtest.WithKit(t)
-		err := db.InTx(t.Context(), func(ctx context.Context, tx *sqlx.Tx) error {
-			_, err := tx.ExecContext(ctx, `insert into parked (source, key, sequence, topic, partition, record_offset, type, headers, payload, reason, cause)
-select '/s', case when n = 1 then 'a' else 'b' end, n, 't', 0, n, 'k.v1', '', '', '', case when n <= 2 then 'fault' else 'follows' end from generate_series(1, $1::bigint) n`, followers)
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
+		const piece = 5000 // in one statement all of them would take too long on a slow machine
+		for from := 1; from <= followers; from += piece {
+			err := db.InTx(t.Context(), func(ctx context.Context, tx *sqlx.Tx) error {
+				_, err := tx.ExecContext(ctx, `insert into parked (source, key, sequence, topic, partition, record_offset, type, headers, payload, reason, cause)
+select '/s', case when n = 1 then 'a' else 'b' end, n, 't', 0, n, 'k.v1', '', '', '', case when n <= 2 then 'fault' else 'follows' end from generate_series($1::bigint, $2) n`, from, min(from+piece-1, followers))
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
 		cost[followers] = map[string]int{
 			"runnable": blocks(t, db, runnableSQL, postgres.Array([]string{"t"}), postgres.Array([]int32{0}), 64, postgres.Array([]string{"k.v2"})),

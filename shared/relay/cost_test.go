@@ -44,6 +44,16 @@ func must(t *testing.T, db *postgres.DB, query string, args ...any) {
 	}
 }
 
+// filled runs an insert of many rows, from number $1 to $2, piece by piece: on a slow
+// machine one statement for all of them would take longer than it may.
+func filled(t *testing.T, db *postgres.DB, query string, rows int) {
+	t.Helper()
+	const piece = 5000
+	for from := 1; from <= rows; from += piece {
+		must(t, db, query, from, min(from+piece-1, rows))
+	}
+}
+
 // pooled returns the pool of a relay on a fresh schema with the kit's tables.
 func pooled(t *testing.T) *postgres.DB {
 	t.Helper()
@@ -62,8 +72,8 @@ func TestLook_ManyOldRowsAndNoStatistics_CostFollowsTheNewRows(t *testing.T) {
 	db := pooled(t)
 	fill := func(n int) {
 		t.Helper()
-		must(t, db, `insert into outbox (topic, key, sequence, event_id, type, headers, payload)
-select 't', 'k', 1, 'e', 'a.b.v1', '\x00', '\x00' from generate_series(1, $1)`, n)
+		filled(t, db, `insert into outbox (topic, key, sequence, event_id, type, headers, payload)
+select 't', 'k', 1, 'e', 'a.b.v1', '\x00', '\x00' from generate_series($1::int, $2)`, n)
 	}
 	fill(50000)
 	var at position
@@ -100,9 +110,9 @@ select 't', 'k', 1, 'e', 'a.b.v1', '\x00', '\x00' from generate_series(1, $1)`, 
 func TestLook_FarMoreKeysAreRefusedAndReleasedThanAHashHolds_IsInTime(t *testing.T) {
 	t.Parallel()
 	db := pooled(t)
-	must(t, db, `insert into relay_parked (key, topic, since_id, chunk, reason) select 'refused key ' || n, 't', 1, 1, '' from generate_series(1, 200000) n`)
-	must(t, db, `insert into relay_released (key, topic, since_id, chunk, chunk_upto, target, upto_id, reason, parked_at, action, records, who, why)
-select 'released key ' || n, 't', 1, 1, 1, pg_current_snapshot(), 1, '', now(), 'redrive', 1, 'ada', 'to see' from generate_series(1, 200000) n`)
+	filled(t, db, `insert into relay_parked (key, topic, since_id, chunk, reason) select 'refused key ' || n, 't', 1, 1, '' from generate_series($1::int, $2) n`, 200_000)
+	filled(t, db, `insert into relay_released (key, topic, since_id, chunk, chunk_upto, target, upto_id, reason, parked_at, action, records, who, why)
+select 'released key ' || n, 't', 1, 1, 1, pg_current_snapshot(), 1, '', now(), 'redrive', 1, 'ada', 'to see' from generate_series($1::int, $2) n`, 200_000)
 	must(t, db, `analyze relay_parked, relay_released`) // or they are taken for small ones
 	must(t, db, `insert into outbox (topic, key, sequence, event_id, type, headers, payload)
 select 't', case when n % 2 = 0 then 'k' || n else 'refused key ' || n end, 1, 'e', 'a.b.v1', '\x00', '\x00' from generate_series(1, 3000) n`)

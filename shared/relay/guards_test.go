@@ -211,11 +211,11 @@ func TestHeal_LogEndsFarBack_NewestChunkWithinIsFoundAtOnce(t *testing.T) {
 	t.Parallel()
 	r := planned(t)
 	do(t, r.cfg.DB, `update relay_journal set ends = '{"t/0": 1}'`)
-	do(t, r.cfg.DB, `insert into relay_journal (chunk, prev, prev_id, prev_xid, target, target_id, target_xid, after_id, upto_id, row_count,
+	filled(t, r.cfg.DB, `insert into relay_journal (chunk, prev, prev_id, prev_xid, target, target_id, target_xid, after_id, upto_id, row_count,
   last_of_set, producer_id, producer_epoch, first_sequences, counts, stamp_ms, ends)
 select n, j.prev, j.prev_id, j.prev_xid, j.target, j.target_id, j.target_xid, j.after_id, j.upto_id, j.row_count, j.last_of_set,
   j.producer_id, j.producer_epoch, j.first_sequences, case when n % 2 = 0 then j.counts else '{}' end, j.stamp_ms, jsonb_build_object('t/0', n)
-from relay_journal j, generate_series(2, 60000) n where j.chunk = 1`)
+from relay_journal j, generate_series($1::int, $2) n where j.chunk = 1 and n > 1`, 60_000)
 	do(t, r.cfg.DB, `insert into relay_ack (chunk, acked_at, offsets) values (100, now(), '{"t/0": 200}')`)
 	for end, want := range map[int64]int64{200000: 60000, 59999: 59998, 30001: 30000, 101: 98, 1: 1, 0: 0} {
 		if found, err := r.within(t.Context(), "t/0", 60000, end); found != want || err != nil {
