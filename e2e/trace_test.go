@@ -1,7 +1,9 @@
 package e2e_test
 
 import (
+	"encoding/base64"
 	"net/http"
+	"net/http/httptest"
 	"path"
 	"slices"
 	"strings"
@@ -33,7 +35,12 @@ func sagaSpans() []string {
 func TestTraces_OneOrder_OneTraceFromThePOSTToTheLastReaction(t *testing.T) {
 	t.Parallel()
 	c := otlp.Start(t)
-	u := start(t, how{env: []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + c.URL, "OTEL_RESOURCE_ATTRIBUTES=deployment.environment.name=test"}})
+	told := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	t.Cleanup(told.Close)
+	u := start(t, how{env: []string{
+		"OTEL_EXPORTER_OTLP_ENDPOINT=" + c.URL, "OTEL_RESOURCE_ATTRIBUTES=deployment.environment.name=test",
+		"PAVANE_WEBHOOK_URL=" + told.URL, "PAVANE_WEBHOOK_KEY=whsec_" + base64.StdEncoding.EncodeToString(make([]byte, 32)),
+	}})
 	for name, f := range map[string]struct {
 		body, end string
 		spans     []string
@@ -42,11 +49,12 @@ func TestTraces_OneOrder_OneTraceFromThePOSTToTheLastReaction(t *testing.T) {
 			"payment-svc: create payment.authorized.v1", "order-svc: process payment.authorized.v1", "order-svc: create order.confirmed.v1",
 			"payment-svc: process order.confirmed.v1", "payment-svc: create payment.captured.v1",
 			"inventory-svc: process order.confirmed.v1", "inventory-svc: create inventory.shipped.v1",
-			"notification-svc: process order.confirmed.v1", "notification-svc: send mail confirmed", "notification-svc: send mail receipt")},
+			"notification-svc: process order.confirmed.v1", "notification-svc: send mail confirmed", "notification-svc: send mail receipt",
+			"notification-svc: send webhook confirmed", "notification-svc: send webhook receipt")},
 		"declined": {body(poor, "tea-green"), "cancelled payment_declined", append(sagaSpans(),
 			"payment-svc: create payment.declined.v1", "inventory-svc: process payment.declined.v1", "inventory-svc: create inventory.released.v1",
 			"order-svc: process payment.declined.v1", "order-svc: create order.cancelled.v1",
-			"notification-svc: process order.cancelled.v1", "notification-svc: send mail cancelled")},
+			"notification-svc: process order.cancelled.v1", "notification-svc: send mail cancelled", "notification-svc: send webhook cancelled")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			gw := u.with(t).Gateway()
