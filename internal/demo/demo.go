@@ -4,7 +4,6 @@
 package demo
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -12,12 +11,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"pavane/internal/await"
+	"pavane/internal/transcript"
 )
 
 const (
@@ -235,22 +234,7 @@ func (d *Demo) Tool(args ...string) (string, error) {
 }
 
 // output collects what a process says.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
+type output struct{ transcript.Buffer }
 
 // line returns the first line with the text in it.
 func (o *output) line(text string) string {

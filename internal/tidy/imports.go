@@ -57,7 +57,8 @@ internal/devstack      :
 internal/teststack     : internal/devstack
 internal/await         :
 internal/otlp          :
-internal/demo          : internal/await
+internal/demo          : internal/await internal/transcript
+internal/transcript    :
 internal/faultproxy    :
 internal/logcut        :
 internal/proc          :

@@ -1,20 +1,19 @@
 package answers_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/jmoiron/sqlx"
 
 	"pavane/internal/faultproxy"
+	"pavane/internal/transcript"
 	"pavane/migrations"
 	"pavane/shared/broker"
 	"pavane/shared/brokertest"
@@ -32,26 +31,14 @@ type lane struct {
 	*testing.T
 	address
 	kafka, postgres *faultproxy.Proxy
-	db              *postgres.DB   // past the proxy
-	log             *broker.Client // past the proxy
-	said            *said
+	db              *postgres.DB       // past the proxy
+	log             *broker.Client     // past the proxy
+	said            *transcript.Buffer // what its parts have logged, for the case that something goes wrong
 
 	writer *writer
 	idle   func() error
 	relays int
 	stop   func()
-}
-
-// said keeps the log of a lane for the case that something goes wrong.
-type said struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (s *said) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.buf.Write(b)
 }
 
 func must(t testing.TB, err error) {
@@ -68,7 +55,7 @@ func newLane(t *testing.T, number int) *lane {
 	direct := pgtest.URL(t)
 	u, err := url.Parse(direct)
 	must(t, err)
-	l := &lane{T: t, db: pgtest.Open(t, direct), said: &said{}, relays: 1}
+	l := &lane{T: t, db: pgtest.Open(t, direct), said: &transcript.Buffer{}, relays: 1}
 	if number%4 == 3 {
 		l.relays = 2 // one goes on where the other waits, so not everywhere
 	}
@@ -101,9 +88,7 @@ func (l *lane) tell() {
 	if !l.Failed() {
 		return
 	}
-	l.said.mu.Lock()
-	defer l.said.mu.Unlock()
-	text := l.said.buf.String()
+	text := l.said.String()
 	l.Logf("the lane's log ends with:\n%s", text[max(0, len(text)-6000):])
 }
 

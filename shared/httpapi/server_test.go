@@ -1,7 +1,6 @@
 package httpapi_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,30 +17,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"pavane/internal/transcript"
 	"pavane/shared/fault"
 	"pavane/shared/httpapi"
 	"pavane/shared/tracing"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// lockedBuffer is a log that handlers write to while the test reads.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 type order struct {
 	SKU      string `json:"sku" minLength:"1" maxLength:"40"`
@@ -54,9 +35,9 @@ type placeInput struct{ Body order }
 type placeOutput struct{ Body order }
 
 // newServer has one operation, POST /v1/orders/{id}, which answers with fail.
-func newServer(t *testing.T, fail func() error, checks ...httpapi.Check) (*httpapi.Server, *lockedBuffer) {
+func newServer(t *testing.T, fail func() error, checks ...httpapi.Check) (*httpapi.Server, *transcript.Buffer) {
 	t.Helper()
-	log := &lockedBuffer{}
+	log := &transcript.Buffer{}
 	s := httpapi.New(httpapi.Config{
 		Title: "Test", Version: "1.0", Addr: "127.0.0.1:0",
 		Logger: slog.New(slog.NewTextHandler(log, nil)), Registry: prometheus.NewRegistry(),

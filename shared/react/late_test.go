@@ -1,19 +1,18 @@
 package react_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/jmoiron/sqlx"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"pavane/internal/await"
+	"pavane/internal/transcript"
 	"pavane/shared/broker"
 	"pavane/shared/brokertest"
 	"pavane/shared/event"
@@ -24,25 +23,10 @@ import (
 
 const lateStarts = "pavane_inbox_late_starts_total"
 
-// book is a log that a test reads while it is written.
-type book struct {
-	mu   sync.Mutex
-	text bytes.Buffer
+// keeping has a consumer log into the transcript.
+func keeping(b *transcript.Buffer) func(*react.ConsumerConfig) {
+	return func(c *react.ConsumerConfig) { c.Logger = slog.New(slog.NewTextHandler(b, nil)) }
 }
-
-func (b *book) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *book) count(text string) int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return strings.Count(b.text.String(), text)
-}
-
-func (b *book) keep(c *react.ConsumerConfig) { c.Logger = slog.New(slog.NewTextHandler(b, nil)) }
 
 // requireParked wants one record to wait behind a gap.
 func (r *rig) requireParked(key string, number int64) {
@@ -65,18 +49,18 @@ func TestRun_LogHasLostItsFirstRecords_KeysBeginWithWhatIsLeftAndLaterGapsAreGap
 	s.write(burst(12, 1, 3)...)
 	brokertest.Trim(t, s.addr, s.topic, partitions)
 	s.write(burst(12, 4, 5)...)
-	var told book
-	first := s.run(t.Context(), s.with(told.keep, func(c *react.ConsumerConfig) { c.Metrics = s.reg }))
+	var told transcript.Buffer
+	first := s.run(t.Context(), s.with(keeping(&told), func(c *react.ConsumerConfig) { c.Metrics = s.reg }))
 	s.awaitEffects(12 * 2)
 	for k := range 12 {
 		requireEqual(t, "effects", s.effects(fmt.Sprintf("key-%d", k)), []int64{4, 5})
 	}
 	requireEqual(t, "late starts", s.metric(lateStarts), 12)
-	requireEqual(t, "partitions that are told of", told.count("the log has lost its first records"), partitions)
+	requireEqual(t, "partitions that are told of", strings.Count(told.String(), "the log has lost its first records"), partitions)
 	first()
 
 	// Another instance later on: what is known goes on, what was quiet all the time begins.
-	s.run(t.Context(), s.with(told.keep))
+	s.run(t.Context(), s.with(keeping(&told)))
 	s.write(burst(1, 3, 4)...) // old
 	s.write(record(did{ID: "key-0", N: 7}, 7))
 	s.awaitParked()
@@ -87,7 +71,7 @@ func TestRun_LogHasLostItsFirstRecords_KeysBeginWithWhatIsLeftAndLaterGapsAreGap
 	s.write(record(did{ID: "key-0", N: 6}, 6))
 	s.awaitEffects(12*2 + 3)
 	requireEqual(t, "effects", s.effects("key-0"), []int64{4, 5, 6, 7})
-	requireEqual(t, "partitions that are told of", told.count("the log has lost its first records"), partitions)
+	requireEqual(t, "partitions that are told of", strings.Count(told.String(), "the log has lost its first records"), partitions)
 }
 
 func TestRun_LogBeginsWithItsFirstRecord_KeyInTheMidstIsAGap(t *testing.T) {

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -20,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"pavane/internal/transcript"
 	"pavane/notification-svc/internal/notification"
 	"pavane/shared/failpoint"
 	"pavane/shared/fault"
@@ -410,30 +410,11 @@ func TestWebhook_NoAnswer_EndsWithItsTimeAndIsNoRefusal(t *testing.T) {
 	}
 }
 
-// text is a writer that may be used concurrently.
-type text struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-// Write implements [io.Writer].
-func (x *text) Write(p []byte) (int, error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.b.Write(p)
-}
-
-func (x *text) String() string {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.b.String()
-}
-
 func TestWebhook_Failures_ShowNeitherKeyNorPath(t *testing.T) {
 	t.Parallel()
 	h := setupWebhooks(t)
 	h.receiver.Close()
-	log := &text{}
+	log := &transcript.Buffer{}
 	h.fact(cancelled)
 	h.run(t.Context(), h.senderTo(h.receiver.URL+"/t0ken", vectorKey, slog.New(slog.NewTextHandler(log, nil)), nil))
 	f := h.awaitFailed()
