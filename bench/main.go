@@ -83,7 +83,7 @@ func parse(args []string, usage io.Writer) (options, error) {
 	var o options
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(usage)
-	f.BoolVar(&o.quick, "quick", false, "fewer rows and shorter slices: below a minute, for a first look")
+	f.BoolVar(&o.quick, "quick", false, "fewer rows and shorter slices: one to two minutes, for a first look")
 	f.BoolVar(&o.json, "json", false, "print JSON lines in place of the table")
 	f.BoolVar(&o.strict, "strict", false, "end with status 1 for a missed speed goal, too")
 	f.StringVar(&o.only, "only", "", "some sections, comma-separated: "+strings.Join(sectionNames(), ","))
