@@ -151,9 +151,10 @@ func TestRelay_BrokerComesBackEmptyAndNothingIsWritten_IsHealedAndCounted(t *tes
 	server.Close()
 	emptyBroker(t, topic, portOf(t, server.Addr()))
 	b.again()
-	if n := counted(t, metrics, "pavane_relay_healed_total"); n == 0 {
-		t.Error("the relay did not count what it healed")
-	}
+	// The log is whole a moment before the relay has heard so.
+	await.True(t, 30*time.Second, "the relay has counted what it healed", func() bool {
+		return counted(t, metrics, "pavane_relay_healed_total") > 0
+	})
 }
 
 func counted(t *testing.T, metrics *prometheus.Registry, name string) float64 {
