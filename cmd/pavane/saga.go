@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -148,28 +149,21 @@ func inOrder(stories map[string]story.Story) []told {
 // tell writes the story as text.
 func tell(w io.Writer, order string, stories map[string]story.Story) error {
 	events := inOrder(stories)
-	if len(events) == 0 {
+	begin, known := beginOf(events, stories)
+	if !known {
 		return fmt.Errorf("nobody knows order %s: give the whole id, as the gateway answered it", order)
 	}
-	kinds := map[string]string{}
-	for _, e := range events {
-		kinds[e.ID] = e.Kind
+	since, what := keptSince(stories), "placed"
+	if !since.IsZero() {
+		what = "the first trace left is of"
 	}
-	begin := events[0].CreatedAt
-	fmt.Fprintf(w, "order %s, placed %s\n\n", order, begin.Local().Format("2006-01-02 15:04:05.000"))
+	fmt.Fprintf(w, "order %s, %s %s\n", order, what, begin.Local().Format("2006-01-02 15:04:05.000"))
+	if !since.IsZero() {
+		fmt.Fprintf(w, "Events from before %s are gone: the outboxes keep them no longer.\n", since.Local().Format("2006-01-02 15:04:05"))
+	}
+	fmt.Fprintln(w)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "at\tservice\tevent\tbecause of\tin the log after\twhere")
-	for _, e := range events {
-		because, where := "-", "-"
-		if e.CausationID != "" {
-			because = orElse(kinds[e.CausationID], e.CausationID)
-		}
-		if e.Offset != nil {
-			where = fmt.Sprintf("%s/%d@%d", e.Topic, e.Partition, *e.Offset)
-		}
-		fmt.Fprintf(t, "+%s\t%s\t#%d %s\t%s\t%s\t%s\n", ms(e.CreatedAt.Sub(begin)), e.service, e.Sequence, e.Kind, because, since(e.CreatedAt, e.AckedAt), where)
-	}
-	fmt.Fprintln(t)
+	writeEvents(t, events, begin)
 	names := slices.Sorted(maps.Keys(stories))
 	for _, name := range names {
 		for _, a := range stories[name].Applied {
@@ -182,6 +176,65 @@ func tell(w io.Writer, order string, stories map[string]story.Story) error {
 		}
 	}
 	return t.Flush()
+}
+
+// beginOf is when the order was heard of first, as far as anybody remembers: its
+// first event, or where none is left, the first trace of one in another service.
+func beginOf(events []told, stories map[string]story.Story) (begin time.Time, known bool) {
+	if len(events) > 0 {
+		return events[0].CreatedAt, true
+	}
+	var traces []time.Time
+	for _, s := range stories {
+		for _, a := range s.Applied {
+			traces = append(traces, a.AppliedAt)
+		}
+		for _, p := range s.Parked {
+			traces = append(traces, p.ParkedAt)
+		}
+	}
+	if len(traces) == 0 {
+		return time.Time{}, false
+	}
+	return slices.MinFunc(traces, time.Time.Compare), true
+}
+
+// keptSince says since when events are kept where some of this order are not there
+// any more: a service has applied more than their publisher has left. Else it is
+// zero.
+func keptSince(stories map[string]story.Story) (latest time.Time) {
+	for _, s := range stories {
+		for _, a := range s.Applied {
+			by := stories[strings.TrimPrefix(a.Source, "/")]
+			whole := len(by.Written) > 0 && by.Written[0].Sequence == 1
+			if since := by.KeptSince; !whole && since != nil && since.After(latest) {
+				latest = *since
+			}
+		}
+	}
+	return latest
+}
+
+func writeEvents(t io.Writer, events []told, begin time.Time) {
+	if len(events) == 0 {
+		return
+	}
+	kinds := map[string]string{}
+	for _, e := range events {
+		kinds[e.ID] = e.Kind
+	}
+	fmt.Fprintln(t, "at\tservice\tevent\tbecause of\tin the log after\twhere")
+	for _, e := range events {
+		because, where := "-", "-"
+		if e.CausationID != "" {
+			because = orElse(kinds[e.CausationID], e.CausationID)
+		}
+		if e.Offset != nil {
+			where = fmt.Sprintf("%s/%d@%d", e.Topic, e.Partition, *e.Offset)
+		}
+		fmt.Fprintf(t, "+%s\t%s\t#%d %s\t%s\t%s\t%s\n", ms(e.CreatedAt.Sub(begin)), e.service, e.Sequence, e.Kind, because, since(e.CreatedAt, e.AckedAt), where)
+	}
+	fmt.Fprintln(t)
 }
 
 func since(from time.Time, to *time.Time) string {

@@ -33,7 +33,7 @@ func TestTell_EventsComeAfterTheirCauseWhateverTheClocksSay(t *testing.T) {
 	text := out.String()
 	rest := text
 	for _, want := range []string{
-		"order o-1", "order.placed.v1", "20.0 ms", "orders.events.v1/3@7", "inventory.reserved.v1", "order.placed.v1", "not yet",
+		"order o-1, placed 20", "order.placed.v1", "20.0 ms", "orders.events.v1/3@7", "inventory.reserved.v1", "order.placed.v1", "not yet",
 		"has applied /inventory-svc up to #1", "gap: one is missing",
 	} {
 		i := strings.Index(rest, want)
@@ -41,6 +41,30 @@ func TestTell_EventsComeAfterTheirCauseWhateverTheClocksSay(t *testing.T) {
 			t.Fatalf("%q is missing, or comes too early, in:\n%s", want, text)
 		}
 		rest = rest[i+len(want):]
+	}
+}
+
+func TestTell_EventsOlderThanTheRetention_TellsWhatIsLeftAndThatTheyAreGone(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	kept := at.Add(24 * time.Hour)
+	placed := story.Story{Written: []story.Written{}, KeptSince: &kept}
+	reader := story.Story{Applied: []story.Applied{{Source: "/order-svc", LastSequence: 2, AppliedAt: at}}, KeptSince: &kept}
+	late := []story.Written{{Sequence: 3, Kind: "order.cancelled.v1", ID: "c", CreatedAt: kept.Add(time.Hour)}}
+	for name, written := range map[string][]story.Written{"all of them": nil, "the first ones": late} {
+		placed.Written = written
+		var out bytes.Buffer
+		if err := tell(&out, "o-1", map[string]story.Story{"order-svc": placed, "payment-svc": reader}); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for _, want := range []string{"the first trace left is of", "before " + kept.Local().Format("2006-01-02 15:04:05") + " are gone", "has applied /order-svc up to #2"} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("%s are gone: %q is missing in\n%s", name, want, &out)
+			}
+		}
+		if strings.Contains(out.String(), "placed 20") {
+			t.Errorf("%s are gone, and the time of another is given for that of the placing:\n%s", name, &out)
+		}
 	}
 }
 

@@ -21,9 +21,11 @@ import (
 // Story is what one service knows of a key. Its lists are empty, never null.
 type Story struct {
 	Key     string    `json:"key"`
-	Written []Written `json:"written" doc:"Events this service wrote, in order. Those older than the outbox's retention are gone."`
+	Written []Written `json:"written" doc:"Events this service wrote, in order."`
 	Applied []Applied `json:"applied" doc:"How far this service has applied the events of each source."`
 	Parked  []Parked  `json:"parked" doc:"Records that wait here."`
+
+	KeptSince *time.Time `json:"kept_since,omitempty" doc:"Events that this service wrote before may be gone: its outbox keeps them no longer. Absent: nothing was dropped yet."`
 }
 
 // Written is one event of the outbox. The times are those of the service's
@@ -79,6 +81,8 @@ from outbox o where o.key = $1 and not outbox_replaced(o.key, o.topic, o.id, o.x
 
 	parkedSQL = `select p.source, p.sequence, p.type, p.topic, p.partition, p.record_offset, p.cause, p.reason, p.attempts, p.parked_at
 from parked p where p.key = $1 order by p.source, p.sequence, p.record_offset limit 1000`
+
+	keptSQL = `select max(r.since) from outbox_reach r`
 )
 
 // Load tells the story of a key. Partitions is the number of partitions of each
@@ -89,6 +93,9 @@ func Load(ctx context.Context, db *postgres.DB, key string, partitions int) (Sto
 		s = Story{Key: key, Written: []Written{}, Applied: []Applied{}, Parked: []Parked{}}
 		if err = s.written(ctx, tx, partitions); err != nil {
 			return err
+		}
+		if err = tx.GetContext(ctx, &s.KeptSince, keptSQL); err != nil {
+			return fmt.Errorf("how far the outbox goes back: %w", err)
 		}
 		if err = s.applied(ctx, tx); err != nil {
 			return err

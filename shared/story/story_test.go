@@ -207,8 +207,24 @@ values ('/other', 'a', 5, 'others', 1, 7, 'other.did.v1', '', '', 'number 4 is m
 	if len(got.Written) != 1 || len(got.Applied) != 1 || got.Applied[0].LastSequence != 3 || len(got.Parked) != 1 || got.Parked[0].Cause != "gap" {
 		t.Fatalf("story: %+v; want one of each", got)
 	}
+	if strings.Contains(res.Body.String(), "kept_since") {
+		t.Errorf("%s: want no time from which on events are kept while none was dropped", res.Body)
+	}
 	res = api.Get("/v1/story/nobody")
 	if body := res.Body.String(); res.Code != http.StatusOK || !strings.Contains(body, `"written":[]`) || !strings.Contains(body, `"parked":[]`) {
 		t.Fatalf("%d %s: want an empty story", res.Code, body)
+	}
+}
+
+func TestLoad_OutboxHasDroppedRows_SaysSinceWhenTheyAreKept(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	since := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	s.in(func(ctx context.Context, tx *sqlx.Tx) error {
+		_, err := tx.ExecContext(ctx, `insert into outbox_reach (since) values ($1)`, since)
+		return err
+	})
+	if got := s.load("a").KeptSince; got == nil || !got.Equal(since) {
+		t.Errorf("events are kept since %v, want %s", got, since)
 	}
 }

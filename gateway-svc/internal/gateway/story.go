@@ -16,6 +16,8 @@ type chapter struct {
 	Written []storyEvent   `json:"written"`
 	Applied []storyApplied `json:"applied"`
 	Parked  []storyParked  `json:"parked"`
+
+	KeptSince *time.Time `json:"kept_since"`
 }
 
 // storyEvent is one event of the order, as its publisher holds it.
@@ -66,6 +68,8 @@ type Story struct {
 	Applied []storyApplied `json:"applied" nullable:"false"`
 	Parked  []storyParked  `json:"parked" nullable:"false"`
 	Missing []Missing      `json:"missing" nullable:"false" doc:"the services that did not answer"`
+
+	KeptSince *time.Time `json:"kept_since,omitempty" doc:"events from before may be missing: a service's outbox keeps them no longer"`
 }
 
 type storyOutput struct{ Body Story }
@@ -75,7 +79,7 @@ func (g *Gateway) story(ctx context.Context, in *orderInput) (*storyOutput, erro
 		return nil, err
 	}
 	s := g.tell(ctx, in.ID)
-	if len(s.Events) == 0 && len(s.Missing) == 0 {
+	if len(s.Events)+len(s.Applied)+len(s.Parked)+len(s.Missing) == 0 {
 		return nil, fault.NotFound("no service knows an order %s", in.ID)
 	}
 	return &storyOutput{Body: s}, nil
@@ -91,6 +95,9 @@ func (g *Gateway) tell(ctx context.Context, id string) Story {
 			c, err := parse[chapter](service, body)
 			if err != nil {
 				return err
+			}
+			if since := c.value.KeptSince; since != nil && (s.KeptSince == nil || since.After(*s.KeptSince)) {
+				s.KeptSince = since
 			}
 			for _, e := range c.value.Written {
 				e.Service = service

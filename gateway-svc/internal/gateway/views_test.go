@@ -182,6 +182,22 @@ func TestStory_ServiceAway_TellsTheRestAndNamesIt(t *testing.T) {
 	}
 }
 
+func TestStory_EventsOlderThanTheRetention_SaysSinceWhenTheyAreKept(t *testing.T) {
+	t.Parallel()
+	services := at{}
+	for name, since := range map[string]string{
+		"order-svc": `"2026-01-02T00:00:00Z"`, "inventory-svc": `"2026-01-03T00:00:00Z"`, "payment-svc": `"2026-01-01T00:00:00Z"`, "notification-svc": "null",
+	} {
+		body := strings.TrimSuffix(told(), "}") + `,"kept_since":` + since + `}`
+		services[name] = []string{startService(t).on("GET /v1/story/o-1", 200, body).addr()}
+	}
+	url := startGateway(t, gateway.Config{Registry: services.registry(t)})
+	got := ask(t, "GET", url+"/v1/orders/o-1/story", "")
+	if got.status != 200 || len(got.body["applied"].([]any)) != 4 || got.body["kept_since"] != "2026-01-03T00:00:00Z" {
+		t.Errorf("%d %s; want what was applied, and the latest of the three times", got.status, got.text)
+	}
+}
+
 func TestStory_NobodyKnowsTheOrder_404(t *testing.T) {
 	t.Parallel()
 	services := at{}

@@ -162,6 +162,8 @@ export class StoryView {
     $("story-title").replaceChildren(el("code", {}, this.id), " ", o ? el("span", { class: `state ${o.state}` }, o.state === "placed" ? "under way" : o.state) : "");
     const about = o ? [o.customer_id, money(o.total.amount, o.total.currency), words(o.reason)] : [];
     if (this.n !== Infinity && m) about.push(`now: ${kindName(m.event.kind)} ${m.what}${m.reader ? ` by ${service(m.reader)}` : ""}`);
+    const kept = Date.parse(this.story.kept_since); // NaN: all events are there
+    if (o && Date.parse(o.placed_at) < kept) about.push(`events from before ${new Date(kept).toLocaleString()} are kept no longer`);
     if (this.story.missing.length) about.push(`missing: ${this.story.missing.map((s) => s.service).join(", ")}`);
     $("story-sub").textContent = about.filter(Boolean).join(" · ");
   }
