@@ -21,6 +21,9 @@ build: ## build all binaries into bin/; Go stamps them with the commit
 demo: build ## run the whole demo on this machine until Ctrl-C; UP="--no-open --port 9000" for flags
 	bin/pavane up $(UP)
 
+doctor: build ## say what this machine lacks for the demo, and what a running one suffers from
+	bin/pavane doctor $(DOCTOR)
+
 smoke: build ## run every path of the saga once, audit, and exit with the verdict; UP="--kafka host:port" for a real Kafka
 	bin/pavane up --smoke $(UP)
 

@@ -173,6 +173,7 @@ func TestUp_FirstStartToCtrlC_StepsAroundATakenPortAndLeavesNothingBehind(t *tes
 	for i := range 20 {
 		gw.fulfil(t, orderLimit, fmt.Sprint("memory-", i))
 	}
+	healthy(t, u)
 	all := tree(t, u.Proc.Pid)
 	used, parts := memory(t, all)
 	t.Logf("%d processes, %d MiB together:%s", len(all), used>>10, parts)
@@ -189,6 +190,21 @@ func TestUp_FirstStartToCtrlC_StepsAroundATakenPortAndLeavesNothingBehind(t *tes
 	}
 	gone(t, all)
 	released(t, sockets)
+}
+
+// healthy has the doctor look at the machine and at the demo.
+func healthy(t *testing.T, u *up) {
+	t.Helper()
+	out, err := exec.Command(filepath.Join(u.Bin, "pavane"), "doctor", "--dir", u.Dir).CombinedOutput()
+	if err != nil {
+		t.Errorf("pavane doctor: %v", err)
+	}
+	for _, want := range []string{"the binaries are in", "the demo in " + u.Dir, "notification-svc", "nothing is parked"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("pavane doctor does not say %q", want)
+		}
+	}
+	t.Logf("pavane doctor:\n%s", out)
 }
 
 // refusedTwice tries to start on a directory that is in use.

@@ -43,7 +43,7 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	c.AddCommand(upCommand(), auditCommand(), sagaCommand(), benchCommand(), outboxCommand(), parkedCommand(), orderCommand(),
+	c.AddCommand(upCommand(), auditCommand(), doctorCommand(), sagaCommand(), benchCommand(), outboxCommand(), parkedCommand(), orderCommand(),
 		smokeCommand(), chaosCommand(), breakCommand(), healCommand(), breakerCommand(), brokerCommand(), providerCommand(), relayCommand(), tokenCommand())
 	return c
 }

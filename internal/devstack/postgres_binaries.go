@@ -48,6 +48,32 @@ func (c PostgresConfig) binaries(ctx context.Context, as *account) (string, erro
 	return c.fetch(ctx, filepath.Join(cache, "postgres"))
 }
 
+// PostgresHere says in words which Postgres StartPostgres would run on this machine, and as whom. It fetches none.
+func PostgresHere(ctx context.Context) (string, error) {
+	as := serverAccount()
+	by := ""
+	if as != nil {
+		by = fmt.Sprintf(", run by user %d since it refuses root", as.uid)
+	}
+	if dir := machinePostgres(ctx, as); dir != "" {
+		return fmt.Sprintf("%d in %s%s", usable(ctx, as, dir), dir, by), nil
+	}
+	cache, err := as.reachable(CacheDir())
+	if err != nil {
+		return "", err
+	}
+	home := fetchedHome(filepath.Join(cache, "postgres"))
+	if _, err := os.Stat(filepath.Join(home, "bin", "postgres")); err == nil {
+		return fmt.Sprintf("%s in %s%s", fetchedPostgres, home, by), nil
+	}
+	return fmt.Sprintf("none yet: the first start fetches %s, about 15 MB%s", fetchedPostgres, by), nil
+}
+
+// fetchedHome is where the fetched Postgres lies below dir.
+func fetchedHome(dir string) string {
+	return filepath.Join(dir, fmt.Sprintf("%s-%s-%s", fetchedPostgres, runtime.GOOS, runtime.GOARCH))
+}
+
 // machinePostgres looks at the usual places: first what PATH and pg_config name, since somebody chose it,
 // then the newest of the package managers' directories. It returns "" when there is none.
 func machinePostgres(ctx context.Context, as *account) string {
@@ -114,7 +140,7 @@ func usable(ctx context.Context, as *account, dir string) int {
 // not there yet. Processes that want it at the same time wait for the first. It appears by one rename, so a half
 // unpacked one is never seen.
 func (c PostgresConfig) fetch(ctx context.Context, dir string) (string, error) {
-	home := filepath.Join(dir, fmt.Sprintf("%s-%s-%s", fetchedPostgres, runtime.GOOS, runtime.GOARCH))
+	home := fetchedHome(dir)
 	bin := filepath.Join(home, "bin")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("make cache for Postgres: %w", err)

@@ -1,11 +1,13 @@
 package stack
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -39,22 +41,48 @@ func identity(pid int) string {
 	return strings.TrimSpace(string(out))
 }
 
+// lives says whether the very process is still there, and not a later one of its pid.
+func (p Process) lives() bool { return p.Identity != "" && identity(p.Pid) == p.Identity }
+
+// alive are the services and servers that are still there, by name.
+func (s State) alive() map[string]Process {
+	all := maps.Clone(s.Services)
+	if all == nil {
+		all = map[string]Process{}
+	}
+	maps.Copy(all, s.Servers)
+	maps.DeleteFunc(all, func(_ string, p Process) bool { return !p.lives() })
+	return all
+}
+
+// Left says whether a demo runs in dir, and if not, which processes of one that
+// was killed are still there.
+func Left(dir string) (running bool, left []string, err error) {
+	s, err := readState(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil, nil
+	}
+	if err != nil || (Process{s.Pid, s.Identity}).lives() {
+		return err == nil, nil, err
+	}
+	for name, p := range s.alive() {
+		left = append(left, fmt.Sprintf("%s (process %d)", name, p.Pid))
+	}
+	slices.Sort(left)
+	return false, left, nil
+}
+
 // reap ends the processes of an earlier life that are still there, and returns
 // how many there were. A pid that meanwhile belongs to somebody else is left alone.
 func reap(s State) (int, error) {
-	left := map[string]Process{}
-	all := maps.Clone(s.Services)
-	maps.Copy(all, s.Servers)
-	for name, p := range all {
-		if p.Identity != "" && identity(p.Pid) == p.Identity {
-			left[name] = p
-			syscall.Kill(p.Pid, syscall.SIGTERM) //nolint:errcheck // asked again below
-		}
+	left := s.alive()
+	for _, p := range left {
+		syscall.Kill(p.Pid, syscall.SIGTERM) //nolint:errcheck // asked again below
 	}
 	found := len(left)
 	for deadline := time.Now().Add(reapPatience); len(left) > 0; time.Sleep(10 * time.Millisecond) {
 		for name, p := range left {
-			if identity(p.Pid) != p.Identity {
+			if !p.lives() {
 				delete(left, name)
 				continue
 			}

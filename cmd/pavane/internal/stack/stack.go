@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net"
 	"net/url"
@@ -24,17 +25,19 @@ import (
 	"pavane/cmd/pavane/internal/mailsink"
 	"pavane/internal/devstack"
 	"pavane/internal/faultproxy"
+	"pavane/migrations"
+	"pavane/shared/migrate"
 )
 
 // services are the processes of the demo in the order of their start. The
 // gateway is the last, so that it has somebody to ask.
 func services() []service {
 	return []service{
-		{"order-svc", "orders"},
-		{"payment-svc", "payments"},
-		{"inventory-svc", "inventory"},
-		{"notification-svc", "notifications"},
-		{gateway, ""},
+		{"order-svc", "orders", migrations.Order()},
+		{"payment-svc", "payments", migrations.Payment()},
+		{"inventory-svc", "inventory", migrations.Inventory()},
+		{"notification-svc", "notifications", migrations.Notification()},
+		{name: gateway},
 	}
 }
 
@@ -47,17 +50,26 @@ const Provider = "provider"
 // once or is told not to.
 const providerTimeout = time.Second
 
-type service struct{ name, database string }
+type service struct {
+	name, database string
+	migrations     fs.FS
+}
 
-// Database names the database of a service.
-type Database struct{ Service, Name string }
+// Database is that of a service.
+type Database struct {
+	Service, Name string
+	Migrations    []migrate.Set // the kit's and the service's
+}
 
 // Databases lists the services that have one.
 func Databases() []Database {
 	var all []Database
 	for _, svc := range services() {
 		if svc.database != "" {
-			all = append(all, Database{svc.name, svc.database})
+			all = append(all, Database{svc.name, svc.database, []migrate.Set{
+				{Table: "migrations_kit", Files: migrations.Kit()},
+				{Table: "migrations_" + strings.TrimSuffix(svc.name, "-svc"), Files: svc.migrations},
+			}})
 		}
 	}
 	return all
@@ -105,7 +117,7 @@ type Stack struct {
 // error it has stopped what it had started.
 func Start(ctx context.Context, cfg Config) (*Stack, error) {
 	s := &Stack{cfg: cfg, second: map[string]*child{}, ways: map[way]*faultproxy.Proxy{}, state: State{
-		Pid: os.Getpid(), Namespace: cfg.Namespace, Started: time.Now(), Services: map[string]Process{}, Servers: map[string]Process{},
+		Pid: os.Getpid(), Identity: identity(os.Getpid()), Namespace: cfg.Namespace, Started: time.Now(), Services: map[string]Process{}, Servers: map[string]Process{},
 	}}
 	err := errors.Join(checkPassword(cfg.Postgres), checkNames(cfg.Databases))
 	if err != nil {
@@ -132,7 +144,7 @@ func (s *Stack) start(ctx context.Context) error {
 			s.cfg.Progress("ended %d processes that an earlier run left behind", n)
 		}
 	}
-	if err := checkBinaries(); err != nil {
+	if _, err := Binaries(); err != nil {
 		return err
 	}
 	for _, step := range []func(context.Context) error{s.startServers, s.startProxies, s.writeSecrets, s.createDatabases, s.migrate, s.startProvider, s.startServices} {
@@ -386,15 +398,16 @@ func binDir() (string, error) {
 	return filepath.Dir(exe), nil
 }
 
-func checkBinaries() error {
-	dir, err := binDir()
-	if err != nil {
-		return err
+// Binaries is the directory with the services' binaries. It returns an error when
+// one is missing.
+func Binaries() (dir string, err error) {
+	if dir, err = binDir(); err != nil {
+		return "", err
 	}
 	for _, svc := range services() {
 		if _, err := os.Stat(filepath.Join(dir, svc.name)); err != nil {
-			return fmt.Errorf("%s is not beside pavane in %s: run `make build` and start bin/pavane", svc.name, dir)
+			return "", fmt.Errorf("%s is not beside pavane in %s: run `make build` and start bin/pavane", svc.name, dir)
 		}
 	}
-	return nil
+	return dir, nil
 }

@@ -3,9 +3,11 @@ package stack
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -219,22 +221,52 @@ func TestChild_MissingBinaryIsAnErrorAtOnce(t *testing.T) {
 	}
 }
 
+// living starts a process that does nothing, and ends it with the test.
+func living(t *testing.T) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(self(t))
+	cmd.Env = append(os.Environ(), asChild+"=1")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { cmd.Wait(); close(ended) }()          //nolint:errcheck // it is killed
+	t.Cleanup(func() { cmd.Process.Kill(); <-ended }) //nolint:errcheck // it may have ended
+	eventually(t, "program runs", func() bool { return strings.HasSuffix(identity(cmd.Process.Pid), self(t)) })
+	return cmd
+}
+
+func TestLeft_NamesTheProcessesOfADemoThatIsNoMore(t *testing.T) {
+	t.Parallel()
+	up, service, other := living(t), living(t), living(t)
+	process := func(cmd *exec.Cmd) Process { return Process{cmd.Process.Pid, identity(cmd.Process.Pid)} }
+	s := State{Pid: up.Process.Pid, Identity: identity(up.Process.Pid), Services: map[string]Process{
+		"order-svc":   process(service),
+		"payment-svc": {Pid: other.Process.Pid, Identity: "1 /somebody/else"},
+	}}
+	dir := t.TempDir()
+	want := func(when string, running bool, names ...string) {
+		t.Helper()
+		is, left, err := Left(dir)
+		if err != nil || is != running || !slices.Equal(left, names) {
+			t.Errorf("%s: running %t, left %q, %v; want %t and %q", when, is, left, err, running, names)
+		}
+	}
+	want("before the first start", false)
+	if err := s.write(dir); err != nil {
+		t.Fatal(err)
+	}
+	want("while it runs", true)
+	s.Identity = "1 /an/earlier/process"
+	if err := s.write(dir); err != nil {
+		t.Fatal(err)
+	}
+	want("after a kill -9", false, fmt.Sprintf("order-svc (process %d)", service.Process.Pid))
+}
+
 func TestReap_EndsOnlyWhatIsStillTheSameProcess(t *testing.T) {
 	t.Parallel()
-	start := func() *exec.Cmd {
-		cmd := exec.Command(self(t))
-		cmd.Env = append(os.Environ(), asChild+"=1")
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		go cmd.Wait() //nolint:errcheck // collects it
-		return cmd
-	}
-	left, other := start(), start()
-	defer other.Process.Kill() //nolint:errcheck // a test
-	eventually(t, "program runs", func() bool {
-		return strings.HasSuffix(identity(left.Process.Pid), self(t)) && strings.HasSuffix(identity(other.Process.Pid), self(t))
-	})
+	left, other := living(t), living(t)
 	n, err := reap(State{Services: map[string]Process{
 		"left":  {Pid: left.Process.Pid, Identity: identity(left.Process.Pid)},
 		"other": {Pid: other.Process.Pid, Identity: "1 /somebody/else"}, // the pid was given to another

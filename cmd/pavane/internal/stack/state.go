@@ -18,6 +18,7 @@ import (
 // look at it, and for the next start, which ends what a kill -9 left behind.
 type State struct {
 	Pid       int                `json:"pid"`                 // of `pavane up`
+	Identity  string             `json:"identity"`            // of that process, as of others below
 	Gateway   string             `json:"gateway"`             // http://host:port
 	Authority string             `json:"authority,omitempty"` // directory with the key of tokens; empty: the gateway asks for none
 	Postgres  string             `json:"postgres"`            // URL of the server, with a superuser; the database is left open

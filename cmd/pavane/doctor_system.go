@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"pavane/cmd/pavane/internal/doctor"
+	"pavane/cmd/pavane/internal/stack"
+	"pavane/shared/broker"
+	"pavane/shared/contract"
+	"pavane/shared/migrate"
+	"pavane/shared/parked"
+	"pavane/shared/postgres"
+	"pavane/shared/relay"
+)
+
+const (
+	// lateEvent is how long an event may wait for its relay before that is said.
+	lateEvent = time.Minute
+
+	// answerWithin is how long one part of the system may take to answer.
+	answerWithin = 10 * time.Second
+)
+
+// examine looks at the system that flags name, else at the demo that runs, if one
+// does. Without either it finds nothing.
+func (t *target) examine(ctx context.Context) (title string, found []doctor.Finding, err error) {
+	title = "the system that the flags name"
+	if t.gateway == "" && t.postgres == "" && len(t.kafka) == 0 {
+		running, _, err := stack.Left(t.dir)
+		if err != nil || !running {
+			return "", nil, nil //nolint:nilerr // the look at the machine has said it
+		}
+		if err := t.resolve(true, true, true); err != nil {
+			return "", nil, err
+		}
+		title = "the demo in " + t.dir
+	}
+	if t.gateway != "" {
+		found = append(found, t.examineGateway(ctx)...)
+	}
+	if len(t.kafka) > 0 {
+		found = append(found, t.examineKafka(ctx))
+	}
+	if t.postgres != "" {
+		found = append(found, examineDatabases(ctx, places(t.postgres))...)
+	}
+	return title, found, nil
+}
+
+// examineGateway asks the gateway which instances it knows.
+func (t *target) examineGateway(ctx context.Context) []doctor.Finding {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	a, err := t.client().Do(ctx, http.MethodGet, "/v1/members", nil)
+	if err != nil {
+		return []doctor.Finding{doctor.Bad("gateway", "%v; look at its log", err)}
+	}
+	var known struct {
+		Members []struct{ Service, Addr string }
+	}
+	if a.Status != http.StatusOK {
+		return []doctor.Finding{doctor.Bad("gateway", "GET /v1/members: %s", a.Text())}
+	}
+	if err := json.Unmarshal(a.Body, &known); err != nil {
+		return []doctor.Finding{doctor.Bad("gateway", "%s answers what is not of Pavane: %v; see --gateway", t.gateway, err)}
+	}
+	found := []doctor.Finding{doctor.Fine("gateway", "answers at %s", t.gateway)}
+	for _, db := range stack.Databases() {
+		var at []string
+		for _, m := range known.Members {
+			if m.Service == db.Service {
+				at = append(at, m.Addr)
+			}
+		}
+		if len(at) == 0 {
+			found = append(found, doctor.Bad(db.Service, "the gateway knows no instance that is ready: see its log, and its /readyz?verbose"))
+			continue
+		}
+		found = append(found, doctor.Fine(db.Service, "is ready at %s", strings.Join(at, ", ")))
+	}
+	return found
+}
+
+// examineKafka looks at the topics, which must all have the partitions of one.
+func (t *target) examineKafka(ctx context.Context) doctor.Finding {
+	client, err := broker.Dial(t.security.Secure(broker.Config{Brokers: t.kafka, ClientID: "pavane-tool"}))
+	if err != nil {
+		return doctor.Bad("Kafka", "%v", err)
+	}
+	defer client.Close()
+	n, err := t.count(ctx, t.namespace+contract.Topics()["order"])
+	if err != nil {
+		return doctor.Bad("Kafka", "%v", err)
+	}
+	var topics []broker.Topic
+	for _, name := range slices.Sorted(maps.Values(contract.Topics())) {
+		topics = append(topics, broker.Topic{Name: t.namespace + name, Partitions: max(n, 1)})
+	}
+	if err := client.CheckTopics(ctx, topics); err != nil {
+		return doctor.Bad("Kafka", "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	return doctor.Fine("Kafka", "%d topics with %d partitions each at %s", len(topics), n, strings.Join(t.kafka, ","))
+}
+
+// examineDatabases has each database say what holds its service up.
+func examineDatabases(ctx context.Context, all []place) (found []doctor.Finding) {
+	looked := perDatabase(ctx, all, func(ctx context.Context, service string, db *postgres.DB) error {
+		f, err := examineDatabase(ctx, service, db)
+		found = append(found, f...)
+		return err
+	})
+	failed, err := unread(looked)
+	for _, f := range failed {
+		found = append(found, doctor.Bad(subjectOf(f.service), "%v", f.err))
+	}
+	if err != nil {
+		found = append(found, doctor.Bad("databases", "%v", err))
+	}
+	return found
+}
+
+func subjectOf(service string) string { return strings.TrimSuffix(service, "-svc") + "'s data" }
+
+func migrationsOf(service string) []migrate.Set {
+	for _, d := range stack.Databases() {
+		if d.Service == service {
+			return d.Migrations
+		}
+	}
+	return nil
+}
+
+// examineDatabase names one thing at a time: without its tables nothing can be
+// said about what waits in them.
+func examineDatabase(ctx context.Context, service string, db *postgres.DB) ([]doctor.Finding, error) {
+	err := migrate.Applied(ctx, db.SQL(), migrationsOf(service)...)
+	if errors.Is(err, migrate.ErrMissing) {
+		return []doctor.Finding{doctor.Bad(subjectOf(service), "%v", err)}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	backlog, err := relay.LoadBacklog(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	groups, err := parked.ByCause(ctx, db, 1)
+	if err != nil {
+		return nil, err
+	}
+	var found []doctor.Finding
+	if backlog.Oldest > lateEvent {
+		found = append(found, doctor.Bad(subjectOf(service), "%d events wait to be published, the oldest for %s: see that the service runs and reaches Kafka; docs/operations.md, the outbox",
+			backlog.Rows, backlog.Oldest.Round(time.Second)))
+	}
+	for _, g := range groups {
+		found = append(found, doctor.Bad(subjectOf(service), "%d keys are parked (%s): pavane parked list says why, docs/operations.md what to do", g.Count, g.Cause))
+	}
+	if len(found) == 0 {
+		found = append(found, doctor.Fine(subjectOf(service), "%d events wait, nothing is parked", backlog.Rows))
+	}
+	return found, nil
+}

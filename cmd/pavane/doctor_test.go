@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/jmoiron/sqlx"
+
+	"pavane/cmd/pavane/internal/doctor"
+	"pavane/shared/broker"
+	"pavane/shared/brokertest"
+	"pavane/shared/contract"
+	"pavane/shared/event"
+	"pavane/shared/migrate"
+	"pavane/shared/outbox"
+	"pavane/shared/pgtest"
+)
+
+// written is what findings look like, and how many are bad.
+func written(t *testing.T, found []doctor.Finding) (text string, bad int) {
+	t.Helper()
+	var out strings.Builder
+	bad, err := doctor.Write(&out, "", found)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.String(), bad
+}
+
+func wantBad(t *testing.T, found []doctor.Finding, n int, parts ...string) {
+	t.Helper()
+	text, bad := written(t, found)
+	if bad != n {
+		t.Errorf("%d findings are bad, want %d:\n%s", bad, n, text)
+	}
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			t.Errorf("%q is not said in\n%s", part, text)
+		}
+	}
+}
+
+func TestExamineDatabases_SaysWhatIsMissingAndWhatWaits(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	all := []place{{"order-svc", "orders", nowhere + "orders"}, {"payment-svc", "payments", url}}
+	look := func() []doctor.Finding { return examineDatabases(t.Context(), all) }
+	wantBad(t, look(), 2, "not reachable", "run the service with -migrate")
+	db := pgtest.Open(t, url)
+	for _, set := range migrationsOf("payment-svc") {
+		if err := migrate.Up(t.Context(), db.SQL(), set.Files, set.Table); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantBad(t, look(), 1, "0 events wait, nothing is parked")
+	o, err := outbox.New(outbox.Config{Source: "/payment-svc", Topics: event.Topics{"payment": "payments"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.InTx(t.Context(), func(ctx context.Context, tx *sqlx.Tx) error {
+		if err := o.Append(ctx, tx, event.Number(1, contract.PaymentVoided{OrderID: "o-1"})...); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `update outbox set created_at = created_at - interval '70 s'`); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `insert into parked (source, key, sequence, topic, partition, record_offset, type, headers, payload, reason, cause)
+values ('/order-svc', 'o-2', 5, 'orders', 1, 7, 'order.confirmed.v1', '', '', 'number 4 is missing', 'gap')`)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantBad(t, look(), 3, "1 events wait to be published, the oldest for 1m1", "1 keys are parked (gap)")
+}
+
+func TestExamineKafka_TopicsMissingOrUnlike_AreNamed(t *testing.T) {
+	t.Parallel()
+	to := target{kafka: strings.Split(brokertest.Start(t), ","), namespace: "doctor."}
+	look := func() []doctor.Finding { return []doctor.Finding{to.examineKafka(t.Context())} }
+	wantBad(t, look(), 1, "doctor.orders.events.v1", "create the topics first")
+	client, err := broker.Dial(broker.Config{Brokers: to.kafka})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	make := func(topic string, partitions int) {
+		t.Helper()
+		if err := client.EnsureTopics(t.Context(), []broker.Topic{{Name: to.namespace + topic, Partitions: partitions, ReplicationFactor: 1}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	topics := contract.Topics()
+	make(topics["order"], 3)
+	make(topics["payment"], 3)
+	make(topics["inventory"], 2)
+	wantBad(t, look(), 1, "inventory.events.v1 has 2 partitions: want 3")
+	to.kafka = []string{"127.0.0.1:1"}
+	wantBad(t, look(), 1, "127.0.0.1:1")
+}
+
+func TestExamineGateway_NamesServicesWithoutAnInstance(t *testing.T) {
+	t.Parallel()
+	answer := `{"members":[{"service":"order-svc","addr":"10.0.0.1:80"},{"service":"order-svc","addr":"10.0.0.2:80"},{"service":"payment-svc","addr":"10.0.0.3:80"}]}`
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(answer)) })) //nolint:errcheck // a test
+	t.Cleanup(server.Close)
+	to := target{gateway: server.URL}
+	wantBad(t, to.examineGateway(t.Context()), 2, "order-svc", "10.0.0.1:80, 10.0.0.2:80", "inventory-svc", "notification-svc", "knows no instance")
+	answer = "hello"
+	wantBad(t, to.examineGateway(t.Context()), 1, "--gateway")
+	to.gateway = "http://127.0.0.1:1"
+	wantBad(t, to.examineGateway(t.Context()), 1, "refused")
+}
