@@ -56,7 +56,7 @@ prepare() {
 		export DOCKER_BUILDKIT=0 COMPOSE_PARALLEL_LIMIT=1
 	fi
 	project=pavane-test-$$
-	export TAG=${BUILT:-test-$$} VERSION=${VERSION:-v0.0.0-test} ORDER_DEADLINE=3s SECRETS_DIR
+	export TAG=${BUILT:-test-$$} VERSION=${VERSION:-v0.0.0-test} SECRETS_DIR
 	SECRETS_DIR=$(mktemp -d)
 	files="-f compose.yaml"
 	if [ -n "${SECURE:-}" ]; then
@@ -209,7 +209,7 @@ check_secure() {
 }
 
 # crash SERVICE: kill -9 under orders, and a start. It waits until all works again:
-# an order's deadline is over long before Kafka has its logs open.
+# the tool waits for an order shorter than Kafka may need to have its logs open.
 crash() {
 	local orders c began=$SECONDS
 	say "kill $1, under orders"

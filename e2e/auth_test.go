@@ -14,7 +14,7 @@ import (
 // its own, and all commands of the tool work as they do without.
 func TestUp_GatewayAsksForTokens_CustomersGetTheirOwnAndTheToolWorks(t *testing.T) {
 	t.Parallel()
-	u := start(t, how{args: []string{"--auth", "--no-orders"}, env: []string{"PAVANE_ORDER_DEADLINE=3s"}})
+	u := start(t, how{args: []string{"--auth", "--no-orders"}})
 	gw := u.Gateway()
 	as := func(subject string, more ...string) []string {
 		t.Helper()

@@ -19,12 +19,12 @@ import (
 
 // smokeSettle is how long effects may be on their way before they count as
 // missing.
-const smokeSettle = 6 * time.Second
+const smokeSettle = 15 * time.Second
 
 // runSmoke runs every path once on fresh data and audits what is left.
 func runSmoke(ctx context.Context, o upOptions, p *printer) error {
 	s, dir, err := startFresh(ctx, "smoke", o, stack.Config{
-		Env: smokeEnv(), Namespace: cmp.Or(o.namespace, smokeNamespace(o.kafka)), Throwaway: true,
+		Namespace: cmp.Or(o.namespace, smokeNamespace(o.kafka)), Throwaway: true,
 		OnExit: func(e stack.Exit) { p.say("%s ended: %s", e.Service, e.How) },
 	}, p)
 	if err != nil {
@@ -59,14 +59,13 @@ func smokeCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "smoke",
 		Short: "Run every path of the saga once on a running system, and audit",
-		Long: fmt.Sprintf(`Places orders through the gateway for every path of the saga, holds services back
-where a path needs one to be late (by a lock in their databases), and audits.
+		Long: `Places orders through the gateway for every path of the saga, holds services back
+where a path needs one to be late (by a lock in their databases), moves the deadline
+of an order to now where a path needs that, and audits.
 
-The system must have been seeded for the demo, take orders of anybody (or be a demo
-that runs with --auth), and run with PAVANE_ORDER_DEADLINE=%s: the paths with a
-deadline wait for it.
-`+"`pavane up --smoke`"+` does the same on fresh data. Exits with status 1 when a path
-came to another end, or the audit found a difference.`, smoke.Deadline),
+The system must have been seeded for the demo, and take orders of anybody (or be a
+demo that runs with --auth). ` + "`pavane up --smoke`" + ` does the same on fresh data. Exits
+with status 1 when a path came to another end, or the audit found a difference.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := t.resolve(true, true, true); err != nil {

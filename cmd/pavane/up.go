@@ -18,7 +18,6 @@ import (
 
 	"pavane/cmd/pavane/internal/client"
 	"pavane/cmd/pavane/internal/control"
-	"pavane/cmd/pavane/internal/smoke"
 	"pavane/cmd/pavane/internal/stack"
 	"pavane/shared/event"
 )
@@ -322,8 +321,4 @@ func smokeNamespace(kafka string) string {
 		return ""
 	}
 	return "smoke-" + event.NewID()[:13] + "."
-}
-
-func smokeEnv() []string {
-	return []string{"PAVANE_ORDER_DEADLINE=" + smoke.Deadline.String()}
 }

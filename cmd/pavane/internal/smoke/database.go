@@ -24,6 +24,9 @@ const publishedSQL = `select exists (select from outbox where key = $1 and type 
 
 const askedSQL = `select exists (select from charges where order_id = $1 and sent)`
 
+// expireSQL lets the time pass until an order's deadline.
+const expireSQL = `update deadlines set due_at = clock_timestamp(), try_at = clock_timestamp() where order_id::text = $1`
+
 // rowsSQL counts every row that a refused order could leave.
 const rowsSQL = `select (select count(*) from outbox) + (select count(*) from orders) + (select count(*) from idempotency) + (select count(*) from deadlines)`
 
@@ -99,6 +102,23 @@ func (r *runner) awaitRow(ctx context.Context, database, what, query string, arg
 			return fmt.Errorf("%s did not come: %w", what, ctx.Err())
 		}
 	}
+}
+
+// change changes one row, which must be there.
+func (r *runner) change(ctx context.Context, database, what, query string, args ...any) error {
+	db, err := r.open(database)
+	if err != nil {
+		return err
+	}
+	defer db.Close() //nolint:errcheck // what was to be kept is committed
+	res, err := db.SQL().ExecContext(ctx, query, args...)
+	if err != nil {
+		return fmt.Errorf("change %s: %w", what, err)
+	}
+	if n, err := res.RowsAffected(); err != nil || n != 1 {
+		return fmt.Errorf("%s is not there: the order was decided before", what)
+	}
+	return nil
 }
 
 // rows counts what is in the order service's tables.

@@ -11,7 +11,7 @@ import (
 )
 
 // mailTime is how long the last mails may take.
-const mailTime = 5 * time.Second
+const mailTime = 30 * time.Second
 
 const mailsSQL = `select count(*) filter (where state = 'sent'), count(*) from mails`
 

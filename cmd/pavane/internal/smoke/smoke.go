@@ -17,18 +17,16 @@ import (
 	"pavane/shared/event"
 )
 
-// pathTime is how long one path may take.
-const pathTime = 12 * time.Second
-
-// effectTime is how long all effects of one order may take.
-const effectTime = 4 * time.Second
+// How long one path may take, and in it all effects of an order: far more than
+// they need, since the machine may be busy, and what is missing is waited for as
+// long.
+const (
+	pathTime   = time.Minute
+	effectTime = 10 * time.Second
+)
 
 // fulfilled is an order that went well.
 const fulfilled = "confirmed captured shipped"
-
-// Deadline is what the stack must be started with as PAVANE_ORDER_DEADLINE: long
-// enough for every other path, short enough to wait for.
-const Deadline = 3 * time.Second
 
 // Result is what became of one path.
 type Result struct {
@@ -103,10 +101,10 @@ func (r *runner) walletPaths() []path {
 		}},
 		{"cancelled after confirmation", "409, then " + fulfilled, r.cancelledLate},
 		{"deadline before authorisation", "cancelled deadline released|cancelled deadline voided released", func(ctx context.Context, want string) (string, error) {
-			return r.overdue(ctx, want, "payments")
+			return r.overdue(ctx, want, "inventory.reserved", "payments")
 		}},
 		{"deadline after authorisation", "cancelled deadline voided released", func(ctx context.Context, want string) (string, error) {
-			return r.overdue(ctx, want, "orders")
+			return r.overdue(ctx, want, "payment.authorized", "orders")
 		}},
 		{"same key twice", "the same order, replayed", r.replayed},
 		{"same key, other body", "422", r.reused},
@@ -128,7 +126,7 @@ func (r *runner) cardPaths() []path {
 		{"card, fails after charging", fulfilled, pays("tok_fail_after_charge")},
 		{"card, answer lost", fulfilled, pays("tok_lose_answer")},
 		{"card, answered twice", fulfilled, pays("tok_twice")},
-		{"card, provider never answers", "cancelled deadline released", pays("tok_never")},
+		{"card, provider never answers", "cancelled deadline released", r.neverAnswered},
 		{"card, cancelled while it is asked", "cancelled customer released", r.cancelledAsking},
 		{"card, cancelled after holding", "cancelled customer voided released", func(ctx context.Context, want string) (string, error) {
 			return r.cancelledWhile(ctx, want, card("tok_ok"), "payment.authorized", "orders")
@@ -251,8 +249,9 @@ func (r *runner) cancelledLate(ctx context.Context, _ string) (string, error) {
 	return fmt.Sprintf("%d, then %s", a.Status, end), err
 }
 
-// overdue keeps a consumer back until the deadline has cancelled the order.
-func (r *runner) overdue(ctx context.Context, want, database string) (string, error) {
+// overdue keeps a consumer back, after the event kind has been published, until
+// the deadline has cancelled the order.
+func (r *runner) overdue(ctx context.Context, want, kind, database string) (string, error) {
 	release, err := r.hold(ctx, database)
 	if err != nil {
 		return "", err
@@ -262,11 +261,37 @@ func (r *runner) overdue(ctx context.Context, want, database string) (string, er
 	if err != nil {
 		return "", err
 	}
-	if o, err := r.gateway.Await(ctx, id, client.Decided); err != nil {
+	if err := r.published(ctx, id, kind); err != nil {
+		return "", err
+	}
+	if o, err := r.expire(ctx, id); err != nil {
 		return words(o), err
 	}
 	release()
 	return r.settled(ctx, id, want)
+}
+
+// neverAnswered lets the deadline pass while the provider does not answer.
+func (r *runner) neverAnswered(ctx context.Context, want string) (string, error) {
+	id, err := r.gateway.Place(ctx, event.NewID(), client.CardBody(poor, "tok_never", client.Item{SKU: "tea-green", Quantity: 2}))
+	if err != nil {
+		return "", err
+	}
+	if err := r.asked(ctx, id); err != nil {
+		return "", err
+	}
+	if o, err := r.expire(ctx, id); err != nil {
+		return words(o), err
+	}
+	return r.settled(ctx, id, want)
+}
+
+// expire has an order's deadline come now, and waits until the order is decided.
+func (r *runner) expire(ctx context.Context, id string) (client.Order, error) {
+	if err := r.change(ctx, "orders", "the deadline of order "+id, expireSQL, id); err != nil {
+		return client.Order{}, err
+	}
+	return r.gateway.Await(ctx, id, client.Decided)
 }
 
 func (r *runner) replayed(ctx context.Context, want string) (string, error) {
