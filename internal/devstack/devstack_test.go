@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
+	"pavane/internal/leaks"
 )
 
 // roleEnv makes the test binary play a starter that a test kills. Its arguments follow in roleArg.
@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 		play(role, os.Getenv(roleArg))
 		return
 	}
-	goleak.VerifyTestMain(m)
+	os.Exit(leaks.Main(m.Run))
 }
 
 // play runs one role: it prints a line when it is ready and stays until it is killed or its input ends.

@@ -56,6 +56,7 @@ gateway-svc            : own/internal/* docs shared/config shared/contract share
 internal/devstack      :
 internal/teststack     : internal/devstack
 internal/await         :
+internal/leaks         :
 internal/otlp          :
 internal/demo          : internal/await internal/transcript
 internal/transcript    :
@@ -96,7 +97,7 @@ go.opentelemetry.io/otel/sdk               : shared/telemetry _test
 go.opentelemetry.io/otel/exporters         : shared/telemetry
 go.opentelemetry.io/otel                   : shared/telemetry shared/tracing _test
 go.opentelemetry.io/proto                  : shared/telemetry internal/otlp _test
-go.uber.org/goleak                         : _test
+go.uber.org/goleak                         : internal/leaks _test
 pgregory.net/rapid                         : _test
 github.com/chromedp                        : _test
 github.com/cloudevents                     : _test

@@ -9,8 +9,7 @@ import (
 	"os"
 	"testing"
 
-	"go.uber.org/goleak"
-
+	"pavane/internal/leaks"
 	"pavane/shared/pgtest"
 )
 
@@ -24,12 +23,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	code := pgtest.Main(m)
-	if err := goleak.Find(); code == 0 && err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(leaks.Main(func() int { return pgtest.Main(m) }))
 }
 
 // size is how much a run is to prove.

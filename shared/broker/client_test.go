@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"pavane/internal/leaks"
 	"pavane/shared/broker"
 	"pavane/shared/brokertest"
 	"pavane/shared/event"
@@ -207,7 +208,7 @@ func TestClient_Closed_FailsAndLeavesNothingRunning(t *testing.T) {
 		if r := c.Produce(t.Context(), one("t", broker.Producer{}, 0))[0]; !errors.Is(r.Err, broker.ErrUnavailable) {
 			t.Errorf("after Close: got %v; want ErrUnavailable", r.Err)
 		}
-		goleak.VerifyNone(t, before)
+		leaks.None(t, before)
 	}
 }
 

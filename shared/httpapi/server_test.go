@@ -9,21 +9,22 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/goleak"
 
+	"pavane/internal/leaks"
 	"pavane/internal/transcript"
 	"pavane/shared/fault"
 	"pavane/shared/httpapi"
 	"pavane/shared/tracing"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { os.Exit(leaks.Main(m.Run)) }
 
 type order struct {
 	SKU      string `json:"sku" minLength:"1" maxLength:"40"`

@@ -15,8 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"pavane/internal/leaks"
 	"pavane/shared/lifecycle"
 )
 
@@ -25,7 +24,7 @@ func TestMain(m *testing.M) {
 		child()
 		return
 	}
-	goleak.VerifyTestMain(m)
+	os.Exit(leaks.Main(m.Run))
 }
 
 // diary writes down what happened, in order.

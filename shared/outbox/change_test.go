@@ -188,7 +188,7 @@ func TestChangeNow_AnswerLost_StandsOnceOrNotAtAll(t *testing.T) {
 	pgtest.Migrate(t, direct, migrations.Kit())
 	makeFacts(t, direct)
 	p, through := throughProxy(t, address)
-	db, err := postgres.Open(postgres.Config{URL: through, NetworkTimeout: 2 * time.Second})
+	db, err := postgres.Open(postgres.Config{URL: through, NetworkTimeout: 5 * time.Second}) // an answer that is not lost comes sooner
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -106,7 +106,7 @@ func (w *worker) rest(ctx context.Context) {
 	w.naps++
 	select {
 	case <-w.bell.Rung():
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		w.lost++
 	case <-ctx.Done():
 	}

@@ -24,7 +24,7 @@ func TestExecOnce_AnswerLost_IsUnknownAndNeverRunTwice(t *testing.T) {
 	} {
 		t.Run(string(c.fault), func(t *testing.T) {
 			t.Parallel()
-			db, p, direct := throughProxy(t, postgres.Config{NetworkTimeout: 2 * time.Second})
+			db, p, direct := throughProxy(t, postgres.Config{NetworkTimeout: 5 * time.Second}) // an answer that is not lost comes sooner
 			must(t, direct.InTx(t.Context(), exec(`create table t (n int)`)))
 			insert := func() error {
 				_, err := db.ExecOnce(t.Context(), `insert into t values ($1)`, 1)

@@ -11,8 +11,8 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/goleak"
 
+	"pavane/internal/leaks"
 	"pavane/shared/broker"
 	"pavane/shared/event"
 	"pavane/shared/fault"
@@ -24,12 +24,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	code := pgtest.Main(m)
-	if err := goleak.Find(); code == 0 && err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(leaks.Main(func() int { return pgtest.Main(m) }))
 }
 
 const (

@@ -9,21 +9,21 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"pavane/gateway-svc/internal/gateway"
+	"pavane/internal/leaks"
 	"pavane/shared/broker"
 	"pavane/shared/httpapi"
 	"pavane/shared/registry"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { os.Exit(leaks.Main(m.Run)) }
 
 // fakeService is an instance of a service on a real socket.
 type fakeService struct {

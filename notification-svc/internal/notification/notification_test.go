@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"pavane/internal/leaks"
 	"pavane/migrations"
 	"pavane/notification-svc/internal/notification"
 	"pavane/shared/contract"
@@ -516,7 +517,7 @@ func TestSender_Stop_LeavesNothingRunningAndNoClaim(t *testing.T) {
 	stop := b.run(t.Context(), b.sender)
 	eventually(t, "the mail sent", func() bool { return slices.Equal(b.states("o-2"), []string{"cancelled:sent"}) })
 	stop()
-	goleak.VerifyNone(t, ignore)
+	leaks.None(t, ignore)
 }
 
 func TestSMTPConfig_Wrong_NamesTheVariable(t *testing.T) {

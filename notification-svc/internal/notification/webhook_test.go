@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"pavane/internal/leaks"
 	"pavane/internal/transcript"
 	"pavane/notification-svc/internal/notification"
 	"pavane/shared/failpoint"
@@ -433,7 +434,7 @@ func TestWebhook_Stop_LeavesNothingRunning(t *testing.T) {
 	stop := h.run(t.Context(), h.sender)
 	h.awaitSent("o-2", "cancelled")
 	stop()
-	goleak.VerifyNone(t, ignore)
+	leaks.None(t, ignore)
 }
 
 func TestWebhookConfig_Wrong_NamesTheVariableAndShowsNoKey(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"github.com/jmoiron/sqlx"
 	"go.uber.org/goleak"
 
+	"pavane/internal/leaks"
 	"pavane/shared/failpoint"
 	"pavane/shared/fault"
 )
@@ -177,7 +178,7 @@ func TestFire_CrashBeforeCommit_LeavesTheDeadline(t *testing.T) {
 func TestRun_FiresAndEndsWithItsContext(t *testing.T) {
 	b := setup(t, atOnce)
 	o := b.place()
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent()) // the pool's goroutines are the test's own
+	defer leaks.None(t, goleak.IgnoreCurrent()) // the pool's goroutines are the test's own
 	ctx, cancel := context.WithCancel(b.ctx)
 	done := make(chan error, 1)
 	go func() { done <- b.s.Run(ctx) }()

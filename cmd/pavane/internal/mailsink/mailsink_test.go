@@ -2,14 +2,14 @@ package mailsink_test
 
 import (
 	"net/smtp"
+	"os"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"pavane/cmd/pavane/internal/mailsink"
+	"pavane/internal/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { os.Exit(leaks.Main(m.Run)) }
 
 func TestSink_TakesMailFromARealClient(t *testing.T) {
 	t.Parallel()
