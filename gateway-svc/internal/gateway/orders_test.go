@@ -45,12 +45,13 @@ func TestPlace_Prefer_AnswersWithTheDecision(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		decided string
+		wait    string
 		status  int
 		detail  string
 	}{
-		"confirmed": {confirmed, 201, ""},
-		"cancelled": {cancelled, 409, "out of stock: kettle: 0 left"},
-		"undecided": {placed, 202, ""},
+		"confirmed": {confirmed, "wait=30", 201, ""},
+		"cancelled": {cancelled, "wait=30", 409, "out of stock: kettle: 0 left"},
+		"undecided": {placed, "wait=1", 202, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -63,11 +64,11 @@ func TestPlace_Prefer_AnswersWithTheDecision(t *testing.T) {
 				answer(w, 200, c.decided)
 			})
 			url := startGateway(t, gateway.Config{Registry: at{"order-svc": {order.addr()}}.registry(t)})
-			got := ask(t, "POST", url+"/v1/orders", goodOrder, "Prefer", "respond-async, wait=1")
+			got := ask(t, "POST", url+"/v1/orders", goodOrder, "Prefer", "respond-async, "+c.wait)
 			if got.status != c.status || !strings.Contains(got.detail(), c.detail) {
 				t.Errorf("status %d, detail %q; want %d, %q", got.status, got.detail(), c.status, c.detail)
 			}
-			if got.header.Get("Preference-Applied") != "wait=1" || got.header.Get("Location") != "/v1/orders/o-1" {
+			if got.header.Get("Preference-Applied") != c.wait || got.header.Get("Location") != "/v1/orders/o-1" {
 				t.Errorf("Preference-Applied %q, Location %q", got.header.Get("Preference-Applied"), got.header.Get("Location"))
 			}
 			if c.status == 409 && (got.body["reason"] != "out_of_stock" || got.body["instance"] == nil || got.header.Get("Content-Type") != "application/problem+json") {
