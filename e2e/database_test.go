@@ -24,11 +24,17 @@ func (u *up) database(name string) *postgres.DB {
 	if db := u.pools[name]; db != nil {
 		return db
 	}
+	u.pools[name] = pgtest.Open(u.owner, u.url(name))
+	return u.pools[name]
+}
+
+// url is that of a service's database.
+func (u *up) url(name string) string {
+	u.t.Helper()
 	at, err := url.Parse(u.State().Postgres)
 	must(u.t, err)
 	at.Path = "/" + name
-	u.pools[name] = pgtest.Open(u.owner, at.String())
-	return u.pools[name]
+	return at.String()
 }
 
 // tables is the content of tables: "orders.stock" → rows and their fingerprint.

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"pavane/internal/await"
+	"pavane/internal/demo"
 )
 
 // memoryLimit is what all processes of the demo may take together, in KiB.
@@ -174,6 +175,7 @@ func TestUp_FirstStartToCtrlC_StepsAroundATakenPortAndLeavesNothingBehind(t *tes
 		gw.fulfil(t, orderLimit, fmt.Sprint("memory-", i))
 	}
 	healthy(t, u)
+	sound(t, u)
 	all := tree(t, u.Proc.Pid)
 	used, parts := memory(t, all)
 	t.Logf("%d processes, %d MiB together:%s", len(all), used>>10, parts)
@@ -205,6 +207,19 @@ func healthy(t *testing.T, u *up) {
 		}
 	}
 	t.Logf("pavane doctor:\n%s", out)
+}
+
+// sound audits the demo as if each database were on a server of its own.
+func sound(t *testing.T, u *up) {
+	t.Helper()
+	at := u.State()
+	args := []string{"audit", "--kafka", strings.Join(at.Kafka, ","), "--provider", at.Provider}
+	for i, name := range databases() {
+		args = append(args, "--database", demo.Services()[i]+"="+u.url(name))
+	}
+	if out, err := u.Tool(args...); err != nil || !strings.Contains(out, "audit: clean") {
+		t.Errorf("pavane audit: %v\n%s", err, out)
+	}
 }
 
 // refusedTwice tries to start on a directory that is in use.

@@ -29,9 +29,8 @@ Exits with status 1 when there is a difference.`,
 			if err := t.resolve(false, true, true); err != nil {
 				return err
 			}
-			src := audit.Source{Postgres: t.postgres, Kafka: t.kafka, Security: t.security, Namespace: t.namespace, Provider: t.provider, Progress: func(format string, args ...any) {
-				fmt.Fprintf(c.ErrOrStderr(), format+"\n", args...)
-			}}
+			src := t.source()
+			src.Progress = func(format string, args ...any) { fmt.Fprintf(c.ErrOrStderr(), format+"\n", args...) }
 			v, err := audit.Run(c.Context(), src, settle)
 			if err != nil {
 				return err
@@ -55,6 +54,11 @@ Exits with status 1 when there is a difference.`,
 	c.Flags().DurationVar(&settle, "settle", 10*time.Second, "how long events may be on their way: differences are looked at again, and what is younger is not judged")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the verdict as JSON")
 	return c
+}
+
+// source is what the audit of the target reads.
+func (t *target) source() audit.Source {
+	return audit.Source{Postgres: t.postgres, Databases: t.databases, Kafka: t.kafka, Security: t.security, Namespace: t.namespace, Provider: t.provider}
 }
 
 func promises() string {

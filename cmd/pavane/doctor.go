@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pavane/cmd/pavane/internal/doctor"
+	"pavane/cmd/pavane/internal/stack"
 )
 
 func doctorCommand() *cobra.Command {
@@ -17,10 +18,10 @@ func doctorCommand() *cobra.Command {
 		Short: "Say what this machine lacks, what a running system suffers from, and what to do",
 		Long: `Looks at what the demo needs on this machine: binaries, Postgres, room on the disk,
 leftovers of a demo that was killed, the port, and the programs that not everybody
-needs. Where a demo runs, or flags name a system, it looks at that, too: whether
-the gateway knows an instance of each service, whether each database has its
-migrations and its events find their way out, whether each topic is as it must be,
-and what is parked.
+needs; and where a demo runs, at that, too: whether the gateway knows an instance of
+each service, whether each database has its migrations and its events find their way
+out, whether each topic is as it must be, and what is parked. Where flags name a
+system, it looks at what they name, and not at this machine.
 
 It changes nothing, and ends with status 1 when something has to be seen to.`,
 		Args: cobra.NoArgs,
@@ -32,23 +33,45 @@ It changes nothing, and ends with status 1 when something has to be seen to.`,
 }
 
 func runDoctor(ctx context.Context, out io.Writer, t target, port int) error {
-	bad, err := doctor.Write(out, "this machine", doctor.Machine(ctx, t.dir, port))
+	all, err := t.diagnose(ctx, port)
 	if err != nil {
 		return err
 	}
-	title, found, err := t.examine(ctx)
-	if err != nil {
-		return err
-	}
-	if len(found) > 0 {
-		more, err := doctor.Write(out, title, found)
+	bad := 0
+	for _, d := range all {
+		n, err := doctor.Write(out, d.of, d.found)
 		if err != nil {
 			return err
 		}
-		bad += more
+		bad += n
 	}
 	if bad > 0 {
 		return errVerdict
 	}
 	return nil
+}
+
+// diagnosis is what was found, and of what.
+type diagnosis struct {
+	of    string
+	found []doctor.Finding
+}
+
+// diagnose looks at the system that flags name, else at this machine and the demo
+// that runs on it, if one does.
+func (t *target) diagnose(ctx context.Context, port int) ([]diagnosis, error) {
+	if err := t.readDatabases(); err != nil {
+		return nil, err
+	}
+	if t.named() {
+		err := t.resolve(t.gateway != "", t.databasesKnown(), len(t.kafka) > 0)
+		return []diagnosis{{"the system that the flags name", t.examine(ctx)}}, err
+	}
+	machine := diagnosis{"this machine", doctor.Machine(ctx, t.dir, port)}
+	running, _, err := stack.Left(t.dir)
+	if err != nil || !running { // the look at the machine has named the error
+		return []diagnosis{machine}, nil //nolint:nilerr // as said
+	}
+	err = t.resolve(true, true, true)
+	return []diagnosis{machine, {"the demo in " + t.dir, t.examine(ctx)}}, err
 }

@@ -28,30 +28,23 @@ const (
 	answerWithin = 10 * time.Second
 )
 
-// examine looks at the system that flags name, else at the demo that runs, if one
-// does. Without either it finds nothing.
-func (t *target) examine(ctx context.Context) (title string, found []doctor.Finding, err error) {
-	title = "the system that the flags name"
-	if t.gateway == "" && t.postgres == "" && len(t.kafka) == 0 {
-		running, _, err := stack.Left(t.dir)
-		if err != nil || !running {
-			return "", nil, nil //nolint:nilerr // the look at the machine has said it
-		}
-		if err := t.resolve(true, true, true); err != nil {
-			return "", nil, err
-		}
-		title = "the demo in " + t.dir
-	}
+// named says whether flags name a system, or a part of one.
+func (t *target) named() bool {
+	return t.gateway != "" || len(t.kafka) > 0 || t.databasesKnown()
+}
+
+// examine looks at those parts of the target that are known.
+func (t *target) examine(ctx context.Context) (found []doctor.Finding) {
 	if t.gateway != "" {
 		found = append(found, t.examineGateway(ctx)...)
 	}
 	if len(t.kafka) > 0 {
 		found = append(found, t.examineKafka(ctx))
 	}
-	if t.postgres != "" {
-		found = append(found, examineDatabases(ctx, places(t.postgres))...)
+	if t.databasesKnown() {
+		found = append(found, examineDatabases(ctx, t.places())...)
 	}
-	return title, found, nil
+	return found
 }
 
 // examineGateway asks the gateway which instances it knows.

@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pavane/cmd/pavane/internal/stack"
 	"pavane/shared/broker"
 	"pavane/shared/postgres"
 	"pavane/shared/relay"
@@ -20,14 +19,6 @@ import (
 
 // place is where a service's database is.
 type place struct{ service, name, url string }
-
-func places(server string) []place {
-	var all []place
-	for _, d := range stack.Databases() {
-		all = append(all, place{d.Service, d.Name, stack.DatabaseURL(server, d.Name)})
-	}
-	return all
-}
 
 // look is what a command does with one service's database.
 type look func(ctx context.Context, service string, db *postgres.DB) error
@@ -113,7 +104,7 @@ func outboxCommand() *cobra.Command {
 			if err := t.resolve(false, true, false); err != nil {
 				return err
 			}
-			return outboxStatus(c.Context(), c.OutOrStdout(), places(t.postgres))
+			return outboxStatus(c.Context(), c.OutOrStdout(), t.places())
 		},
 	}
 	t.flags(status)
@@ -170,10 +161,7 @@ drops what it meets twice.`,
 }
 
 func adopt(ctx context.Context, t target, service string) (p broker.Producer, err error) {
-	var names []string
-	for _, svc := range stack.Databases() {
-		names = append(names, svc.Service)
-	}
+	names := serviceNames()
 	if !slices.Contains(names, service) {
 		return p, fmt.Errorf("service %q: choose one of %s", service, strings.Join(names, ", "))
 	}
@@ -182,7 +170,7 @@ func adopt(ctx context.Context, t target, service string) (p broker.Producer, er
 		return p, err
 	}
 	defer client.Close()
-	err = perDatabase(ctx, places(t.postgres), func(ctx context.Context, of string, db *postgres.DB) (err error) {
+	err = perDatabase(ctx, t.places(), func(ctx context.Context, of string, db *postgres.DB) (err error) {
 		if of == service {
 			p, err = adoptUnder(ctx, db, client.InitProducer)
 		}

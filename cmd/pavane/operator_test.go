@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -136,5 +138,36 @@ func TestParkedList_DatabasesAway_PrintsWhatIsKnownAndNotThatNothingIsParked(t *
 	wantUnread(t, c.ExecuteContext(t.Context()), "payment-svc")
 	if out.Len() > 0 {
 		t.Errorf("printed %q of what nobody could look at", out.String())
+	}
+}
+
+func TestDatabases_WrongOnTheCommandLine_IsRefusedAndShowsNoPassword(t *testing.T) {
+	t.Parallel()
+	for says, flags := range map[string][]string{
+		"want SERVICE=URL":                              {"--database", "order-svc"},
+		`service "orders": choose one of`:               {"--database", "orders=postgres://u:secret@h/orders"},
+		`service "order-svc" is given twice`:            {"--database", "order-svc=" + nowhere, "--database", "order-svc=" + nowhere},
+		"nothing runs in " + filepath.Join("/", "none"): {"--database", "order-svc=" + nowhere, "--dir", "/none"},
+	} {
+		c := root()
+		c.SetOut(io.Discard)
+		c.SetErr(io.Discard)
+		c.SetArgs(append([]string{"outbox", "status"}, flags...))
+		if err := c.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v; want %q and no password", flags[0], err, says)
+		}
+	}
+}
+
+func TestDatabases_OnServersOfTheirOwn_EachIsAskedThere(t *testing.T) {
+	t.Parallel()
+	all := oneHere(t)
+	c := root()
+	var out bytes.Buffer
+	c.SetOut(&out)
+	c.SetArgs([]string{"outbox", "status", "--postgres", nowhere, "--database", "payment-svc=" + all[1].url})
+	wantUnread(t, c.ExecuteContext(t.Context()), "order-svc", "inventory-svc", "notification-svc")
+	if !strings.Contains(out.String(), "payment-svc  0 ") {
+		t.Errorf("printed:\n%s\nwant the line of payment-svc", out.String())
 	}
 }

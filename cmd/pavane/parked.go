@@ -14,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pavane/cmd/pavane/internal/stack"
 	"pavane/shared/inbox"
 	"pavane/shared/parked"
 	"pavane/shared/postgres"
@@ -59,10 +58,7 @@ func (h *choice) check() error {
 	if h.cause != "" && !slices.Contains(parked.Causes(), inbox.Cause(h.cause)) {
 		return fmt.Errorf("--cause %q: choose one of %s", h.cause, causes())
 	}
-	var names []string
-	for _, d := range stack.Databases() {
-		names = append(names, d.Service)
-	}
+	names := serviceNames()
 	if h.service != "" && !slices.Contains(names, h.service) {
 		return fmt.Errorf("--service %q: choose one of %s", h.service, strings.Join(names, ", "))
 	}
@@ -77,7 +73,7 @@ type found struct {
 
 // each opens the database of each chosen service in turn.
 func (h *choice) each(ctx context.Context, f look) error {
-	return perDatabase(ctx, places(h.postgres), func(ctx context.Context, service string, db *postgres.DB) error {
+	return perDatabase(ctx, h.places(), func(ctx context.Context, service string, db *postgres.DB) error {
 		if h.service != "" && h.service != service {
 			return nil
 		}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pavane/cmd/pavane/internal/stack"
 	"pavane/shared/broker"
 	"pavane/shared/contract"
 	"pavane/shared/postgres"
@@ -108,8 +107,8 @@ func (r *replayer) open() (shut func(), err error) {
 			f()
 		}
 	}
-	for _, svc := range stack.Databases() {
-		db, err := postgres.Open(postgres.Config{URL: stack.DatabaseURL(r.postgres, svc.Name), MaxConns: 1, Name: "pavane-replay", StatementTimeout: time.Minute})
+	for _, p := range r.places() {
+		db, err := postgres.Open(postgres.Config{URL: p.url, MaxConns: 1, Name: "pavane-replay", StatementTimeout: time.Minute})
 		if err != nil {
 			return shut, err
 		}

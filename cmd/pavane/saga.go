@@ -49,7 +49,7 @@ them, and what is parked. It reads what the services keep anyway.`,
 			if err != nil {
 				return err
 			}
-			return sagaShow(c.Context(), c.OutOrStdout(), args[0], n, places(t.postgres))
+			return sagaShow(c.Context(), c.OutOrStdout(), args[0], n, t.places())
 		},
 	}
 	t.flags(c)

@@ -14,7 +14,6 @@ import (
 	"pavane/cmd/pavane/internal/smoke"
 	"pavane/cmd/pavane/internal/stack"
 	"pavane/internal/audit"
-	"pavane/shared/broker"
 )
 
 // smokeSettle is how long effects may be on their way before they count as
@@ -30,10 +29,10 @@ func runSmoke(ctx context.Context, o upOptions, p *printer) error {
 	if err != nil {
 		return err
 	}
-	security, err := kafkaSecurity()
+	t := target{dir: dir}
 	ok := false
-	if err == nil {
-		ok, err = smokeVerdict(ctx, s.State(), security, p)
+	if err = t.resolve(true, true, true); err == nil {
+		ok, err = t.smokeVerdict(ctx, p)
 	}
 	if err == nil {
 		mails := smoke.Mails(ctx, s)
@@ -71,8 +70,7 @@ with status 1 when a path came to another end, or the audit found a difference.`
 			if err := t.resolve(true, true, true); err != nil {
 				return err
 			}
-			state := stack.State{Gateway: t.gateway, Authority: t.authority, Postgres: t.postgres, Kafka: t.kafka, Namespace: t.namespace, Provider: t.provider}
-			ok, err := smokeVerdict(c.Context(), state, t.security, newPrinter(c.OutOrStdout()))
+			ok, err := t.smokeVerdict(c.Context(), newPrinter(c.OutOrStdout()))
 			if err != nil {
 				return err
 			}
@@ -87,11 +85,15 @@ with status 1 when a path came to another end, or the audit found a difference.`
 }
 
 // smokeVerdict runs the paths and the audit.
-func smokeVerdict(ctx context.Context, state stack.State, security broker.Security, p *printer) (bool, error) {
+func (t *target) smokeVerdict(ctx context.Context, p *printer) (bool, error) {
 	quiet := p.alive("running the paths")
 	defer func() { quiet() }()
 	p.say("%-32s %-44s %-44s %s", "path", "expected", "got", "ms")
-	ok := smoke.Run(ctx, state, func(r smoke.Result) {
+	system := smoke.System{Gateway: t.client(), Databases: map[string]string{}}
+	for _, place := range t.places() {
+		system.Databases[place.name] = place.url
+	}
+	ok := smoke.Run(ctx, system, func(r smoke.Result) {
 		mark := ""
 		if !r.OK {
 			mark = "  <- WRONG"
@@ -103,7 +105,7 @@ func smokeVerdict(ctx context.Context, state stack.State, security broker.Securi
 	}
 	quiet()
 	quiet = p.alive("auditing")
-	v, err := audit.Run(ctx, audit.Source{Postgres: state.Postgres, Kafka: state.Kafka, Security: security, Namespace: state.Namespace, Provider: state.Provider}, smokeSettle)
+	v, err := audit.Run(ctx, t.source(), smokeSettle)
 	if err != nil {
 		return false, err
 	}

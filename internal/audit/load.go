@@ -19,11 +19,12 @@ import (
 
 // Source says where to look.
 type Source struct {
-	Postgres  string          // URL of the server; each service's database is put into its path
-	Kafka     []string        // host:port
-	Security  broker.Security // with which Kafka is spoken to
-	Namespace string          // before the names of topics
-	Provider  string          // URL of the card provider's simulator; empty: its ledger is not looked at
+	Postgres  string            // URL of the server; each service's database is put into its path
+	Databases map[string]string // by service: URL of a database that is on a server of its own
+	Kafka     []string          // host:port
+	Security  broker.Security   // with which Kafka is spoken to
+	Namespace string            // before the names of topics
+	Provider  string            // URL of the card provider's simulator; empty: its ledger is not looked at
 
 	Progress func(format string, args ...any) // told now and then; nil: nobody
 }
@@ -84,15 +85,27 @@ func Load(ctx context.Context, src Source) (*Data, error) {
 	return d, nil
 }
 
-// loadDatabase reads one service's database in one read-only snapshot.
-func loadDatabase(ctx context.Context, src Source, p part, topics event.Topics, d *Data) error {
-	u, err := url.Parse(src.Postgres)
+// database is the URL of a service's database.
+func (s Source) database(p part) (string, error) {
+	if own := s.Databases[p.name]; own != "" {
+		return own, nil
+	}
+	u, err := url.Parse(s.Postgres)
 	if err != nil {
-		return errors.New("URL of Postgres (not shown) cannot be read: percent-encode what is special in user and password") // err shows it
+		return "", errors.New("URL of Postgres (not shown) cannot be read: percent-encode what is special in user and password") // err shows it
 	}
 	u.Path = "/" + p.database
+	return u.String(), nil
+}
+
+// loadDatabase reads one service's database in one read-only snapshot.
+func loadDatabase(ctx context.Context, src Source, p part, topics event.Topics, d *Data) error {
+	address, err := src.database(p)
+	if err != nil {
+		return err
+	}
 	db, err := postgres.Open(postgres.Config{
-		URL: u.String(), MaxConns: 1, StatementTimeout: statementTimeout, ReadBuffer: readBuffer, Name: "pavane-audit",
+		URL: address, MaxConns: 1, StatementTimeout: statementTimeout, ReadBuffer: readBuffer, Name: "pavane-audit",
 	})
 	if err != nil {
 		return err

@@ -11,7 +11,6 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"pavane/cmd/pavane/internal/client"
-	"pavane/cmd/pavane/internal/stack"
 	"pavane/shared/event"
 	"pavane/shared/postgres"
 )
@@ -33,9 +32,11 @@ const rowsSQL = `select (select count(*) from outbox) + (select count(*) from or
 // poll is the pause between two looks into a database.
 const poll = 10 * time.Millisecond
 
-// open is a pool for one database of the demo.
-func (r *runner) open(database string) (*postgres.DB, error) {
-	return postgres.Open(postgres.Config{URL: stack.DatabaseURL(r.server, database), MaxConns: 1, Name: "pavane-smoke"})
+// open is a pool for one database.
+func (r *runner) open(database string) (*postgres.DB, error) { return open(r.databases[database]) }
+
+func open(url string) (*postgres.DB, error) {
+	return postgres.Open(postgres.Config{URL: url, MaxConns: 1, Name: "pavane-smoke"})
 }
 
 // hold keeps the consumers of the services back that own the databases, until

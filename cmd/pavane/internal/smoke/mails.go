@@ -37,8 +37,7 @@ func (m MailCount) String() string {
 
 // Mails waits until every mail was sent and counts them.
 func Mails(ctx context.Context, s *stack.Stack) (m MailCount) {
-	r := &runner{server: s.State().Postgres}
-	db, err := r.open("notifications")
+	db, err := open(s.State().Database("notifications"))
 	if err != nil {
 		return MailCount{Err: err}
 	}

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"pavane/cmd/pavane/internal/client"
-	"pavane/cmd/pavane/internal/stack"
 	"pavane/shared/event"
 )
 
@@ -37,10 +36,16 @@ type Result struct {
 	Took     time.Duration
 }
 
+// System is what runs.
+type System struct {
+	Gateway   *client.Client
+	Databases map[string]string // their URLs by name, such as orders
+}
+
 // runner drives the paths.
 type runner struct {
-	gateway *client.Client
-	server  string // URL of Postgres
+	gateway   *client.Client
+	databases map[string]string
 }
 
 // path is one way through the saga. do returns what it came to, which must be
@@ -52,8 +57,8 @@ type path struct {
 
 // Run runs every path once, one after the other, and tells each result as it
 // comes. It returns whether all came to what was expected.
-func Run(ctx context.Context, state stack.State, told func(Result)) bool {
-	r := &runner{gateway: state.Client(), server: state.Postgres}
+func Run(ctx context.Context, system System, told func(Result)) bool {
+	r := &runner{gateway: system.Gateway, databases: system.Databases}
 	all := true
 	for _, p := range r.paths() {
 		begin := time.Now()
