@@ -23,8 +23,8 @@ import (
 )
 
 func sagaCommand() *cobra.Command {
-	c := &cobra.Command{Use: "saga", Short: "Look at one saga"}
-	c.AddCommand(sagaShowCommand())
+	c := &cobra.Command{Use: "saga", Short: "Look at sagas"}
+	c.AddCommand(sagaShowCommand(), sagaListCommand())
 	return c
 }
 
