@@ -24,6 +24,10 @@ const (
 	// lateEvent is how long an event may wait for its relay before that is said.
 	lateEvent = time.Minute
 
+	// stuckAfter is how long nothing happens to an order before that is said. Its
+	// deadline has come by then, unless it was made longer.
+	stuckAfter = 5 * time.Minute
+
 	// answerWithin is how long one part of the system may take to answer.
 	answerWithin = 10 * time.Second
 )
@@ -43,6 +47,7 @@ func (t *target) examine(ctx context.Context) (found []doctor.Finding) {
 	}
 	if t.databasesKnown() {
 		found = append(found, examineDatabases(ctx, t.places())...)
+		found = append(found, examineSagas(ctx, t.places()))
 	}
 	return found
 }
@@ -117,6 +122,17 @@ func examineDatabases(ctx context.Context, all []place) (found []doctor.Finding)
 		found = append(found, doctor.Bad("databases", "%v", err))
 	}
 	return found
+}
+
+// examineSagas counts the orders that stand still. A database that cannot be read
+// has been named before.
+func examineSagas(ctx context.Context, all []place) doctor.Finding {
+	open, _ := loadOpen(ctx, all)
+	still := slices.DeleteFunc(slices.Clone(open), func(o openSaga) bool { return o.Still < stuckAfter.Seconds() })
+	if len(still) > 0 {
+		return doctor.Bad("sagas", "%d of %d that are open stand still: pavane saga list --older %s says for whom each waits", len(still), len(open), stuckAfter)
+	}
+	return doctor.Fine("sagas", "%d are open, none stands still", len(open))
 }
 
 func subjectOf(service string) string { return strings.TrimSuffix(service, "-svc") + "'s data" }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"pavane/cmd/pavane/internal/doctor"
 	"pavane/shared/migrate"
 	"pavane/shared/pgtest"
 )
@@ -98,6 +99,7 @@ values ('/order-svc', '%s', 2, 'orders', 1, 7, 'order.confirmed.v1', '', '', 'no
 	if g, w := strings.Join(got, "\n"), strings.Join(want, "\n"); g != w {
 		t.Errorf("listed are\n%s\nwant\n%s", g, w)
 	}
+	wantBad(t, []doctor.Finding{examineSagas(t.Context(), all)}, 1, "7 of 7 that are open stand still")
 	c := root()
 	var out bytes.Buffer
 	c.SetOut(&out)
