@@ -20,8 +20,8 @@ func doctorCommand() *cobra.Command {
 leftovers of a demo that was killed, the port, and the programs that not everybody
 needs; and where a demo runs, at that, too: whether the gateway knows an instance of
 each service, whether each database has its migrations and its events find their way
-out, whether each topic is as it must be, what is parked, and which sagas stand still. Where flags name a
-system, it looks at what they name, and not at this machine.
+out, whether each topic is as it must be, what is parked, and which sagas stand still.
+Where flags name a system, it looks at what they name, and not at this machine.
 
 It changes nothing, and ends with status 1 when something has to be seen to.`,
 		Args: cobra.NoArgs,
