@@ -31,8 +31,11 @@ const secretFileLimit = 64 << 10
 // Load fills cfg, a pointer to a struct, from the environment and checks it:
 // every nested Validate() error is called first, cfg's own last. The error names
 // each variable that is wrong, its value unless it is a secret, and the remedy;
-// all of them at once, so that one start shows everything there is to mend.
-func Load(prefix string, cfg any) error { return load(os.LookupEnv, prefix, cfg) }
+// all of them at once, so that one start shows everything there is to mend. So it
+// does for a variable that is no setting and all but has the name of one.
+func Load(prefix string, cfg any) error {
+	return errors.Join(mistyped(os.Environ(), prefix, cfg), load(os.LookupEnv, prefix, cfg))
+}
 
 // lookup is [os.LookupEnv] or a test's environment.
 type lookup func(variable string) (value string, set bool)

@@ -249,3 +249,38 @@ func write(t *testing.T, content string) string {
 	}
 	return path
 }
+
+func TestMistyped_AllButTheNameOfASetting_IsRefused(t *testing.T) {
+	t.Parallel()
+	var cfg struct {
+		HTTPAddr string
+		Backlog  int
+		Key      string `secret:"true"`
+	}
+	for name, want := range map[string]string{
+		"PAVANE_BACKLG":    "PAVANE_BACKLOG",
+		"PAVANE_BACKLOGS":  "PAVANE_BACKLOG",
+		"PAVANE_BACKLOK":   "PAVANE_BACKLOG",
+		"PAVANE_BAKCLOG":   "PAVANE_BACKLOG",
+		"PAVANE_BACKLGO":   "PAVANE_BACKLOG",
+		"PAVANE_HTTPADDR":  "PAVANE_HTTP_ADDR",
+		"PAVANE_KEY_FILES": "PAVANE_KEY_FILE",
+		"PAVANE_HTTP_ADDR": "",
+		"PAVANE_KEY_FILE":  "",
+		"PAVANE_SMTP_ADDR": "", // of another service
+		"PAVANE_":          "",
+		"BACKLOG":          "",
+		"OTHER_BACKLG":     "",
+	} {
+		err := mistyped([]string{"HOME=/", name + "=secret=7"}, "pavane", &cfg)
+		if want == "" && err != nil {
+			t.Errorf("%s: %v; want that it is left alone", name, err)
+		}
+		if want != "" && (err == nil || !strings.Contains(err.Error(), name+" is set and no setting: name it "+want+",") || strings.Contains(err.Error(), "secret")) {
+			t.Errorf("%s: %v; want %s named", name, err, want)
+		}
+	}
+	if err := mistyped([]string{"PAVANE_BACKLOG=1", "PAVANE_BACKLOGS=2"}, "PAVANE", &cfg); err != nil {
+		t.Errorf("%v; want that a name beside the right one is left alone", err)
+	}
+}
