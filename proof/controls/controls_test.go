@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -28,6 +29,27 @@ func TestControls_EachFitsTheCodeAndNamesATestThatIsThere(t *testing.T) {
 		}
 		if c.test != "" && !declared(t, c.pkg, topOf(c.test)) {
 			t.Errorf("control %s: there is no test %s in %s", c.name, c.test, c.pkg)
+		}
+	}
+}
+
+func TestControls_DocumentsGiveTheirNumber(t *testing.T) {
+	t.Parallel()
+	controls, err := chosen("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ file, says string }{
+		{"README.md", "breaks %d rules on purpose"},
+		{"docs/guarantees.md", "breaks one rule at a time, %d in all"},
+		{"docs/guarantees.md", "| %d breakages, each noticed"},
+	} {
+		b, err := os.ReadFile(filepath.Join(root, c.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := fmt.Sprintf(c.says, len(controls)); !strings.Contains(string(b), want) {
+			t.Errorf("%s does not say %q", c.file, want)
 		}
 	}
 }
