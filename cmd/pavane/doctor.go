@@ -21,7 +21,8 @@ leftovers of a demo that was killed, the port, and the programs that not everybo
 needs; and where a demo runs, at that, too: whether the gateway knows an instance of
 each service, whether each database has its migrations and its events find their way
 out, whether each topic is as it must be, what is parked, and which sagas stand still.
-Where flags name a system, it looks at what they name, and not at this machine.
+Where flags name a system, or --dir tells of one in containers, it looks at that and
+not at this machine.
 
 It changes nothing, and ends with status 1 when something has to be seen to.`,
 		Args: cobra.NoArgs,
@@ -63,9 +64,13 @@ func (t *target) diagnose(ctx context.Context, port int) ([]diagnosis, error) {
 	if err := t.readDatabases(); err != nil {
 		return nil, err
 	}
-	if t.named() {
+	switch {
+	case t.named():
 		err := t.resolve(t.gateway != "", t.databasesKnown(), len(t.kafka) > 0)
 		return []diagnosis{{"the system that the flags name", t.examine(ctx)}}, err
+	case stack.Described(t.dir):
+		err := t.resolve(true, true, true)
+		return []diagnosis{{"the stack that " + t.dir + " tells of", t.examine(ctx)}}, err
 	}
 	machine := diagnosis{"this machine", doctor.Machine(ctx, t.dir, port)}
 	running, _, err := stack.Left(t.dir)

@@ -14,6 +14,7 @@ import (
 	"pavane/cmd/pavane/internal/stack"
 	"pavane/shared/broker"
 	"pavane/shared/contract"
+	"pavane/shared/inbox"
 	"pavane/shared/migrate"
 	"pavane/shared/parked"
 	"pavane/shared/postgres"
@@ -166,11 +167,15 @@ func examineDatabase(ctx context.Context, service string, db *postgres.DB) ([]do
 	}
 	var found []doctor.Finding
 	if backlog.Oldest > lateEvent {
-		found = append(found, doctor.Bad(subjectOf(service), "%d events wait to be published, the oldest for %s: see that the service runs and reaches Kafka; docs/operations.md, the outbox",
+		found = append(found, doctor.Bad(subjectOf(service), "%d events wait to be published, the oldest for %s: see that the service runs and reaches Kafka; docs/operations.md, PavaneBacklogOld",
 			backlog.Rows, backlog.Oldest.Round(time.Second)))
 	}
 	for _, g := range groups {
-		found = append(found, doctor.Bad(subjectOf(service), "%d keys are parked (%s): pavane parked list says why, docs/operations.md what to do", g.Count, g.Cause))
+		say, todo := doctor.Bad, "pavane parked list says why, docs/operations.md, PavaneKeysParked, what to do"
+		if g.Cause == inbox.Retry || g.Cause == inbox.Follows {
+			say, todo = doctor.Note, "they are tried again by themselves"
+		}
+		found = append(found, say(subjectOf(service), "%d keys are parked (%s): %s", g.Count, g.Cause, todo))
 	}
 	if len(found) == 0 {
 		found = append(found, doctor.Fine(subjectOf(service), "%d events wait, nothing is parked", backlog.Rows))

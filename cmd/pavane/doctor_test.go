@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -113,4 +116,21 @@ func TestExamineGateway_NamesServicesWithoutAnInstance(t *testing.T) {
 	wantBad(t, to.examineGateway(t.Context()), 1, "--gateway")
 	to.gateway = "http://127.0.0.1:1"
 	wantBad(t, to.examineGateway(t.Context()), 1, "refused")
+}
+
+func TestDoctor_DirTellsOfAStackElsewhere_LooksAtThatAlone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	state := `{"gateway":"http://127.0.0.1:1","postgres":"` + nowhere + `","kafka":["127.0.0.1:1"]}`
+	if err := os.WriteFile(filepath.Join(dir, "state.json"), []byte(state), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := root()
+	var out strings.Builder
+	c.SetOut(&out)
+	c.SetArgs([]string{"doctor", "--dir", dir})
+	err := c.ExecuteContext(t.Context())
+	if !errors.Is(err, errVerdict) || strings.Contains(out.String(), "this machine") || !strings.Contains(out.String(), "the stack that "+dir) || !strings.Contains(out.String(), "order's data") {
+		t.Errorf("%v:\n%s\nwant that gateway, Kafka and databases of the stack are away", err, &out)
+	}
 }

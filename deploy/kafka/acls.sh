@@ -28,8 +28,8 @@ grant() {
 }
 common="$*"
 
-# Every service checks the shape of all topics at its start.
-grant "order-svc payment-svc inventory-svc notification-svc gateway-svc" "Describe DescribeConfigs" \
+# Every service checks the shape of all topics at its start, and the tool's doctor does.
+grant "order-svc payment-svc inventory-svc notification-svc gateway-svc audit" "Describe DescribeConfigs" \
   --topic "$orders" --topic "$payments" --topic "$inventory"
 
 grant order-svc     "Write Read" --topic "$orders"

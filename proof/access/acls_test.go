@@ -134,7 +134,7 @@ func allowed(t *testing.T) map[string][]string {
 			may(s, "describe "+topic, "describe configs "+topic)
 		}
 		may("gateway-svc", "read "+topic)
-		may("audit", "describe "+topic, "read "+topic)
+		may("audit", "describe "+topic, "describe configs "+topic, "read "+topic)
 		may("migrate", "describe "+topic, "describe configs "+topic, "create "+topic)
 	}
 	for _, s := range saga.Services {

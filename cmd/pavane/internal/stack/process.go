@@ -72,6 +72,13 @@ func Left(dir string) (running bool, left []string, err error) {
 	return false, left, nil
 }
 
+// Described says whether the state file in dir was written for a stack that is not
+// of processes here, such as that of compose.yaml.
+func Described(dir string) bool {
+	s, err := readState(dir)
+	return err == nil && s.Pid == 0
+}
+
 // reap ends the processes of an earlier life that are still there, and returns
 // how many there were. A pid that meanwhile belongs to somebody else is left alone.
 func reap(s State) (int, error) {
