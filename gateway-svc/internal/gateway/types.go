@@ -93,7 +93,7 @@ type Reservation struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// Notification is one mail of an order.
+// Notification is one mail or webhook of an order.
 type Notification struct {
 	Kind   string     `json:"kind"`
 	State  string     `json:"state"`
@@ -111,7 +111,8 @@ type FullOrder struct {
 	Order         *doc[Order]         `json:"order" doc:"null when order-svc is missing"`
 	Payment       *doc[Payment]       `json:"payment" doc:"null when there is none yet or payment-svc is missing"`
 	Reservation   *doc[Reservation]   `json:"reservation" doc:"null when there is none yet or inventory-svc is missing"`
-	Notifications []doc[Notification] `json:"notifications" nullable:"false"`
+	Notifications []doc[Notification] `json:"notifications" nullable:"false" doc:"the mails"`
+	Webhooks      []doc[Notification] `json:"webhooks" nullable:"false" doc:"none where no webhook is set"`
 	Missing       []Missing           `json:"missing" nullable:"false" doc:"the services that did not answer"`
 }
 

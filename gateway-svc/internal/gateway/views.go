@@ -73,7 +73,7 @@ func (g *Gateway) full(ctx context.Context, id string) (*FullOrder, error) {
 	if err := g.mayRead(ctx, id); err != nil {
 		return nil, err
 	}
-	out := &FullOrder{Notifications: []doc[Notification]{}}
+	out := &FullOrder{Notifications: []doc[Notification]{}, Webhooks: []doc[Notification]{}}
 	ga := &gather{}
 	var notFound error
 	ga.wg.Go(func() {
@@ -102,10 +102,13 @@ func (g *Gateway) full(ctx context.Context, id string) (*FullOrder, error) {
 	})
 	ga.part(ctx, g.upstream, notificationSvc, "/v1/notifications/"+id, func(body []byte) error {
 		list, err := parse[struct {
-			Notifications []json.RawMessage `json:"notifications"`
+			Notifications, Webhooks []json.RawMessage
 		}](notificationSvc, body)
 		for _, n := range list.value.Notifications {
 			out.Notifications = append(out.Notifications, doc[Notification]{raw: n})
+		}
+		for _, w := range list.value.Webhooks {
+			out.Webhooks = append(out.Webhooks, doc[Notification]{raw: w})
 		}
 		return err
 	})

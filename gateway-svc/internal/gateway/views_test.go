@@ -35,7 +35,7 @@ func TestFull_AllAnswer_JoinsThem(t *testing.T) {
 	order := startService(t).on("GET /v1/orders/o-1", 200, confirmed)
 	payment := startService(t).on("GET /v1/payments/o-1", 200, `{"state":"captured","more":1}`)
 	inventory := startService(t).on("GET /v1/reservations/o-1", 200, `{"state":"shipped"}`)
-	notification := startService(t).on("GET /v1/notifications/o-1", 200, `{"notifications":[{"kind":"confirmed","state":"sent"}]}`)
+	notification := startService(t).on("GET /v1/notifications/o-1", 200, `{"notifications":[{"kind":"confirmed","state":"sent"}],"webhooks":[{"kind":"receipt","state":"pending"}]}`)
 	url := startGateway(t, gateway.Config{Registry: at{
 		"order-svc": {order.addr()}, "payment-svc": {payment.addr()}, "inventory-svc": {inventory.addr()}, "notification-svc": {notification.addr()},
 	}.registry(t)})
@@ -45,6 +45,7 @@ func TestFull_AllAnswer_JoinsThem(t *testing.T) {
 	}
 	for part, want := range map[string]string{
 		"order": `"state":"confirmed"`, "payment": `"more":1,"state":"captured"`, "reservation": `"state":"shipped"`, "notifications": `"kind":"confirmed"`,
+		"webhooks": `"kind":"receipt"`,
 	} {
 		if raw, _ := json.Marshal(got.body[part]); !strings.Contains(string(raw), want) {
 			t.Errorf("part %s is %s, want %s", part, raw, want)

@@ -157,3 +157,25 @@ func OfOrder(ctx context.Context, db *postgres.DB, order string) (mails []Status
 	})
 	return mails, err
 }
+
+const webhooksOfSQL = `select kind, state, attempts, refused, created_at, sent_at, last_error
+from webhooks where order_id = $1 order by created_at, kind`
+
+// WebhookStatus is what became of a webhook.
+type WebhookStatus struct {
+	Kind      Kind       `db:"kind" json:"kind" enum:"confirmed,cancelled,receipt"`
+	State     string     `db:"state" json:"state" enum:"pending,sent"`
+	Attempts  int        `db:"attempts" json:"attempts"`
+	Refused   bool       `db:"refused" json:"refused" doc:"the receiver said that it will never take it"`
+	CreatedAt time.Time  `db:"created_at" json:"created_at"`
+	SentAt    *time.Time `db:"sent_at" json:"sent_at,omitempty"`
+	LastError string     `db:"last_error" json:"last_error,omitempty" doc:"of the last attempt that failed"`
+}
+
+// WebhooksOf returns the webhooks of an order, oldest first; none where nobody is
+// told by them.
+func WebhooksOf(ctx context.Context, db *postgres.DB, order string) ([]WebhookStatus, error) {
+	var all []WebhookStatus
+	err := db.Select(ctx, &all, webhooksOfSQL, order)
+	return append([]WebhookStatus{}, all...), err
+}

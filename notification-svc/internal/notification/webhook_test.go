@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jmoiron/sqlx"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
@@ -61,13 +60,17 @@ func (h *webhooks) senderTo(url, key string, logger *slog.Logger, metrics promet
 // rows are the webhooks of an order as "kind:state".
 func (h *webhooks) rows(order string) (rows []string) {
 	h.t.Helper()
-	err := h.db.Read(h.t.Context(), func(ctx context.Context, tx *sqlx.Tx) error {
-		rows = nil
-		return tx.SelectContext(ctx, &rows, `select kind || ':' || state from webhooks where order_id = $1 order by kind`, order)
-	})
+	all, err := notification.WebhooksOf(h.t.Context(), h.db, order)
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	for _, w := range all {
+		if (w.SentAt != nil) != (w.State == "sent") {
+			h.t.Errorf("webhook %+v: want a time of its sending when it was sent", w)
+		}
+		rows = append(rows, string(w.Kind)+":"+w.State)
+	}
+	slices.Sort(rows)
 	return rows
 }
 

@@ -22,7 +22,7 @@ export function stateCards(full, story, saga) {
   const missing = new Set(full.missing.map((m) => m.service));
   return [
     ...Object.entries(now).map(([name, [state, reason]]) => machineCard(saga, story, name, state, reason, missing.has(name), full)),
-    mailCard(full.notifications, missing.has("notification-svc")),
+    messageCard(full.notifications, full.webhooks, missing.has("notification-svc")),
   ];
 }
 
@@ -55,8 +55,10 @@ function next(machine, state, waits, late, full, name) {
   return `next: ${on.join(" or ")}${by}`;
 }
 
-function mailCard(mails, away) {
+function messageCard(mails, webhooks, away) {
+  const item = (what) => (m) => el("li", { class: m.refused ? TONES.refused : TONES[m.state] || "", "aria-current": "step", title: m.last_error || null }, `${what}${m.kind}: ${m.refused ? "refused" : m.state}`);
+  const none = !mails.length && !webhooks.length;
   return el("article", { class: "card" }, el("h4", {}, "notification-svc"),
-    el("ul", { class: "machine", "aria-label": "mails" }, ...mails.map((m) => el("li", { class: TONES[m.state] || "", "aria-current": "step" }, `${m.kind}: ${m.state}`))),
-    el("p", { class: away ? "late" : "" }, away ? "does not answer now" : mails.length ? "one mail for each kind, however often it is told" : "no mail yet"));
+    el("ul", { class: "machine", "aria-label": "mails and webhooks" }, ...mails.map(item("")), ...webhooks.map(item("webhook "))),
+    el("p", { class: away ? "late" : "" }, away ? "does not answer now" : none ? "no mail yet" : "one message for each kind, however often it is told"));
 }

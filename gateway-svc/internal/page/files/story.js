@@ -38,6 +38,7 @@ export class StoryView {
     try {
       const [story, full] = await Promise.all([get(`/v1/orders/${encodeURIComponent(id)}/story`), get(`/v1/orders/${encodeURIComponent(id)}?view=full`)]);
       if (id !== this.id) return;
+      full.webhooks ??= []; // a gateway from before does not tell of them
       Object.assign(this, { story, full, moments: momentsOf(story, this.saga) });
       this.show();
       this.again(story);
@@ -57,7 +58,7 @@ export class StoryView {
   again(story) {
     clearTimeout(this.look);
     const open = story.missing.length > 0 || story.parked.length > 0 || this.full.order?.state === "placed" ||
-      this.full.notifications.some((m) => m.state !== "sent") ||
+      [...this.full.notifications, ...this.full.webhooks].some((m) => m.state !== "sent" && !m.refused) ||
       story.events.some((e) => e.offset == null || this.saga.readers(e.kind).some((r) => !story.applied.some((a) => a.service === r && a.source === `/${e.service}` && a.last_sequence >= e.sequence)));
     const begun = story.events.length ? Date.parse(story.events[0].created_at) : Date.now();
     if (open && Date.now() - begun < 600000) this.later(700);
