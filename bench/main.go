@@ -87,7 +87,7 @@ func parse(args []string, usage io.Writer) (options, error) {
 	f.BoolVar(&o.json, "json", false, "print JSON lines in place of the table")
 	f.BoolVar(&o.strict, "strict", false, "end with status 1 for a missed speed goal, too")
 	f.StringVar(&o.only, "only", "", "some sections, comma-separated: "+strings.Join(sectionNames(), ","))
-	f.IntVar(&o.rows, "rows", 0, "rows of a drain; 0: 200000, quick 40000")
+	f.IntVar(&o.rows, "rows", 0, "rows of a drain; 0: 200000, quick 30000")
 	f.StringVar(&o.bin, "bin", "bin", "folder with the built pavane and services, for the saga")
 	f.StringVar(&o.profile, "profile", "", "write CPU profiles of the relay's process into this folder")
 	if err := f.Parse(args); err != nil {

@@ -21,6 +21,7 @@ type sizes struct {
 	cycles         int
 	slice          time.Duration
 	sustainedFor   time.Duration // Pavane's; the others half of it
+	heldWays       int // how many of the ways: Pavane, then the textbook
 	heldRounds     int
 	heldFor        time.Duration
 	idleFor        time.Duration
@@ -37,16 +38,16 @@ func sizesOf(o options) sizes {
 		rows: 200000, rounds: 3, kills: 5, backed: 256 << 20, peers: []way{textbook1000(), textbook100()},
 		warmUps: 10, warmDrains: 8, warmSinglesFor: 8 * time.Second, settleIn: time.Second,
 		latencyRounds: 3, latencyFor: 4 * time.Second, flushes: []time.Duration{0, slowFlush}, cycles: 12, slice: 400 * time.Millisecond,
-		sustainedFor: 30 * time.Second, heldRounds: 2, heldFor: 8 * time.Second, idleFor: 10 * time.Second,
+		sustainedFor: 30 * time.Second, heldWays: 2, heldRounds: 2, heldFor: 8 * time.Second, idleFor: 10 * time.Second,
 		inboxRecords: 100000, inboxFull: 1000000, inboxRounds: 2, sagaRate: 25, sagaFor: 15 * time.Second, sagaWarmUp: 5 * time.Second,
 	}
 	if o.quick {
 		s = sizes{
-			rows: 40000, rounds: 1, kills: 5, backed: 64 << 20, peers: []way{textbook1000()},
+			rows: 30000, rounds: 1, kills: 5, backed: 64 << 20, peers: []way{textbook1000()},
 			warmUps: 5, warmDrains: 2, warmSinglesFor: time.Second, settleIn: 400 * time.Millisecond,
-			latencyRounds: 1, latencyFor: 1200 * time.Millisecond, flushes: []time.Duration{slowFlush}, cycles: 3, slice: 250 * time.Millisecond,
-			sustainedFor: 2 * time.Second, heldRounds: 1, heldFor: 800 * time.Millisecond, idleFor: 1500 * time.Millisecond,
-			inboxRecords: 20000, inboxFull: 50000, inboxRounds: 1, sagaRate: 20, sagaFor: 2 * time.Second, sagaWarmUp: time.Second,
+			latencyRounds: 1, latencyFor: 1200 * time.Millisecond, flushes: []time.Duration{slowFlush}, cycles: 2, slice: 250 * time.Millisecond,
+			sustainedFor: 2 * time.Second, heldWays: 1, heldRounds: 1, heldFor: 800 * time.Millisecond, idleFor: 1500 * time.Millisecond,
+			inboxRecords: 10000, inboxFull: 25000, inboxRounds: 1, sagaRate: 20, sagaFor: 2 * time.Second, sagaWarmUp: time.Second,
 		}
 	}
 	if o.rows > 0 {
