@@ -128,7 +128,7 @@ func examineDatabases(ctx context.Context, all []place) (found []doctor.Finding)
 // examineSagas counts the orders that stand still. A database that cannot be read
 // has been named before.
 func examineSagas(ctx context.Context, all []place) doctor.Finding {
-	open, _ := loadOpen(ctx, all)
+	open, _ := loadOpen(ctx, all, "")
 	still := slices.DeleteFunc(slices.Clone(open), func(o openSaga) bool { return o.Still < stuckAfter.Seconds() })
 	if len(still) > 0 {
 		return doctor.Bad("sagas", "%d of %d that are open stand still: pavane saga list --older %s says for whom each waits", len(still), len(open), stuckAfter)

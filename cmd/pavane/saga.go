@@ -36,7 +36,8 @@ func sagaShowCommand() *cobra.Command {
 		Short: "Tell the story of one order across all services",
 		Long: `Tells which events the order has caused, in which service, how long each took
 to reach the log and where it lies there, how far each service has applied
-them, and what is parked. It reads what the services keep anyway.`,
+them, what is parked, and what is still to come. It reads what the services keep
+anyway.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if partitions < 1 && c.Flags().Changed("partitions") {
@@ -122,7 +123,26 @@ func sagaShow(ctx context.Context, out io.Writer, order string, partitions int, 
 	if err := tell(out, order, stories); err != nil && loaded == nil {
 		return err
 	}
-	return loaded
+	if loaded != nil {
+		return loaded
+	}
+	return tellWhatIsToCome(ctx, out, order, all)
+}
+
+// tellWhatIsToCome says what the order waits for, or that it waits for nothing.
+func tellWhatIsToCome(ctx context.Context, out io.Writer, order string, all []place) error {
+	open, err := loadOpen(ctx, all, order)
+	if err != nil {
+		return err
+	}
+	text := "nothing: the saga has ended"
+	if len(open) > 0 {
+		text = strings.Join(open[0].Waits, "; ")
+	}
+	if _, err := fmt.Fprintf(out, "\nstill to come: %s\n", text); err != nil {
+		return fmt.Errorf("write the story: %w", err)
+	}
+	return nil
 }
 
 // told is one event with the service that wrote it.

@@ -40,7 +40,7 @@ meanwhile may be listed though it has ended.`,
 			if err := t.resolve(false, true, false); err != nil {
 				return err
 			}
-			all, unread := loadOpen(c.Context(), t.places())
+			all, unread := loadOpen(c.Context(), t.places(), "")
 			all = slices.DeleteFunc(all, func(o openSaga) bool { return o.Still < older.Seconds() })
 			more := max(0, len(all)-limit)
 			all = all[:len(all)-more]
@@ -75,25 +75,26 @@ type fact struct {
 
 const (
 	heldSQL = `select order_id, state, extract(epoch from clock_timestamp() - updated_at)::float8 as age, 0::float8 as due
-from payments where state in ('waiting', 'authorized')`
+from payments where state in ('waiting', 'authorized') and ($1 = '' or order_id = $1)`
 	reservedSQL = `select order_id, state, extract(epoch from clock_timestamp() - updated_at)::float8 as age, 0::float8 as due
-from reservations where state = 'reserved'`
+from reservations where state = 'reserved' and ($1 = '' or order_id = $1)`
 	openSQL = `select o.order_id::text, o.state, extract(epoch from clock_timestamp() - coalesce(o.decided_at, o.placed_at))::float8 as age,
   coalesce(extract(epoch from d.due_at - clock_timestamp())::float8, 0) as due
 from orders o left join deadlines d on d.order_id = o.order_id
-where o.state = 'placed' or o.order_id = any($1::text[]::uuid[])`
+where $1 = '' and o.state = 'placed' or o.order_id = any($2::text[]::uuid[])`
 )
 
 // ledger is what all services know of orders whose saga has not ended.
 type ledger struct {
+	only                    string // the one order that is asked for; empty: all
 	orders, payments, stock map[string]fact
 	parked                  map[string][]string
 }
 
-// loadOpen lists the orders that are open, the longest unchanged first. The error
-// names the databases that could not be read.
-func loadOpen(ctx context.Context, all []place) ([]openSaga, error) {
-	l := &ledger{orders: map[string]fact{}, payments: map[string]fact{}, stock: map[string]fact{}, parked: map[string][]string{}}
+// loadOpen lists the orders that are open, the longest unchanged first, or the one
+// that is asked for, if it is. The error names the databases that could not be read.
+func loadOpen(ctx context.Context, all []place, only string) ([]openSaga, error) {
+	l := &ledger{only: only, orders: map[string]fact{}, payments: map[string]fact{}, stock: map[string]fact{}, parked: map[string][]string{}}
 	// The orders last: one that ends meanwhile is decided by then.
 	last := slices.SortedStableFunc(slices.Values(all), func(a, b place) int { return cmp.Compare(rank(a), rank(b)) })
 	err := perDatabase(ctx, last, l.read)
@@ -118,7 +119,11 @@ func rank(p place) int {
 
 // read takes in what one service knows.
 func (l *ledger) read(ctx context.Context, service string, db *postgres.DB) error {
-	for k, err := range parked.Each(ctx, db, parked.Filter{}) {
+	chosen := parked.Filter{}
+	if l.only != "" {
+		chosen.Key = &l.only
+	}
+	for k, err := range parked.Each(ctx, db, chosen) {
 		if err != nil {
 			return err
 		}
@@ -126,12 +131,12 @@ func (l *ledger) read(ctx context.Context, service string, db *postgres.DB) erro
 	}
 	switch service {
 	case "payment-svc":
-		return load(ctx, db, l.payments, heldSQL)
+		return load(ctx, db, l.payments, heldSQL, l.only)
 	case "inventory-svc":
-		return load(ctx, db, l.stock, reservedSQL)
+		return load(ctx, db, l.stock, reservedSQL, l.only)
 	case "order-svc":
 		ids := slices.DeleteFunc(slices.Collect(maps.Keys(l.known())), func(id string) bool { return !orderID.MatchString(id) })
-		return load(ctx, db, l.orders, openSQL, postgres.Array(ids))
+		return load(ctx, db, l.orders, openSQL, l.only, postgres.Array(ids))
 	}
 	return nil
 }
@@ -160,6 +165,9 @@ func (l *ledger) known() map[string]bool {
 	}
 	for id := range l.parked {
 		ids[id] = true
+	}
+	if l.only != "" {
+		ids[l.only] = true
 	}
 	return ids
 }

@@ -76,7 +76,7 @@ func TestSagaList_EachOpenOrder_SaysForWhomItWaits(t *testing.T) {
 		served(t, "notification-svc", "notifications", fmt.Sprintf(`insert into parked (source, key, sequence, topic, partition, record_offset, type, headers, payload, reason, cause)
 values ('/order-svc', '%s', 2, 'orders', 1, 7, 'order.confirmed.v1', '', '', 'no such address', 'fault')`, number(3))),
 	}
-	open, err := loadOpen(t.Context(), all)
+	open, err := loadOpen(t.Context(), all, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,6 +98,18 @@ values ('/order-svc', '%s', 2, 'orders', 1, 7, 'order.confirmed.v1', '', '', 'no
 	}
 	if g, w := strings.Join(got, "\n"), strings.Join(want, "\n"); g != w {
 		t.Errorf("listed are\n%s\nwant\n%s", g, w)
+	}
+	for i, o := range open {
+		one, err := loadOpen(t.Context(), all, o.Order)
+		if err != nil || len(one) != 1 || one[0].Order != o.Order || seconds.ReplaceAllString(strings.Join(one[0].Waits, "; "), "$1") != strings.SplitN(want[i], ": ", 2)[1] {
+			t.Errorf("of order %s alone it is said: %+v, %v; want %s", o.Order, one, err, want[i])
+		}
+	}
+	for order, says := range map[string]string{number(7): "still to come: order-svc to confirm", number(2): "still to come: nothing: the saga has ended"} {
+		var out bytes.Buffer
+		if err := tellWhatIsToCome(t.Context(), &out, order, all); err != nil || !strings.Contains(out.String(), says) {
+			t.Errorf("told is %q, %v; want %q", &out, err, says)
+		}
 	}
 	wantBad(t, []doctor.Finding{examineSagas(t.Context(), all)}, 1, "7 of 7 that are open stand still")
 	c := root()
@@ -121,7 +133,7 @@ values ('/order-svc', '%s', 2, 'orders', 1, 7, 'order.confirmed.v1', '', '', 'no
 func TestSagaList_OrdersCannotBeRead_ListsWhatOthersHoldAndSaysSo(t *testing.T) {
 	t.Parallel()
 	all := []place{{"order-svc", "orders", nowhere + "orders"}, served(t, "payment-svc", "payments", paid(1, "authorized"))}
-	open, err := loadOpen(t.Context(), all)
+	open, err := loadOpen(t.Context(), all, "")
 	wantUnread(t, err, "order-svc")
 	if len(open) != 1 || open[0].State != "" || strings.Join(open[0].Waits, "") != "order-svc, for a payment" {
 		t.Errorf("listed are %+v; want the order whose money is held", open)
