@@ -154,6 +154,21 @@ type Data struct {
 	Transfers    []Transfer
 	Stock        []Stock
 	Mails        map[string]map[string]Mail // order → kind → mail
+
+	known map[string]string
+}
+
+// same is the text itself, kept once however often it is read: an order's id comes
+// in each table of each service.
+func (d *Data) same(text *string) {
+	if have, ok := d.known[*text]; ok {
+		*text = have
+		return
+	}
+	if d.known == nil {
+		d.known = map[string]string{}
+	}
+	d.known[*text] = *text
 }
 
 // Difference is one broken promise.

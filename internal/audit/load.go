@@ -121,7 +121,7 @@ func loadDatabase(ctx context.Context, src Source, p part, topics event.Topics, 
 		for _, word := range p.reads {
 			s.Reads = append(s.Reads, topics[word])
 		}
-		if err := loadService(ctx, tx, &s); err != nil {
+		if err := loadService(ctx, tx, d, &s); err != nil {
 			return err
 		}
 		src.Progress("%s: %d events in the outbox, %d keys in the inbox", p.database, len(s.Rows), len(s.Inbox))

@@ -53,6 +53,10 @@ func loadOrders(ctx context.Context, tx *sqlx.Tx, d *Data) error {
 		for _, l := range lines {
 			o.Items[l.SKU] += l.Quantity
 		}
+		d.same(&o.ID)
+		d.same(&o.CustomerID)
+		d.same(&o.State)
+		d.same(&o.Currency)
 		o.Decided, o.Due = decided.Time, due.Time
 		o.Noted = map[string]bool{"captured": captured, "voided": voided, "shipped": shipped, "released": released}
 		d.Orders[o.ID] = o
@@ -64,6 +68,9 @@ func loadPayments(ctx context.Context, tx *sqlx.Tx, d *Data) error {
 	err := each(ctx, tx, "payments", paymentsSQL, func(rows *sqlx.Rows) error {
 		p := Payment{Moved: map[string]int64{}}
 		err := rows.Scan(&p.OrderID, &p.State, &p.Method, &p.Version, &p.Amount)
+		d.same(&p.OrderID)
+		d.same(&p.State)
+		d.same(&p.Method)
 		d.Payments[p.OrderID] = p
 		return err
 	})
@@ -112,6 +119,8 @@ func loadInventory(ctx context.Context, tx *sqlx.Tx, d *Data) error {
 	err := each(ctx, tx, "reservations", reservationsSQL, func(rows *sqlx.Rows) error {
 		r := Reservation{Moved: map[string]map[string]int64{}}
 		err := rows.Scan(&r.OrderID, &r.State, &r.Version)
+		d.same(&r.OrderID)
+		d.same(&r.State)
 		d.Reservations[r.OrderID] = r
 		return err
 	})
@@ -149,6 +158,9 @@ func loadMails(ctx context.Context, tx *sqlx.Tx, d *Data) error {
 	return each(ctx, tx, "mails", mailsSQL, func(rows *sqlx.Rows) error {
 		var m Mail
 		err := rows.Scan(&m.OrderID, &m.Kind, &m.State)
+		d.same(&m.OrderID)
+		d.same(&m.Kind)
+		d.same(&m.State)
 		if d.Mails[m.OrderID] == nil {
 			d.Mails[m.OrderID] = map[string]Mail{}
 		}

@@ -51,20 +51,22 @@ func each(ctx context.Context, tx *sqlx.Tx, what, query string, f func(rows *sql
 }
 
 // loadService reads the kit's tables.
-func loadService(ctx context.Context, tx *sqlx.Tx, s *Service) error {
+func loadService(ctx context.Context, tx *sqlx.Tx, d *Data, s *Service) error {
 	if err := tx.GetContext(ctx, &s.KeptFrom, keptFromSQL); err != nil {
 		return fmt.Errorf("read the age of the outbox: %w", err)
 	}
 	if s.KeptFrom.Year() == 1 {
 		s.KeptFrom = time.Time{}
 	}
-	if err := loadOutbox(ctx, tx, s); err != nil {
+	if err := loadOutbox(ctx, tx, d, s); err != nil {
 		return err
 	}
 	err := each(ctx, tx, "inbox", inboxSQL, func(rows *sqlx.Rows) error {
 		var st Stream
 		var last int64
 		err := rows.Scan(&st.Source, &st.Key, &last)
+		d.same(&st.Source)
+		d.same(&st.Key)
 		s.Inbox[st] = last
 		return err
 	})
@@ -89,7 +91,7 @@ func loadService(ctx context.Context, tx *sqlx.Tx, s *Service) error {
 	})
 }
 
-func loadOutbox(ctx context.Context, tx *sqlx.Tx, s *Service) error {
+func loadOutbox(ctx context.Context, tx *sqlx.Tx, d *Data, s *Service) error {
 	return each(ctx, tx, "outbox", outboxSQL, func(rows *sqlx.Rows) error {
 		var r Row
 		var extra, payload []byte
@@ -102,6 +104,8 @@ func loadOutbox(ctx context.Context, tx *sqlx.Tx, s *Service) error {
 			return fmt.Errorf("row %d: %w", r.ID, err)
 		}
 		r.Stream.Source = s.Source
+		d.same(&r.Stream.Key)
+		d.same(&r.Kind)
 		r.Sum = sum(headers, payload)
 		r.Topic = intern(s.Reads, r.Topic)
 		s.Rows = append(s.Rows, r)
