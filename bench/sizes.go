@@ -21,7 +21,7 @@ type sizes struct {
 	cycles         int
 	slice          time.Duration
 	sustainedFor   time.Duration // Pavane's; the others half of it
-	heldWays       int // how many of the ways: Pavane, then the textbook
+	heldWays       int           // how many of the ways: Pavane, then the textbook
 	heldRounds     int
 	heldFor        time.Duration
 	idleFor        time.Duration
