@@ -19,6 +19,7 @@ import (
 	"pavane/shared/parked"
 	"pavane/shared/postgres"
 	"pavane/shared/relay"
+	"pavane/shared/service"
 )
 
 const (
@@ -94,10 +95,12 @@ func (t *target) examineKafka(ctx context.Context) doctor.Finding {
 		return doctor.Bad("Kafka", "%v", err)
 	}
 	defer client.Close()
-	n, err := t.count(ctx, t.namespace+contract.Topics()["order"])
-	if err != nil {
+	first := t.namespace + contract.Topics()["order"]
+	ranges, err := client.Offsets(ctx, first)
+	if err != nil && !errors.Is(err, broker.ErrUnavailable) { // else CheckTopics says it of each topic
 		return doctor.Bad("Kafka", "%v", err)
 	}
+	n := len(ranges[first])
 	var topics []broker.Topic
 	for _, name := range slices.Sorted(maps.Values(contract.Topics())) {
 		topics = append(topics, broker.Topic{Name: t.namespace + name, Partitions: max(n, 1)})
@@ -138,10 +141,10 @@ func examineSagas(ctx context.Context, all []place) doctor.Finding {
 
 func subjectOf(service string) string { return strings.TrimSuffix(service, "-svc") + "'s data" }
 
-func migrationsOf(service string) []migrate.Set {
+func migrationsOf(name string) []migrate.Set {
 	for _, d := range stack.Databases() {
-		if d.Service == service {
-			return d.Migrations
+		if d.Service == name {
+			return service.MigrationSets(d.Service, d.Migrations)
 		}
 	}
 	return nil

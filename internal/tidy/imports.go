@@ -69,7 +69,7 @@ internal/catalog       : shared/config shared/contract shared/event shared/servi
 internal/catalog/*     : internal/catalog
 internal/tidy          : internal/catalog
 cmd/*                  : cmd/*/internal/* internal/audit internal/devstack internal/providersim shared/broker shared/config shared/contract shared/event shared/fault shared/identity shared/inbox shared/lifecycle shared/migrate shared/parked shared/postgres shared/relay shared/replay shared/service shared/story shared/telemetry
-cmd/*/internal/*       : cmd/*/internal/* internal/audit internal/devstack internal/faultproxy internal/proc internal/providersim migrations shared/broker shared/contract shared/event shared/fault shared/identity shared/inbox shared/lifecycle shared/migrate shared/postgres shared/relay shared/story
+cmd/*/internal/*       : cmd/*/internal/* internal/audit internal/devstack internal/faultproxy internal/proc internal/providersim migrations shared/broker shared/contract shared/event shared/fault shared/identity shared/inbox shared/lifecycle shared/postgres shared/relay shared/story
 proof/controls         :
 bench                  : internal/devstack internal/proc migrations shared/broker shared/event shared/lifecycle shared/migrate shared/outbox shared/postgres shared/react shared/relay
 docs                   :

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -417,9 +416,6 @@ func inNamespace(namespace string, topics event.Topics) event.Topics {
 func (s *Service) group() string { return s.cfg.Namespace + s.spec.Name }
 
 func (s *Service) source() string { return "/" + s.spec.Name }
-
-// short is the name of the service's migrations: "order" of "order-svc".
-func (s *Service) short() string { return strings.TrimSuffix(s.spec.Name, "-svc") }
 
 // retryPause is the first pause between two tries of something that is missing.
 const retryPause = 100 * time.Millisecond

@@ -5,9 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"pavane/migrations"
@@ -123,12 +125,19 @@ func (s *Service) relayPool() postgres.Config {
 	return pool
 }
 
+// MigrationSets are the migrations of the kit and those of a service, own, each with
+// the table that keeps which of them are applied. Own is nil for a service without.
+func MigrationSets(name string, own fs.FS) []migrate.Set {
+	sets := []migrate.Set{{Table: "migrations_kit", Files: migrations.Kit()}}
+	if own != nil {
+		sets = append(sets, migrate.Set{Table: "migrations_" + strings.TrimSuffix(name, "-svc"), Files: own})
+	}
+	return sets
+}
+
 // awaitMigrations applies the migrations, or waits for who does.
 func (s *Service) awaitMigrations(ctx context.Context) error {
-	sets := []migrate.Set{{Table: "migrations_kit", Files: migrations.Kit()}}
-	if s.spec.Migrations != nil {
-		sets = append(sets, migrate.Set{Table: "migrations_" + s.short(), Files: s.spec.Migrations})
-	}
+	sets := MigrationSets(s.spec.Name, s.spec.Migrations)
 	if s.cfg.Migrate || s.ask.mode == modeMigrate {
 		return s.applyMigrations(ctx, sets)
 	}

@@ -26,7 +26,6 @@ import (
 	"pavane/internal/devstack"
 	"pavane/internal/faultproxy"
 	"pavane/migrations"
-	"pavane/shared/migrate"
 )
 
 // services are the processes of the demo in the order of their start. The
@@ -58,7 +57,7 @@ type service struct {
 // Database is that of a service.
 type Database struct {
 	Service, Name string
-	Migrations    []migrate.Set // the kit's and the service's
+	Migrations    fs.FS // of the service
 }
 
 // Databases lists the services that have one.
@@ -66,10 +65,7 @@ func Databases() []Database {
 	var all []Database
 	for _, svc := range services() {
 		if svc.database != "" {
-			all = append(all, Database{svc.name, svc.database, []migrate.Set{
-				{Table: "migrations_kit", Files: migrations.Kit()},
-				{Table: "migrations_" + strings.TrimSuffix(svc.name, "-svc"), Files: svc.migrations},
-			}})
+			all = append(all, Database{svc.name, svc.database, svc.migrations})
 		}
 	}
 	return all
