@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -112,17 +113,19 @@ func (b *bench) relay(publisher relay.Publisher, change ...func(*relay.Config)) 
 	return r
 }
 
-// start runs a relay until the test ends.
-func (b *bench) start(r *relay.Relay) {
+// start runs a relay until stop is called or the test ends.
+func (b *bench) start(r *relay.Relay) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
-	b.t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			b.t.Errorf("relay: %v", err)
 		}
 	})
+	b.t.Cleanup(stop)
+	return stop
 }
 
 // append writes the next n facts of key within tx; the version's row lock makes

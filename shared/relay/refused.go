@@ -108,8 +108,13 @@ func (c *chunk) pieces(tp string, open bool) []int {
 	return []int{c.counts[tp]}
 }
 
-// cut begins to send a refused batch in pieces.
+// cut begins to send a refused batch in pieces, unless another relay has begun: how
+// far that one has come is known since the partition before was looked at, and must
+// stand.
 func (r *Relay) cut(ctx context.Context, b *broker.Batch, cause error) error {
+	if _, begun := r.head.progress[name(b)]; begun {
+		return nil
+	}
 	r.cfg.Logger.Warn("Kafka refuses a batch; sending it in pieces", "chunk", r.head.number, "records", b.Len(), "error", cause.Error())
 	if err := failpoint.Hit(ctx, "relay.before_cut"); err != nil {
 		return err

@@ -129,8 +129,10 @@ func TestDiscard_RefusedRecord_LeavesARecordWithItsNumberAndFollowersGo(t *testi
 func TestRelease_ManyAtOnceUnderWriters_EachRowOnceInOrder(t *testing.T) {
 	b := setup(t)
 	p := b.picky()
-	b.start(b.relay(p))
-	b.start(b.relay(p, func(c *relay.Config) { c.Overdue, c.ChunkRows = time.Millisecond, 20 }))
+	relays := []func(){
+		b.start(b.relay(p)),
+		b.start(b.relay(p, func(c *relay.Config) { c.Overdue, c.ChunkRows = time.Millisecond, 20 })),
+	}
 	// A transaction that began long ago and commits in between.
 	slow := b.begin()
 	must(t, b.append(t.Context(), slow, "slow", 1))
@@ -175,9 +177,21 @@ func TestRelease_ManyAtOnceUnderWriters_EachRowOnceInOrder(t *testing.T) {
 			}
 		})
 	}
-	wg.Wait()
+	// From then on releases run among the writers.
+	await.True(t, wait, "a release waits for the slow transaction", func() bool {
+		var waits bool
+		must(t, b.db.Get(t.Context(), &waits, `select exists (select from pg_stat_activity
+  where query like '%outbox_alone%' and cardinality(pg_blocking_pids(pid)) > 0)`))
+		return waits
+	})
 	must(t, slow.Commit())
+	wg.Wait()
+	// What Kafka refuses it must refuse of all relays, so the limit is raised while none runs.
+	for _, stop := range relays {
+		stop()
+	}
 	p.limit.Store(1 << 20)
+	b.start(b.relay(p))
 	await.True(t, wait, "nothing is parked", func() bool { return b.drained().Parked == 0 })
 	close(done)
 	releasing.Wait()
