@@ -110,7 +110,7 @@ alerts: build ## have each alert fire and clear in a demo that a real Prometheus
 bench: build ## measure relay, outbox and inbox beside the textbook and the machine's limits, about 10 minutes; BENCH="--only drain --json" for flags
 	go run ./bench $(BENCH)
 
-bench-quick: build ## the same, briefly, in one to two minutes
+bench-quick: build ## the same, briefly, in a minute, and without speed goals
 	go run ./bench --quick $(BENCH)
 
 bench-saga: build ## measure from POST to confirmed at 50 orders/s; BENCH="--real-kafka --rate 100 --json" for flags

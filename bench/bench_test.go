@@ -64,7 +64,7 @@ func TestFindings_BrokenPromise_IsAnErrorAndAMissedGoalOnlyWhenStrict(t *testing
 	bad.add(0, "a", 1)
 	bad.close(1)
 	var out bytes.Buffer
-	f := newFindings()
+	f := &findings{}
 	f.promise("drain", pavane(), "once", good)
 	f.promise("drain", textbook1000(), "once", bad) // is not ours to keep
 	f.goal("drain", "speed", 0.5, atLeast(0.75))
@@ -84,6 +84,17 @@ func TestFindings_BrokenPromise_IsAnErrorAndAMissedGoalOnlyWhenStrict(t *testing
 		if want := map[bool]string{false: "BROKEN: 1 duplicates", true: `"ok":false`}[o.json]; !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
+	}
+}
+
+func TestFindings_ShortRun_JudgesNoGoal(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	f := &findings{brief: true}
+	f.figure("drain", "rows/s", map[string]float64{machine: 1})
+	f.goal("drain", "speed", 0.5, atLeast(0.75))
+	if err := f.write(&out, options{}); err != nil || strings.Contains(out.String(), "goal:") || !strings.Contains(out.String(), "says nothing about speed goals") {
+		t.Errorf("%v in\n%s", err, out.String())
 	}
 }
 

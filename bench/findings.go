@@ -17,6 +17,7 @@ type findings struct {
 	figures  []figure
 	goals    []goal
 	promises []promise
+	brief    bool // a short run, which says nothing about goals
 }
 
 // record is one measurement as it was taken.
@@ -50,8 +51,6 @@ type promise struct {
 	OK      bool   `json:"ok"`
 }
 
-func newFindings() *findings { return &findings{} }
-
 // add keeps a measurement for the JSON lines.
 func (f *findings) add(kind string, data any) { f.records = append(f.records, record{kind, data}) }
 
@@ -74,6 +73,9 @@ func atMost(b float64) bound {
 }
 
 func (f *findings) goal(section, what string, value float64, b bound) {
+	if f.brief {
+		return
+	}
 	value = math.Round(value*1000) / 1000
 	f.goals = append(f.goals, goal{section, what, value, b.text, b.ok(value)})
 }
@@ -157,6 +159,9 @@ func (f *findings) table(w io.Writer) error {
 		for _, p := range f.sumPromises(section) {
 			line("  promise: "+p.What, verdict(p.OK, "BROKEN: "+p.Found))
 		}
+	}
+	if f.brief {
+		line("a short run: it checks promises, and says nothing about speed goals")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -10,7 +10,7 @@ import (
 func held(ctx context.Context, r *rig) error {
 	ratios, p50, came := map[string][]float64{}, map[string]float64{}, map[string]float64{}
 	for round := 1; round <= r.heldRounds; round++ {
-		for _, w := range r.ways()[:r.heldWays] {
+		for _, w := range r.ways()[:r.sideWays] {
 			var pair [2]latency
 			for i, hold := range []bool{false, true} {
 				var err error
@@ -23,7 +23,7 @@ func held(ctx context.Context, r *rig) error {
 		}
 	}
 	flat := map[string]float64{}
-	for _, w := range r.ways()[:r.heldWays] {
+	for _, w := range r.ways()[:r.sideWays] {
 		s, err := r.sustain(ctx, w, r.heldFor, true)
 		if err != nil {
 			return err

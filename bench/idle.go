@@ -18,7 +18,7 @@ type idle struct {
 
 func idles(ctx context.Context, r *rig) error {
 	cpu, memory := map[string]float64{}, map[string]float64{}
-	for _, w := range r.ways()[:2] {
+	for _, w := range r.ways()[:r.sideWays] {
 		i, err := r.idleOne(ctx, w)
 		if err != nil {
 			return err

@@ -21,7 +21,7 @@ type sizes struct {
 	cycles         int
 	slice          time.Duration
 	sustainedFor   time.Duration // Pavane's; the others half of it
-	heldWays       int           // how many of the ways: Pavane, then the textbook
+	sideWays       int           // how many of the ways are watched idle, and held up: Pavane, then the textbook
 	heldRounds     int
 	heldFor        time.Duration
 	idleFor        time.Duration
@@ -38,16 +38,16 @@ func sizesOf(o options) sizes {
 		rows: 200000, rounds: 3, kills: 5, backed: 256 << 20, peers: []way{textbook1000(), textbook100()},
 		warmUps: 10, warmDrains: 8, warmSinglesFor: 8 * time.Second, settleIn: time.Second,
 		latencyRounds: 3, latencyFor: 4 * time.Second, flushes: []time.Duration{0, slowFlush}, cycles: 12, slice: 400 * time.Millisecond,
-		sustainedFor: 30 * time.Second, heldWays: 2, heldRounds: 2, heldFor: 8 * time.Second, idleFor: 10 * time.Second,
+		sustainedFor: 30 * time.Second, sideWays: 2, heldRounds: 2, heldFor: 8 * time.Second, idleFor: 10 * time.Second,
 		inboxRecords: 100000, inboxFull: 1000000, inboxRounds: 2, sagaRate: 25, sagaFor: 15 * time.Second, sagaWarmUp: 5 * time.Second,
 	}
 	if o.quick {
 		s = sizes{
-			rows: 30000, rounds: 1, kills: 5, backed: 64 << 20, peers: []way{textbook1000()},
-			warmUps: 5, warmDrains: 2, warmSinglesFor: time.Second, settleIn: 400 * time.Millisecond,
-			latencyRounds: 1, latencyFor: 1200 * time.Millisecond, flushes: []time.Duration{slowFlush}, cycles: 2, slice: 250 * time.Millisecond,
-			sustainedFor: 2 * time.Second, heldWays: 1, heldRounds: 1, heldFor: 800 * time.Millisecond, idleFor: 1500 * time.Millisecond,
-			inboxRecords: 10000, inboxFull: 25000, inboxRounds: 1, sagaRate: 20, sagaFor: 2 * time.Second, sagaWarmUp: time.Second,
+			rows: 20000, rounds: 1, kills: 5, backed: 64 << 20, peers: []way{textbook1000()},
+			warmUps: 3, warmDrains: 1, warmSinglesFor: 600 * time.Millisecond, settleIn: 300 * time.Millisecond,
+			latencyRounds: 1, latencyFor: 800 * time.Millisecond, flushes: []time.Duration{slowFlush}, cycles: 2, slice: 150 * time.Millisecond,
+			sustainedFor: 1500 * time.Millisecond, sideWays: 1, heldRounds: 1, heldFor: 600 * time.Millisecond, idleFor: time.Second,
+			inboxRecords: 6000, inboxFull: 15000, inboxRounds: 1, sagaRate: 20, sagaFor: time.Second, sagaWarmUp: 500 * time.Millisecond,
 		}
 	}
 	if o.rows > 0 {
