@@ -1,6 +1,7 @@
 package migrate_test
 
 import (
+	"fmt"
 	"os"
 	"sync"
 	"testing"
@@ -46,6 +47,27 @@ func TestUp_BrokenMigration_NamesItAndLeavesNothing(t *testing.T) {
 	var exists bool
 	if err := db.SQL().QueryRow(`select to_regclass('a') is not null`).Scan(&exists); err != nil || exists {
 		t.Errorf("table of a failed migration exists: %t, %v", exists, err)
+	}
+}
+
+func TestCheckServer_TooOld_SaysWhichItIsAndWhichIsWanted(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Schema(t)
+	conn, err := db.SQL().Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	var version string
+	if err := conn.QueryRowContext(t.Context(), `show server_version`).Scan(&version); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("the server is Postgres %s; want 99 or newer", version)
+	if err := migrate.CheckServer(t.Context(), conn, 990000); err == nil || err.Error() != want {
+		t.Errorf("%v, want %q", err, want)
+	}
+	if err := migrate.CheckServer(t.Context(), conn, 120000); err != nil {
+		t.Errorf("a newer one is refused: %v", err)
 	}
 }
 
