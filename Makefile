@@ -39,6 +39,12 @@ test: ## run all tests, then those with a broker on a real Kafka if Java and Mav
 	$(STACK) -- $(TESTS) $(or $(TEST),./...)
 	$(if $(TEST),,$(STACK) $(KAFKA) -- $(TESTS) -p 1 $(KAFKA_SUITES))
 
+# Those that README names. The machine's own is in make test, 18 also in the stack in containers.
+VERSIONS := 14.19.0 15.14.0 16.10.0 17.6.0 18.0.0
+
+test-versions: ## run the tests of kit and services on each major version of Postgres; VERSIONS="14.19.0 18.0.0" for some
+	for v in $(VERSIONS); do $(STACK) -postgres $$v -- $(TESTS) ./shared/... ./migrations/... $(SERVICES:%=./%/...) || exit; done
+
 # Most servers order text by a language; the other tests' order it by its bytes.
 test-race: ## run the tests under the race detector, those of whole processes aside
 	$(STACK) -collation en-US -- $(TESTS) -race $(or $(TEST),$$(go list ./... | grep -vxE 'pavane/(e2e|chaos|deploy/k8s)'))

@@ -50,7 +50,10 @@ type PostgresConfig struct {
 	Collation string
 	// Settings are server settings on top of the defaults, which they win over.
 	Settings map[string]string
-	// BinDir names a directory with initdb and postgres; empty means the machine's own, else a fetched one.
+	// Version is the Postgres to fetch and run, such as "14.19.0", whatever the machine has; empty means the
+	// machine's own, else one that we choose.
+	Version string
+	// BinDir names a directory with initdb and postgres; empty means the one of Version.
 	BinDir string
 	// CacheDir is where a fetched Postgres is kept; empty means CacheDir().
 	CacheDir string

@@ -1,6 +1,7 @@
 package devstack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,19 +24,21 @@ const oldestPostgres = 15
 
 // fetchedPostgres is what is fetched when the machine has none. 17 and not newer: the 18 builds for
 // Apple silicon need a translator.
-const fetchedPostgres = embedded.V17
+const fetchedPostgres = string(embedded.V17)
 
 // versionNumber finds the major version in "postgres (PostgreSQL) 17.5 (Debian 17.5-1)".
 var versionNumber = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
 
 // binaries returns a directory with initdb and postgres that the account can run: the configured one, else the
-// machine's own, else a fetched one in the cache.
+// machine's own unless a version is asked for, else a fetched one in the cache.
 func (c PostgresConfig) binaries(ctx context.Context, as *account) (string, error) {
 	if c.BinDir != "" {
 		return c.BinDir, nil
 	}
-	if dir := machinePostgres(ctx, as); dir != "" {
-		return dir, nil
+	if c.Version == "" {
+		if dir := machinePostgres(ctx, as); dir != "" {
+			return dir, nil
+		}
 	}
 	cache := c.CacheDir
 	if cache == "" {
@@ -62,16 +65,19 @@ func PostgresHere(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	home := fetchedHome(filepath.Join(cache, "postgres"))
+	home := fetchedHome(filepath.Join(cache, "postgres"), fetchedPostgres)
 	if _, err := os.Stat(filepath.Join(home, "bin", "postgres")); err == nil {
 		return fmt.Sprintf("%s in %s%s", fetchedPostgres, home, by), nil
 	}
 	return fmt.Sprintf("none yet: the first start fetches %s, about 15 MB%s", fetchedPostgres, by), nil
 }
 
-// fetchedHome is where the fetched Postgres lies below dir.
-func fetchedHome(dir string) string {
-	return filepath.Join(dir, fmt.Sprintf("%s-%s-%s", fetchedPostgres, runtime.GOOS, runtime.GOARCH))
+// toFetch is the version that fetch fetches.
+func (c PostgresConfig) toFetch() string { return cmp.Or(c.Version, fetchedPostgres) }
+
+// fetchedHome is where a fetched Postgres lies below dir.
+func fetchedHome(dir, version string) string {
+	return filepath.Join(dir, fmt.Sprintf("%s-%s-%s", version, runtime.GOOS, runtime.GOARCH))
 }
 
 // machinePostgres looks at the usual places: first what PATH and pg_config name, since somebody chose it,
@@ -140,7 +146,8 @@ func usable(ctx context.Context, as *account, dir string) int {
 // not there yet. Processes that want it at the same time wait for the first. It appears by one rename, so a half
 // unpacked one is never seen.
 func (c PostgresConfig) fetch(ctx context.Context, dir string) (string, error) {
-	home := fetchedHome(dir)
+	version := c.toFetch()
+	home := fetchedHome(dir, version)
 	bin := filepath.Join(home, "bin")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("make cache for Postgres: %w", err)
@@ -153,7 +160,7 @@ func (c PostgresConfig) fetch(ctx context.Context, dir string) (string, error) {
 	if _, err := os.Stat(filepath.Join(bin, "postgres")); err == nil {
 		return bin, nil
 	}
-	report(c.Progress, "fetching Postgres %s (about 15 MB, once)", fetchedPostgres)
+	report(c.Progress, "fetching Postgres %s (about 15 MB, once)", version)
 	tmp, err := os.MkdirTemp(dir, "unpack-")
 	if err != nil {
 		return "", fmt.Errorf("make cache for Postgres: %w", err)
@@ -161,7 +168,11 @@ func (c PostgresConfig) fetch(ctx context.Context, dir string) (string, error) {
 	defer os.RemoveAll(tmp)
 	unpacked := filepath.Join(tmp, "postgres")
 	if err := c.unpack(ctx, dir, unpacked, filepath.Join(tmp, "run")); err != nil {
-		return "", fmt.Errorf("fetch Postgres %s: %w; install PostgreSQL %d or newer, or check the network", fetchedPostgres, err, oldestPostgres)
+		remedy := fmt.Sprintf("install PostgreSQL %d or newer", oldestPostgres)
+		if c.Version != "" {
+			remedy = "ask for one that is published, such as " + fetchedPostgres
+		}
+		return "", fmt.Errorf("fetch Postgres %s: %w; %s, or check the network", version, err, remedy)
 	}
 	if err := openDirs(unpacked); err != nil {
 		return "", fmt.Errorf("make fetched Postgres readable: %w", err)
@@ -180,7 +191,7 @@ func (c PostgresConfig) unpack(ctx context.Context, cache, dst, run string) erro
 	if err != nil {
 		return err
 	}
-	config := embedded.DefaultConfig().Version(fetchedPostgres).Port(uint32(port)).CachePath(cache).
+	config := embedded.DefaultConfig().Version(embedded.PostgresVersion(c.toFetch())).Port(uint32(port)).CachePath(cache).
 		BinariesPath(dst).RuntimePath(run).Encoding("none-unpack-only").Logger(io.Discard)
 	if c.Mirror != "" {
 		config = config.BinaryRepositoryURL(strings.TrimSuffix(c.Mirror, "/"))

@@ -1,7 +1,7 @@
 // Command teststack runs a command, as a rule `go test ./...`, with one Postgres for all its test packages and, if
 // asked, one real Kafka:
 //
-//	go run ./internal/teststack [-kafka] [-collation en-US] -- go test ./...
+//	go run ./internal/teststack [-kafka] [-postgres 14.19.0] [-collation en-US] -- go test ./...
 //
 // It names them in PAVANE_POSTGRES and PAVANE_KAFKA, passes the command's exit code on, and ends the servers however
 // the command or it itself ends. A server that these variables name already is used as it is.
@@ -32,6 +32,7 @@ const (
 type stack struct {
 	kafka     bool
 	optional  bool
+	version   string // of Postgres
 	collation string
 	stops     []func(context.Context) error
 }
@@ -43,6 +44,7 @@ func run() int {
 	var s stack
 	flag.BoolVar(&s.kafka, "kafka", false, "also start a real Apache Kafka; fail when this machine cannot run it")
 	flag.BoolVar(&s.optional, "kafka-optional", false, "like -kafka, but run nothing and succeed when this machine cannot run it")
+	flag.StringVar(&s.version, "postgres", "", "the Postgres to fetch and run, such as 14.19.0; empty: the machine's own")
 	flag.StringVar(&s.collation, "collation", "", "ICU locale that Postgres orders text by; empty: by its bytes")
 	flag.Parse()
 	if flag.NArg() == 0 {
@@ -91,7 +93,7 @@ func (s *stack) startPostgres(ctx context.Context) error {
 	}
 	// Test packages run in parallel, each with several pools.
 	p, err := devstack.StartPostgres(ctx, devstack.PostgresConfig{
-		NoSync: true, Collation: s.collation, Progress: progress, Settings: map[string]string{"max_connections": "600"},
+		NoSync: true, Version: s.version, Collation: s.collation, Progress: progress, Settings: map[string]string{"max_connections": "600"},
 	})
 	if err != nil {
 		return err
