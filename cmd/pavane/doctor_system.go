@@ -30,6 +30,10 @@ const (
 	// deadline has come by then, unless it was made longer.
 	stuckAfter = 5 * time.Minute
 
+	// clockApart is how far a server's clock may be from this machine's before that is
+	// said. Deadlines, retention and the times that people read go by the servers'.
+	clockApart = 10 * time.Second
+
 	// answerWithin is how long one part of the system may take to answer.
 	answerWithin = 10 * time.Second
 )
@@ -168,7 +172,11 @@ func examineDatabase(ctx context.Context, service string, db *postgres.DB) ([]do
 	if err != nil {
 		return nil, err
 	}
-	var found []doctor.Finding
+	version, ahead, err := askServer(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	found := clockOf(service, ahead)
 	if backlog.Oldest > lateEvent {
 		found = append(found, doctor.Bad(subjectOf(service), "%d events wait to be published, the oldest for %s: see that the service runs and reaches Kafka; docs/operations.md, PavaneBacklogOld",
 			backlog.Rows, backlog.Oldest.Round(time.Second)))
@@ -181,7 +189,34 @@ func examineDatabase(ctx context.Context, service string, db *postgres.DB) ([]do
 		found = append(found, say(subjectOf(service), "%d keys are parked (%s): %s", g.Count, g.Cause, todo))
 	}
 	if len(found) == 0 {
-		found = append(found, doctor.Fine(subjectOf(service), "%d events wait, nothing is parked", backlog.Rows))
+		found = append(found, doctor.Fine(subjectOf(service), "%d events wait, nothing is parked; Postgres %s", backlog.Rows, version))
 	}
 	return found, nil
+}
+
+// clockOf finds fault with a server's clock that is far ahead of this machine's, or
+// behind it.
+func clockOf(service string, ahead time.Duration) []doctor.Finding {
+	if ahead.Abs() <= clockApart {
+		return nil
+	}
+	side := "ahead of"
+	if ahead < 0 {
+		side = "behind"
+	}
+	return []doctor.Finding{doctor.Bad(subjectOf(service), "its server's clock is %s %s this machine's: deadlines and times go by it; set both by NTP",
+		ahead.Abs().Round(time.Second), side)}
+}
+
+// askServer returns the version of the database's server and how far its clock is
+// ahead of this machine's.
+func askServer(ctx context.Context, db *postgres.DB) (version string, ahead time.Duration, err error) {
+	var s struct {
+		Version string    `db:"version"`
+		Now     time.Time `db:"now"`
+	}
+	asked := time.Now()
+	err = db.Get(ctx, &s, `select current_setting('server_version') as version, clock_timestamp() as now`)
+	middle := asked.Add(time.Since(asked) / 2)
+	return s.Version, s.Now.Sub(middle), err
 }

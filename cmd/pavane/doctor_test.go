@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
 	"pavane/cmd/pavane/internal/doctor"
+	"pavane/internal/devstack"
 	"pavane/shared/broker"
 	"pavane/shared/brokertest"
 	"pavane/shared/contract"
@@ -58,7 +60,7 @@ func TestExamineDatabases_SaysWhatIsMissingAndWhatWaits(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	wantBad(t, look(), 1, "0 events wait, nothing is parked")
+	wantBad(t, look(), 1, "0 events wait, nothing is parked; Postgres 1")
 	o, err := outbox.New(outbox.Config{Source: "/payment-svc", Topics: event.Topics{"payment": "payments"}})
 	if err != nil {
 		t.Fatal(err)
@@ -78,6 +80,36 @@ values ('/order-svc', 'o-2', 5, 'orders', 1, 7, 'order.confirmed.v1', '', '', 'n
 		t.Fatal(err)
 	}
 	wantBad(t, look(), 3, "1 events wait to be published, the oldest for 1m1", "1 keys are parked (gap)")
+}
+
+// TestAskServer_ClockIsMoved_SaysByHowMuch is skipped where libfaketime is missing,
+// but not in CI, which installs it.
+func TestAskServer_ClockIsMoved_SaysByHowMuch(t *testing.T) {
+	t.Parallel()
+	if _, err := devstack.Faketime(); err != nil && os.Getenv("CI") == "" {
+		t.Skip(err)
+	}
+	p, err := devstack.StartPostgres(t.Context(), devstack.PostgresConfig{NoSync: true, MovableClock: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	db := pgtest.Open(t, p.URL("postgres"))
+	for _, by := range []time.Duration{0, -time.Hour} {
+		if err := p.MoveClock(t.Context(), by); err != nil {
+			t.Fatal(err)
+		}
+		if _, ahead, err := askServer(t.Context(), db); err != nil || (ahead-by).Abs() > time.Minute {
+			t.Errorf("moved by %s the clock is %s ahead (%v)", by, ahead, err)
+		}
+	}
+	wantBad(t, clockOf("order-svc", -time.Hour), 1, "order's data", "is 1h0m0s behind this machine's")
+	wantBad(t, clockOf("order-svc", 11*time.Second), 1, "is 11s ahead of this machine's")
+	wantBad(t, clockOf("order-svc", 9*time.Second), 0)
 }
 
 func TestExamineKafka_TopicsMissingOrUnlike_AreNamed(t *testing.T) {
