@@ -15,6 +15,12 @@ import (
 // then it is put aside again.
 const ejectFor = time.Second
 
+// namedFor is how long the instances that a registry named last are still tried
+// when it names none. A failure detector that is never wrong cannot be had
+// (Chandra and Toueg 1996): on a busy machine it takes the living for dead. Who
+// is dead refuses the connection, and the caller is as well off as without.
+const namedFor = 10 * time.Second
+
 // Picker chooses instances: the one with the fewest requests in flight, in turn
 // among equals, passing over those that just refused a connection.
 type Picker struct {
@@ -23,6 +29,13 @@ type Picker struct {
 	mu    sync.Mutex
 	next  map[string]int   // by service: whose turn it is
 	state map[string]*load // by address; only what is in use or put aside
+	named map[string]names // by service
+}
+
+// names is what a registry last said when it named anybody.
+type names struct {
+	instances []Instance
+	at        time.Time
 }
 
 // load is what this process knows of one address.
@@ -33,28 +46,42 @@ type load struct {
 
 // NewPicker returns a picker over r.
 func NewPicker(r Registry) *Picker {
-	return &Picker{registry: r, next: map[string]int{}, state: map[string]*load{}}
+	return &Picker{registry: r, next: map[string]int{}, state: map[string]*load{}, named: map[string]names{}}
 }
 
 // Pick chooses an instance of service, none of those at the addresses except, for
 // a retry elsewhere. Call done once when the request is over, with its error: one
 // that says that the connection could not be made puts the instance aside for a
 // second. When all are put aside, the one whose time is over first is taken.
-// Without any instance the error is [fault.Unavailable].
+// When the registry names no instance at all, those that it named within the last
+// ten seconds still count. Without any the error is [fault.Unavailable].
 func (p *Picker) Pick(service string, except ...string) (i Instance, done func(error), err error) {
-	candidates := slices.DeleteFunc(p.registry.Lookup(service), func(i Instance) bool {
+	instances := p.registry.Lookup(service)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	candidates := slices.DeleteFunc(p.believed(service, instances), func(i Instance) bool {
 		return slices.Contains(except, i.Addr)
 	})
 	if len(candidates) == 0 {
 		return Instance{}, nil, fault.Unavailable("registry: no instance of %s is alive that was not tried: start one or wait until it is seen", service)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.next[service]++
 	i = p.best(candidates, p.next[service])
 	p.of(i.Addr).inFlight++
 	var once sync.Once
 	return i, func(err error) { once.Do(func() { p.done(i.Addr, err) }) }, nil
+}
+
+// believed is what the registry says, or said a moment ago when it names nobody.
+// The slice is the caller's.
+func (p *Picker) believed(service string, instances []Instance) []Instance {
+	now := time.Now()
+	if len(instances) > 0 {
+		p.named[service] = names{instances: instances, at: now}
+	} else if now.Sub(p.named[service].at) > namedFor {
+		delete(p.named, service)
+	}
+	return slices.Clone(p.named[service].instances)
 }
 
 // best starts at the candidate whose turn it is, so that equals take turns. The

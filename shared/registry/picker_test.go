@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -146,6 +147,40 @@ func TestPicker_NoneLeft_IsUnavailable(t *testing.T) {
 }
 
 func second(_ Instance, _ func(error), err error) error { return err }
+
+// whoever is a registry that names whom it is told.
+type whoever []Instance
+
+func (w *whoever) Lookup(string) []Instance { return slices.Clone(*w) }
+
+func TestPicker_RegistryNamesNobody_ThoseOfTheLastTenSecondsStillCount(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		now := whoever{{Service: "order-svc", ID: "a", Addr: "h:1"}, {Service: "order-svc", ID: "b", Addr: "h:2"}}
+		p := NewPicker(&now)
+		pick(t, p, nil)
+		now = nil
+		time.Sleep(namedFor)
+		if got := []string{pick(t, p, nil), pick(t, p, nil)}; got[0] == got[1] {
+			t.Errorf("got %v twice, want both in turn", got[0])
+		}
+		if _, _, err := p.Pick("order-svc", "h:1", "h:2"); fault.ClassOf(err) != fault.ClassUnavailable {
+			t.Errorf("both tried: %v, want it to be unavailable", err)
+		}
+		now = whoever{{Service: "order-svc", ID: "b", Addr: "h:2"}}
+		if got := pick(t, p, nil, "h:1"); got != "h:2" {
+			t.Errorf("got %s, want the one that is named", got)
+		}
+		if _, _, err := p.Pick("order-svc", "h:2"); fault.ClassOf(err) != fault.ClassUnavailable {
+			t.Errorf("%v: one that is not named counts although another is", err)
+		}
+		now = nil
+		time.Sleep(namedFor + time.Nanosecond)
+		if _, _, err := p.Pick("order-svc"); fault.ClassOf(err) != fault.ClassUnavailable {
+			t.Errorf("after %s: %v, want it to be unavailable", namedFor, err)
+		}
+	})
+}
 
 func TestPicker_ManyAtOnce_LosesNoCount(t *testing.T) {
 	t.Parallel()
