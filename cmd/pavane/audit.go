@@ -17,6 +17,7 @@ const shown = 20
 func auditCommand() *cobra.Command {
 	var t target
 	var settle time.Duration
+	var atOnce int
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "audit",
@@ -26,10 +27,14 @@ func auditCommand() *cobra.Command {
 Exits with status 1 when there is a difference.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if atOnce < 1 {
+				return fmt.Errorf("--at-once %d: want how many orders to look at at a time, from 1 on", atOnce)
+			}
 			if err := t.resolve(false, true, true); err != nil {
 				return err
 			}
 			src := t.source()
+			src.AtOnce = atOnce
 			src.Progress = func(format string, args ...any) { fmt.Fprintf(c.ErrOrStderr(), format+"\n", args...) }
 			v, err := audit.Run(c.Context(), src, settle)
 			if err != nil {
@@ -52,6 +57,7 @@ Exits with status 1 when there is a difference.`,
 	}
 	t.flags(c)
 	c.Flags().DurationVar(&settle, "settle", 10*time.Second, "how long events may be on their way: differences are looked at again, and what is younger is not judged")
+	c.Flags().IntVar(&atOnce, "at-once", 100000, "how many orders to look at at a time, each in about 5 KB of memory; everything is read once for each such part")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the verdict as JSON")
 	return c
 }

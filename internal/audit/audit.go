@@ -1,14 +1,20 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
-// between is the pause before the system is looked at again.
-const between = 300 * time.Millisecond
+const (
+	// between is the pause before the system is looked at again.
+	between = 300 * time.Millisecond
+	// atOnce is how many orders are looked at at a time, unless the source says so.
+	atOnce = 100_000
+)
 
 // Verdict is what an audit came to.
 type Verdict struct {
@@ -30,40 +36,104 @@ type Verdict struct {
 // younger than settle is left out and the rest stands. Until then a server may
 // also be late with an answer.
 func Run(ctx context.Context, src Source, settle time.Duration) (Verdict, error) {
-	return run(ctx, src, settle, Load)
+	return (&auditor{src: src, settle: settle, count: countOrders, load: load}).run(ctx)
 }
 
-func run(ctx context.Context, src Source, settle time.Duration, load func(context.Context, Source) (*Data, error)) (Verdict, error) {
-	begin := time.Now()
-	tell, told := src.Progress, begin
-	for {
-		last := time.Since(begin) >= settle
-		d, err := load(ctx, src)
-		if err != nil && (last || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded)) {
-			return Verdict{}, err
-		}
-		var why string
+// auditor looks at one share of the keys after the other.
+type auditor struct {
+	src    Source
+	settle time.Duration
+	count  func(ctx context.Context, src Source) (orders int, err error)
+	load   func(ctx context.Context, src Source, s share) (*Data, error)
+
+	begin, told time.Time
+}
+
+func (a *auditor) run(ctx context.Context) (Verdict, error) {
+	a.begin, a.told = time.Now(), time.Now()
+	var shares uint32
+	err := a.until(ctx, func(bool) (string, error) {
+		orders, err := a.count(ctx, a.src)
+		shares = uint32(1 + max(orders-1, 0)/cmp.Or(a.src.AtOnce, atOnce))
+		return "", err
+	})
+	var v Verdict
+	for n := uint32(0); err == nil && n < shares; n++ {
+		err = a.look(ctx, share{n, shares}, &v)
+	}
+	if err != nil {
+		return Verdict{}, err
+	}
+	v.sort()
+	v.Clean, v.Seconds = len(v.Differences) == 0, time.Since(a.begin).Seconds()
+	return v, nil
+}
+
+// look adds to v what is found of a share.
+func (a *auditor) look(ctx context.Context, s share, v *Verdict) error {
+	src := a.src
+	return a.until(ctx, func(last bool) (string, error) {
+		d, err := a.load(ctx, src, s)
 		if err != nil {
-			why = err.Error()
-		} else {
-			v := judge(d, settle, last)
-			if v.Clean || last {
-				v.Seconds = time.Since(begin).Seconds()
-				return v, nil
-			}
-			src.Progress = nil // this look has told the sizes
-			why = fmt.Sprintf("%d differences, they may be on their way (%s)", len(v.Differences), v.Differences[0].Text)
+			return "", err
 		}
-		if tell != nil && time.Since(told) >= progressEvery {
-			told = time.Now()
-			tell("looking again: %s", why)
+		found := judge(d, a.settle, last)
+		if n := len(found.Differences); n > 0 && !last {
+			src.Progress = nil // this look has told the sizes
+			return fmt.Sprintf("%d differences, they may be on their way (%s)", n, found.Differences[0].Text), nil
+		}
+		v.add(found)
+		return "", nil
+	})
+}
+
+// until looks again until there is no reason to, or settle is over: that is the last
+// time.
+func (a *auditor) until(ctx context.Context, look func(last bool) (why string, err error)) error {
+	for {
+		last := time.Since(a.begin) >= a.settle
+		why, err := look(last)
+		switch {
+		case err != nil && (last || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded)):
+			return err
+		case err != nil:
+			why = err.Error()
+		case why == "":
+			return nil
+		}
+		if a.src.Progress != nil && time.Since(a.told) >= progressEvery {
+			a.told = time.Now()
+			a.src.Progress("looking again: %s", why)
 		}
 		select {
 		case <-time.After(between):
 		case <-ctx.Done():
-			return Verdict{}, ctx.Err()
+			return ctx.Err()
 		}
 	}
+}
+
+// add takes in the verdict on another share.
+func (v *Verdict) add(w Verdict) {
+	v.Orders, v.Events, v.Records, v.Charges = v.Orders+w.Orders, v.Events+w.Events, v.Records+w.Records, v.Charges+w.Charges
+	v.Injected, v.Poisoned = v.Injected+w.Injected, v.Poisoned+w.Poisoned
+	v.Provider, v.Settling = w.Provider, cmp.Or(v.Settling, w.Settling)
+	v.Differences = append(v.Differences, w.Differences...)
+}
+
+// sort brings what all shares have found into the order of the checks, each once:
+// what belongs to no key is found with several.
+func (v *Verdict) sort() {
+	rank, once := map[string]int{}, map[Difference]bool{}
+	for i, c := range Checks() {
+		rank[c.Name] = i
+	}
+	v.Differences = slices.DeleteFunc(v.Differences, func(d Difference) bool {
+		seen := once[d]
+		once[d] = true
+		return seen
+	})
+	slices.SortStableFunc(v.Differences, func(a, b Difference) int { return cmp.Compare(rank[a.Check], rank[b.Check]) })
 }
 
 // judge runs the checks. In the last look what is younger than settle is left out.
@@ -79,6 +149,5 @@ func judge(d *Data, settle time.Duration, last bool) Verdict {
 		d.Grace, v.Settling = settle, settle.String()
 		v.Differences = All(d)
 	}
-	v.Clean = len(v.Differences) == 0
 	return v
 }

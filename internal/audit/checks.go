@@ -83,18 +83,9 @@ func byPlace[V any](m map[Stream]V) []Stream {
 // expired tells whether the log may have dropped a partition's record of that
 // moment for its age: it begins later, with younger ones. The times of a topic's
 // events are by one clock, and those of transactions at once in any order.
-func (d *Data) expired() func(p Part, at time.Time) bool {
-	first := map[Part]time.Time{}
-	for _, r := range d.Log {
-		p := Part{r.Topic, r.Partition}
-		if _, there := first[p]; !there && r.Fault == "" {
-			first[p] = r.Time
-		}
-	}
-	return func(p Part, at time.Time) bool {
-		begins, there := first[p]
-		return d.Bounds[p].First > 0 && (!there || !at.After(begins.Add(d.Grace)))
-	}
+func (d *Data) expired(p Part, at time.Time) bool {
+	begins, there := d.Begins[p]
+	return d.Bounds[p].First > 0 && (!there || !at.After(begins.Add(d.Grace)))
 }
 
 // published groups the log by event.

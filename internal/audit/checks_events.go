@@ -23,13 +23,13 @@ func findForeign(d *Data, report reporter) {
 }
 
 func findUnpublished(d *Data, report reporter) {
-	log, expired := d.published(), d.expired()
+	log := d.published()
 	for _, s := range d.Services {
 		for _, row := range s.Rows {
 			records, p := log[row.id()], Part{row.Topic, broker.Partition([]byte(row.Stream.Key), d.Partitions)}
 			switch {
 			case len(records) == 0:
-				if d.settled(row.Time) && !expired(p, row.Time) {
+				if d.settled(row.Time) && !d.expired(p, row.Time) {
 					report("%s: outbox row %d (%s, %s) is not in %s", s.Name, row.ID, row.Kind, row.id(), row.Topic)
 				}
 			case len(records) > 1:
@@ -162,7 +162,7 @@ func findUnread(d *Data, report reporter) {
 			}
 			next, bounds := s.Offsets[p], d.Bounds[p]
 			if next < due[p] {
-				report("%s has read %s/%d up to offset %d; the log goes to %d", s.Name, p.Topic, p.Partition, next, due[p])
+				report("%s has read %s/%d up to offset %d; the log goes to %d", s.Name, p.Topic, p.Partition, next, bounds.End)
 			}
 			if next > bounds.End {
 				report("%s has read %s/%d up to offset %d; the log ends at %d: it is another log", s.Name, p.Topic, p.Partition, next, bounds.End)

@@ -24,14 +24,6 @@ func findMoney(d *Data, report reporter) {
 }
 
 func findStock(d *Data, report reporter) {
-	open := map[string]int64{}
-	for _, r := range d.Reservations {
-		for sku, n := range r.Moved["reserve"] {
-			if r.State == "reserved" {
-				open[sku] += n
-			}
-		}
-	}
 	for _, s := range d.Stock {
 		if sum := s.Available + s.Reserved + s.Sold; sum != s.Received {
 			report("%s: %d available + %d reserved + %d sold = %d, but %d came in", s.SKU, s.Available, s.Reserved, s.Sold, sum, s.Received)
@@ -39,8 +31,8 @@ func findStock(d *Data, report reporter) {
 		if s.Reserved != s.LedgerReserved || s.Sold != s.Ships {
 			report("%s: %d reserved and %d sold, the ledger says %d and %d", s.SKU, s.Reserved, s.Sold, s.LedgerReserved, s.Ships)
 		}
-		if s.Reserved != open[s.SKU] {
-			report("%s: %d reserved, but open reservations hold %d", s.SKU, s.Reserved, open[s.SKU])
+		if s.Reserved != s.Open {
+			report("%s: %d reserved, but open reservations hold %d", s.SKU, s.Reserved, s.Open)
 		}
 		if s.Available < 0 || s.Reserved < 0 || s.Sold < 0 {
 			report("%s: %d available, %d reserved, %d sold: none may be negative", s.SKU, s.Available, s.Reserved, s.Sold)

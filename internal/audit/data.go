@@ -4,6 +4,7 @@
 package audit
 
 import (
+	"hash/crc32"
 	"time"
 )
 
@@ -125,13 +126,27 @@ type Stock struct {
 	SKU                             string
 	Available, Reserved, Sold       int64
 	Received, LedgerReserved, Ships int64 // received; reserved and neither shipped nor released; shipped
+	Open                            int64 // what reservations that are open hold
 }
 
 // Mail is one mail of an order.
 type Mail struct{ OrderID, Kind, State string }
 
-// Data is everything the checks look at.
+// share is the part of all keys that one look takes in: those whose hash leaves n
+// when it is divided by of. The zero value is all of them.
+type share struct{ n, of uint32 }
+
+func (s share) has(key string) bool {
+	return s.of < 2 || crc32.ChecksumIEEE([]byte(key))%s.of == s.n
+}
+
+// first tells whether what belongs to no key is looked at with this one.
+func (s share) first() bool { return s.n == 0 }
+
+// Data is everything the checks look at, for a share of the keys.
 type Data struct {
+	share share
+
 	// Now is the moment of the first read, by the database's clock. Grace is how
 	// long facts may be on their way: younger ones are not judged.
 	Now   time.Time
@@ -141,6 +156,7 @@ type Data struct {
 	Partitions int      // of every topic
 	Log        []Record // by topic, partition, offset
 	Bounds     map[Part]Bounds
+	Begins     map[Part]time.Time // of the first event that a partition holds, whosever key it has
 	Services   []Service
 	Injected   Injection // what the tool wrote into the log on purpose
 

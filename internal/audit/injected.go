@@ -25,6 +25,9 @@ type Injection struct {
 }
 
 func (d *Data) setAside(r broker.Record) {
+	if !d.share.has(string(r.Key)) {
+		return
+	}
 	if d.Injected.keys == nil {
 		d.Injected.keys = map[string]bool{}
 	}

@@ -26,6 +26,10 @@ type Source struct {
 	Namespace string            // before the names of topics
 	Provider  string            // URL of the card provider's simulator; empty: its ledger is not looked at
 
+	// AtOnce is how many orders are looked at at a time, each in about 5 KB of memory;
+	// 0 means 100,000. Everything is read once for each such part.
+	AtOnce int
+
 	Progress func(format string, args ...any) // told now and then; nil: nobody
 }
 
@@ -54,19 +58,22 @@ func parts() []part {
 	}
 }
 
-// Load reads all databases, each as of one moment, and then the log. What it
-// read of a running system is therefore up to a moment apart; [Data.Grace] tells
-// the checks by how much.
-func Load(ctx context.Context, src Source) (*Data, error) {
+// load reads a share of all databases, each as of one moment, and then the log.
+// What it read of a running system is therefore up to a moment apart; [Data.Grace]
+// tells the checks by how much.
+func load(ctx context.Context, src Source, s share) (*Data, error) {
 	if src.Progress == nil {
 		src.Progress = func(string, ...any) {}
+	}
+	if s.of > 1 {
+		src.Progress("part %d of %d of the orders", s.n+1, s.of)
 	}
 	topics := event.Topics{}
 	for word, topic := range contract.Topics() {
 		topics[word] = src.Namespace + topic
 	}
 	d := &Data{
-		Bounds: map[Part]Bounds{}, Orders: map[string]Order{}, Payments: map[string]Payment{}, Charges: map[string]Charge{},
+		share: s, Bounds: map[Part]Bounds{}, Begins: map[Part]time.Time{}, Orders: map[string]Order{}, Payments: map[string]Payment{}, Charges: map[string]Charge{},
 		Reservations: map[string]Reservation{}, Mails: map[string]map[string]Mail{},
 	}
 	begin := time.Now() // before the first read: End is rather too late than too early
@@ -98,9 +105,9 @@ func (s Source) database(p part) (string, error) {
 	return u.String(), nil
 }
 
-// loadDatabase reads one service's database in one read-only snapshot.
-func loadDatabase(ctx context.Context, src Source, p part, topics event.Topics, d *Data) error {
-	address, err := src.database(p)
+// read has f read a service's database in one transaction.
+func (s Source) read(ctx context.Context, p part, f func(ctx context.Context, tx *sqlx.Tx) error) error {
+	address, err := s.database(p)
 	if err != nil {
 		return err
 	}
@@ -111,7 +118,24 @@ func loadDatabase(ctx context.Context, src Source, p part, topics event.Topics, 
 		return err
 	}
 	defer db.Close() //nolint:errcheck // it was only read
-	return db.Read(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+	return db.Read(ctx, f)
+}
+
+// countOrders says how many there are.
+func countOrders(ctx context.Context, src Source) (n int, err error) {
+	p := parts()[0]
+	err = src.read(ctx, p, func(ctx context.Context, tx *sqlx.Tx) error {
+		return tx.GetContext(ctx, &n, `select count(*) from orders`)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("audit: database %s: count orders: %w", p.database, err)
+	}
+	return n, nil
+}
+
+// loadDatabase reads one service's database in one read-only snapshot.
+func loadDatabase(ctx context.Context, src Source, p part, topics event.Topics, d *Data) error {
+	return src.read(ctx, p, func(ctx context.Context, tx *sqlx.Tx) error {
 		if d.Now.IsZero() {
 			if err := tx.GetContext(ctx, &d.Now, `select clock_timestamp()`); err != nil {
 				return fmt.Errorf("clock: %w", err)
@@ -174,7 +198,7 @@ func loadPartition(ctx context.Context, c *broker.Client, p Part, d *Data) error
 			case Injected(r.Headers):
 				d.setAside(r)
 			default:
-				d.Log = append(d.Log, recordOf(r))
+				d.take(p, r)
 			}
 		}
 		if len(f.Next) != 1 || (f.Next[0].Offset == at.Offset && ctx.Err() != nil) {
@@ -183,6 +207,23 @@ func loadPartition(ctx context.Context, c *broker.Client, p Part, d *Data) error
 		at = f.Next[0]
 	}
 	return nil
+}
+
+// take takes in a record of its share, and of any when it is the first event of the
+// partition.
+func (d *Data) take(p Part, r broker.Record) {
+	_, begun := d.Begins[p]
+	ours := d.share.has(string(r.Key))
+	if begun && !ours {
+		return
+	}
+	record := recordOf(r)
+	if !begun && record.Fault == "" {
+		d.Begins[p] = record.Time
+	}
+	if ours {
+		d.Log = append(d.Log, record)
+	}
 }
 
 func recordOf(r broker.Record) Record {

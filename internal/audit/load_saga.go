@@ -28,8 +28,9 @@ from transfers t left join entries e on e.transfer_id = t.transfer_id group by t
 	stockSQL        = `select s.sku, s.available, s.reserved, s.sold,
   coalesce(sum(l.quantity) filter (where l.kind = 'receive'), 0)::bigint,
   coalesce(sum(case l.kind when 'reserve' then l.quantity when 'release' then -l.quantity when 'ship' then -l.quantity end), 0)::bigint,
-  coalesce(sum(l.quantity) filter (where l.kind = 'ship'), 0)::bigint
-from stock s left join stock_ledger l on l.sku = s.sku group by s.sku order by s.sku`
+  coalesce(sum(l.quantity) filter (where l.kind = 'ship'), 0)::bigint,
+  coalesce(sum(l.quantity) filter (where l.kind = 'reserve' and r.state = 'reserved'), 0)::bigint
+from stock s left join stock_ledger l on l.sku = s.sku left join reservations r on r.order_id = l.order_id group by s.sku order by s.sku`
 
 	mailsSQL = `select order_id, kind, state from mails`
 )
@@ -42,7 +43,7 @@ func loadOrders(ctx context.Context, tx *sqlx.Tx, d *Data) error {
 		var captured, voided, shipped, released bool
 		err := rows.Scan(&o.ID, &o.CustomerID, &o.State, &o.Reason, &o.Total, &o.Currency, &items, &o.Version,
 			&o.Placed, &decided, &due, &captured, &voided, &shipped, &released)
-		if err != nil {
+		if err != nil || !d.share.has(o.ID) {
 			return err
 		}
 		var lines []contract.Item
@@ -68,6 +69,9 @@ func loadPayments(ctx context.Context, tx *sqlx.Tx, d *Data) error {
 	err := each(ctx, tx, "payments", paymentsSQL, func(rows *sqlx.Rows) error {
 		p := Payment{Moved: map[string]int64{}}
 		err := rows.Scan(&p.OrderID, &p.State, &p.Method, &p.Version, &p.Amount)
+		if !d.share.has(p.OrderID) {
+			return err
+		}
 		d.same(&p.OrderID)
 		d.same(&p.State)
 		d.same(&p.Method)
@@ -80,7 +84,9 @@ func loadPayments(ctx context.Context, tx *sqlx.Tx, d *Data) error {
 	err = each(ctx, tx, "charges", chargesSQL, func(rows *sqlx.Rows) error {
 		var c Charge
 		err := rows.Scan(&c.OrderID, &c.Wanted, &c.Known)
-		d.Charges[c.OrderID] = c
+		if d.share.has(c.OrderID) {
+			d.Charges[c.OrderID] = c
+		}
 		return err
 	})
 	if err != nil {
@@ -95,7 +101,7 @@ func loadPayments(ctx context.Context, tx *sqlx.Tx, d *Data) error {
 		}
 		return err
 	})
-	if err != nil {
+	if err != nil || !d.share.first() {
 		return err
 	}
 	err = each(ctx, tx, "accounts", accountsSQL, func(rows *sqlx.Rows) error {
@@ -119,6 +125,9 @@ func loadInventory(ctx context.Context, tx *sqlx.Tx, d *Data) error {
 	err := each(ctx, tx, "reservations", reservationsSQL, func(rows *sqlx.Rows) error {
 		r := Reservation{Moved: map[string]map[string]int64{}}
 		err := rows.Scan(&r.OrderID, &r.State, &r.Version)
+		if !d.share.has(r.OrderID) {
+			return err
+		}
 		d.same(&r.OrderID)
 		d.same(&r.State)
 		d.Reservations[r.OrderID] = r
@@ -135,7 +144,7 @@ func loadInventory(ctx context.Context, tx *sqlx.Tx, d *Data) error {
 		}
 		r, known := d.Reservations[order]
 		if !known {
-			return nil // a foreign key forbids it
+			return nil // of another share: a foreign key forbids anything else
 		}
 		if r.Moved[kind] == nil {
 			r.Moved[kind] = map[string]int64{}
@@ -143,12 +152,12 @@ func loadInventory(ctx context.Context, tx *sqlx.Tx, d *Data) error {
 		r.Moved[kind][sku] += quantity
 		return nil
 	})
-	if err != nil {
+	if err != nil || !d.share.first() {
 		return err
 	}
 	return each(ctx, tx, "stock", stockSQL, func(rows *sqlx.Rows) error {
 		var s Stock
-		err := rows.Scan(&s.SKU, &s.Available, &s.Reserved, &s.Sold, &s.Received, &s.LedgerReserved, &s.Ships)
+		err := rows.Scan(&s.SKU, &s.Available, &s.Reserved, &s.Sold, &s.Received, &s.LedgerReserved, &s.Ships, &s.Open)
 		d.Stock = append(d.Stock, s)
 		return err
 	})
@@ -158,6 +167,9 @@ func loadMails(ctx context.Context, tx *sqlx.Tx, d *Data) error {
 	return each(ctx, tx, "mails", mailsSQL, func(rows *sqlx.Rows) error {
 		var m Mail
 		err := rows.Scan(&m.OrderID, &m.Kind, &m.State)
+		if !d.share.has(m.OrderID) {
+			return err
+		}
 		d.same(&m.OrderID)
 		d.same(&m.Kind)
 		d.same(&m.State)

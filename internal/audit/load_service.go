@@ -65,6 +65,9 @@ func loadService(ctx context.Context, tx *sqlx.Tx, d *Data, s *Service) error {
 		var st Stream
 		var last int64
 		err := rows.Scan(&st.Source, &st.Key, &last)
+		if !d.share.has(st.Key) {
+			return err
+		}
 		d.same(&st.Source)
 		d.same(&st.Key)
 		s.Inbox[st] = last
@@ -86,7 +89,9 @@ func loadService(ctx context.Context, tx *sqlx.Tx, d *Data, s *Service) error {
 	return each(ctx, tx, "parked", parkedSQL, func(rows *sqlx.Rows) error {
 		var p Parked
 		err := rows.Scan(&p.Stream.Source, &p.Stream.Key, &p.Sequence, &p.Kind, &p.Reason)
-		s.Parked = append(s.Parked, p)
+		if d.share.has(p.Stream.Key) {
+			s.Parked = append(s.Parked, p)
+		}
 		return err
 	})
 }
@@ -97,6 +102,9 @@ func loadOutbox(ctx context.Context, tx *sqlx.Tx, d *Data, s *Service) error {
 		var extra, payload []byte
 		if err := rows.Scan(&r.ID, &r.Topic, &r.Stream.Key, &r.Sequence, &r.EventID, &r.Kind, &extra, &payload, &r.Time); err != nil {
 			return err
+		}
+		if !d.share.has(r.Stream.Key) {
+			return nil
 		}
 		stored := event.Stored{ID: []byte(r.EventID), Kind: []byte(r.Kind), Key: []byte(r.Stream.Key), Sequence: r.Sequence, Time: r.Time, Extra: extra}
 		headers, err := stored.AppendHeaders(nil)

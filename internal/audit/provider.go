@@ -51,7 +51,7 @@ func loadLedger(ctx context.Context, src Source, d *Data) error {
 	if err := json.NewDecoder(io.LimitReader(res.Body, maxLedger)).Decode(&ledger); err != nil {
 		return err
 	}
-	d.Ledger, d.HasLedger = ledger.Charges, true
+	d.Ledger, d.HasLedger = slices.DeleteFunc(ledger.Charges, func(c Charged) bool { return !d.share.has(c.Reference) }), true
 	return nil
 }
 
