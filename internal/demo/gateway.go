@@ -9,12 +9,13 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"pavane/internal/await"
 )
 
 const (
 	requestLimit = 30 * time.Second
 	retryPause   = 50 * time.Millisecond
-	pollPause    = 20 * time.Millisecond
 )
 
 // Gateway calls a gateway as a customer's program would.
@@ -122,9 +123,8 @@ func (g *Gateway) Place(limit time.Duration, key, body string) (string, error) {
 
 // Ended waits for the decision of an order.
 func (g *Gateway) Ended(limit time.Duration, id string) (o Order, err error) {
-	poll := time.NewTicker(pollPause)
-	defer poll.Stop()
-	for deadline := time.Now().Add(limit); ; <-poll.C {
+	began := time.Now()
+	for deadline := began.Add(limit); ; <-time.After(await.Pause(time.Since(began))) {
 		a, err := g.Insist(time.Until(deadline), http.MethodGet, "/v1/orders/"+id, "")
 		if err != nil {
 			return o, err
