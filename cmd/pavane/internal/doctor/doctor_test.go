@@ -4,8 +4,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+
+	"pavane/internal/devstack"
 )
 
 func wantFinding(t *testing.T, f Finding, g grade, part string) {
@@ -41,11 +44,14 @@ func TestRoom_LittleIsLeft_IsBad(t *testing.T) {
 
 func TestPort_Taken_IsNotedForItIsSteppedOver(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := devstack.FreePort(0) // which nobody else takes as soon as it is free
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := l.Addr().(*net.TCPAddr).Port
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		t.Fatal(err)
+	}
 	wantFinding(t, portOf(port), missing, "is taken")
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
