@@ -39,11 +39,13 @@ test: ## run all tests, then those with a broker on a real Kafka if Java and Mav
 	$(STACK) -- $(TESTS) $(or $(TEST),./...)
 	$(if $(TEST),,$(STACK) $(KAFKA) -- $(TESTS) -p 1 $(KAFKA_SUITES))
 
-# Those that README names. The machine's own is in make test, 18 also in the stack in containers.
-VERSIONS := 14.19.0 15.14.0 16.10.0 17.6.0 18.0.0
+# Those that README names. The machine's own Postgres is in make test, 18 also in the stack in containers.
+POSTGRES_VERSIONS := 14.19.0 15.14.0 16.10.0 17.6.0 18.0.0
+KAFKA_VERSIONS := 3.7.2 3.8.1 3.9.1 4.0.0
 
-test-versions: ## run the tests of kit and services on each major version of Postgres; VERSIONS="14.19.0 18.0.0" for some
-	for v in $(VERSIONS); do $(STACK) -postgres $$v -- $(TESTS) ./shared/... ./migrations/... $(SERVICES:%=./%/...) || exit; done
+test-versions: ## run the tests of kit and services on each Postgres and Kafka they are for; POSTGRES_VERSIONS= KAFKA_VERSIONS=3.9.1 for some
+	for v in $(POSTGRES_VERSIONS); do $(STACK) -postgres $$v -- $(TESTS) ./shared/... ./migrations/... $(SERVICES:%=./%/...) || exit; done
+	for v in $(KAFKA_VERSIONS); do $(STACK) -kafka-version $$v -- $(TESTS) -p 1 $(KAFKA_SUITES) || exit; done
 
 # What runs other processes, reads the source or computes in one goroutine has nothing
 # for the race detector to see.

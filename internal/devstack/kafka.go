@@ -47,6 +47,8 @@ type KafkaConfig struct {
 	// Java's two compilers alone, and a collector that stops everything for some milliseconds and takes no core of its
 	// own: what tests want, and no benchmark does.
 	JVM []string
+	// Version is the Kafka to fetch and run, such as "3.9.1"; empty means the one that compose.yaml runs.
+	Version string
 	// CacheDir is where the fetched jars are kept; empty means CacheDir().
 	CacheDir string
 	// Progress is told about steps that take long; may be nil.
@@ -83,7 +85,7 @@ func StartKafka(ctx context.Context, cfg KafkaConfig) (*Kafka, error) {
 // prepare takes what a node needs before it is known who else is in the cluster. What it has taken before a fault is
 // given back by the caller.
 func (k *Kafka) prepare(ctx context.Context) (err error) {
-	if k.jars, err = kafkaJars(ctx, k.cfg.cache(), k.cfg.Progress); err != nil {
+	if k.jars, err = kafkaJars(ctx, k.cfg); err != nil {
 		return err
 	}
 	if k.dir, err = takeWorkDir(ctx, nil, k.cfg.Dir, "kafka", k.cfg.Progress); err != nil {

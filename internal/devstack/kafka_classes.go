@@ -22,7 +22,7 @@ func testJVM(more ...string) []string {
 // is not there yet. With it a start takes two thirds of the time. Processes that want it at the same time wait for the
 // first. A file that does not fit its Java is passed over by that.
 func kafkaClasses(ctx context.Context, cfg KafkaConfig) (string, error) {
-	jars, err := kafkaJars(ctx, cfg.cache(), cfg.Progress)
+	jars, err := kafkaJars(ctx, cfg)
 	if err != nil {
 		return "", err
 	}
@@ -67,7 +67,7 @@ func javaKey() (string, error) {
 func keepClasses(ctx context.Context, cfg KafkaConfig, file string) error {
 	report(cfg.Progress, "keeping Kafka's classes for faster starts (once)")
 	made := file + ".new"
-	k, err := StartKafka(ctx, KafkaConfig{JVM: testJVM("-Xmx256m", "-XX:ArchiveClassesAtExit="+made), CacheDir: cfg.CacheDir})
+	k, err := StartKafka(ctx, KafkaConfig{JVM: testJVM("-Xmx256m", "-XX:ArchiveClassesAtExit="+made), Version: cfg.Version, CacheDir: cfg.CacheDir})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package devstack
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	_ "embed"
@@ -12,10 +13,19 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 )
 
 //go:embed kafka/pom.xml
-var kafkaPom []byte
+var kafkaPom string
+
+// pomOf is what Maven fetches a Kafka by; an empty version is that of the file.
+func pomOf(version string) string {
+	const property = "<kafka.version>"
+	before, after, _ := strings.Cut(kafkaPom, property)
+	its, after, _ := strings.Cut(after, "<")
+	return before + property + cmp.Or(version, its) + "<" + after
+}
 
 // javaVersion finds the major version in `openjdk version "17.0.15" 2025-04-15`.
 var javaVersion = regexp.MustCompile(`version "(\d+)`)
@@ -34,7 +44,7 @@ func HaveKafka(ctx context.Context) error {
 	if v, _ := strconv.Atoi(string(m[1])); v < oldestJava {
 		return fmt.Errorf("found Java %d; install Java %d or newer", v, oldestJava)
 	}
-	if _, err := os.Stat(jarHome(filepath.Join(CacheDir(), "kafka"))); err == nil {
+	if _, err := os.Stat(jarHome(filepath.Join(CacheDir(), "kafka"), pomOf(""))); err == nil {
 		return nil
 	}
 	if _, err := exec.LookPath("mvn"); err != nil {
@@ -43,15 +53,16 @@ func HaveKafka(ctx context.Context) error {
 	return nil
 }
 
-// jarHome is where the jars of our pom lie below dir. Another pom means other jars.
-func jarHome(dir string) string {
-	sum := sha256.Sum256(kafkaPom)
+// jarHome is where the jars of a pom lie below dir.
+func jarHome(dir, pom string) string {
+	sum := sha256.Sum256([]byte(pom))
 	return filepath.Join(dir, "jars-"+hex.EncodeToString(sum[:4]))
 }
 
-// kafkaJars returns the directory with the server's jars below dir, letting Maven fetch them when they are not there
-// yet. Processes that want them at the same time wait for the first; they appear by one rename.
-func kafkaJars(ctx context.Context, dir string, progress func(string)) (string, error) {
+// kafkaJars returns the directory with the server's jars, letting Maven fetch them when they are not there yet.
+// Processes that want them at the same time wait for the first; they appear by one rename.
+func kafkaJars(ctx context.Context, cfg KafkaConfig) (string, error) {
+	dir, wanted := cfg.cache(), pomOf(cfg.Version)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("make cache for Kafka: %w", err)
 	}
@@ -60,21 +71,21 @@ func kafkaJars(ctx context.Context, dir string, progress func(string)) (string, 
 		return "", fmt.Errorf("wait for another process that fetches Kafka: %w", err)
 	}
 	defer lock.Unlock()
-	home := jarHome(dir)
+	home := jarHome(dir, wanted)
 	if _, err := os.Stat(home); err == nil {
 		return home, nil
 	}
 	if err := HaveKafka(ctx); err != nil {
 		return "", err
 	}
-	report(progress, "fetching Apache Kafka with Maven (about 60 MB, once)")
+	report(cfg.Progress, "fetching Apache Kafka with Maven (about 60 MB, once)")
 	tmp, err := os.MkdirTemp(dir, "fetch-")
 	if err != nil {
 		return "", fmt.Errorf("make cache for Kafka: %w", err)
 	}
 	defer os.RemoveAll(tmp)
 	pom, jars := filepath.Join(tmp, "pom.xml"), filepath.Join(tmp, "jars")
-	if err := os.WriteFile(pom, kafkaPom, 0o600); err != nil {
+	if err := os.WriteFile(pom, []byte(wanted), 0o600); err != nil {
 		return "", fmt.Errorf("write pom.xml: %w", err)
 	}
 	cmd := exec.Command("mvn", "--quiet", "--batch-mode", "--file", pom,

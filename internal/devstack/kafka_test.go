@@ -41,6 +41,17 @@ func makeOrders(t *testing.T, addr string) {
 	}
 }
 
+func TestPomOf_AnotherVersion_IsTheOnlyDifference(t *testing.T) {
+	t.Parallel()
+	if got := pomOf(""); got != kafkaPom {
+		t.Errorf("no version: got %s", got)
+	}
+	const own, other = "<kafka.version>4.1.0</kafka.version>", "<kafka.version>3.9.1</kafka.version>"
+	if got := pomOf("3.9.1"); got != strings.Replace(kafkaPom, own, other, 1) || got == kafkaPom {
+		t.Errorf("3.9.1: got %s", got)
+	}
+}
+
 func TestKafka_KilledAndStopped_KeepsRecordsPortAndSequences(t *testing.T) {
 	t.Parallel()
 	if lacksKafka(t) {

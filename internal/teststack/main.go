@@ -1,7 +1,7 @@
 // Command teststack runs a command, as a rule `go test ./...`, with one Postgres for all its test packages and, if
 // asked, one real Kafka:
 //
-//	go run ./internal/teststack [-kafka] [-postgres 14.19.0] [-collation en-US] -- go test ./...
+//	go run ./internal/teststack [-kafka | -kafka-version 3.9.1] [-postgres 14.19.0] [-collation en-US] -- go test ./...
 //
 // It names them in PAVANE_POSTGRES and PAVANE_KAFKA, passes the command's exit code on, and ends the servers however
 // the command or it itself ends. A server that these variables name already is used as it is.
@@ -30,11 +30,12 @@ const (
 
 // stack is what the flags ask for and what has been started of it.
 type stack struct {
-	kafka     bool
-	optional  bool
-	version   string // of Postgres
-	collation string
-	stops     []func(context.Context) error
+	kafka           bool
+	optional        bool
+	kafkaVersion    string
+	postgresVersion string
+	collation       string
+	stops           []func(context.Context) error
 }
 
 func main() { os.Exit(run()) }
@@ -44,7 +45,8 @@ func run() int {
 	var s stack
 	flag.BoolVar(&s.kafka, "kafka", false, "also start a real Apache Kafka; fail when this machine cannot run it")
 	flag.BoolVar(&s.optional, "kafka-optional", false, "like -kafka, but run nothing and succeed when this machine cannot run it")
-	flag.StringVar(&s.version, "postgres", "", "the Postgres to fetch and run, such as 14.19.0; empty: the machine's own")
+	flag.StringVar(&s.kafkaVersion, "kafka-version", "", "like -kafka, but fetch and run this one, such as 3.9.1")
+	flag.StringVar(&s.postgresVersion, "postgres", "", "the Postgres to fetch and run, such as 14.19.0; empty: the machine's own")
 	flag.StringVar(&s.collation, "collation", "", "ICU locale that Postgres orders text by; empty: by its bytes")
 	flag.Parse()
 	if flag.NArg() == 0 {
@@ -93,7 +95,7 @@ func (s *stack) startPostgres(ctx context.Context) error {
 	}
 	// Test packages run in parallel, each with several pools.
 	p, err := devstack.StartPostgres(ctx, devstack.PostgresConfig{
-		NoSync: true, Version: s.version, Collation: s.collation, Progress: progress, Settings: map[string]string{"max_connections": "600"},
+		NoSync: true, Version: s.postgresVersion, Collation: s.collation, Progress: progress, Settings: map[string]string{"max_connections": "600"},
 	})
 	if err != nil {
 		return err
@@ -103,10 +105,10 @@ func (s *stack) startPostgres(ctx context.Context) error {
 }
 
 func (s *stack) startKafka(ctx context.Context) error {
-	if !s.kafka && !s.optional || os.Getenv("PAVANE_KAFKA") != "" {
+	if !s.kafka && !s.optional && s.kafkaVersion == "" || os.Getenv("PAVANE_KAFKA") != "" {
 		return nil
 	}
-	k, err := devstack.StartKafka(ctx, devstack.KafkaConfig{Progress: progress})
+	k, err := devstack.StartKafka(ctx, devstack.KafkaConfig{Version: s.kafkaVersion, Progress: progress})
 	if err != nil {
 		return err
 	}
