@@ -119,7 +119,7 @@ rules: ## check the alert rules and Prometheus' configuration, and run the rules
 alerts: build ## have each alert fire and clear in a demo that a real Prometheus reads; needs prometheus, Java and Maven; about 4 minutes
 	$(BIN) PAVANE_ALERTS=1 $(STACK) -- $(PROOF) -run TestAlerts ./e2e
 
-bench: build ## measure relay, outbox and inbox beside the textbook and the machine's limits, about 10 minutes; BENCH="--only drain --json" for flags
+bench: build ## measure relay, outbox and inbox beside the textbook and the machine's limits, about 8 minutes; BENCH="--only drain --json" for flags
 	go run ./bench $(BENCH)
 
 bench-quick: build ## the same, briefly, in a minute, and without speed goals

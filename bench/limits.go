@@ -170,8 +170,8 @@ func (r *rig) produceAll(ctx context.Context, topic string, batches [partitions]
 
 // warm has a fresh broker compile what it will need: without it, its first minute
 // costs ten times the CPU. Java compiles a method anew when calls of another kind
-// come, so each way has a drain that does not count, and then come Pavane's until one
-// finds the compiler at rest or warmDrains have been.
+// come, so each way has a drain that does not count, of few rows when it is slow, and
+// then come Pavane's until one finds the compiler at rest or warmDrains have been.
 func (r *rig) warm(ctx context.Context, batches [partitions][][]byte) error {
 	r.say("  warming up the broker")
 	client, err := r.client(limitsTopic)
@@ -188,12 +188,12 @@ func (r *rig) warm(ctx context.Context, batches [partitions][][]byte) error {
 		}
 	}
 	for _, w := range r.peers {
-		if _, err := r.warmDrain(ctx, w, batches); err != nil {
+		if _, err := r.warmDrain(ctx, w, r.rowsOf(w)/4, batches); err != nil {
 			return err
 		}
 	}
 	for range r.warmDrains {
-		u, err := r.warmDrain(ctx, pavane(), batches)
+		u, err := r.warmDrain(ctx, pavane(), r.rows, batches)
 		if err != nil || u.Compiler < atRest*u.Broker {
 			return err
 		}
@@ -205,8 +205,8 @@ func (r *rig) warm(ctx context.Context, batches [partitions][][]byte) error {
 // more to do.
 const atRest = 0.1
 
-func (r *rig) warmDrain(ctx context.Context, w way, batches [partitions][][]byte) (_ usage, err error) {
-	t, err := r.newFilled(ctx, w, r.rowsOf(w))
+func (r *rig) warmDrain(ctx context.Context, w way, rows int, batches [partitions][][]byte) (_ usage, err error) {
+	t, err := r.newFilled(ctx, w, rows)
 	if err != nil {
 		return usage{}, err
 	}
@@ -214,7 +214,7 @@ func (r *rig) warmDrain(ctx context.Context, w way, batches [partitions][][]byte
 	if err := t.breakIn(ctx, batches); err != nil {
 		return usage{}, err
 	}
-	d, err := t.drain(ctx, r.rowsOf(w))
+	d, err := t.drain(ctx, rows)
 	if err != nil {
 		return usage{}, err
 	}

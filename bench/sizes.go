@@ -20,7 +20,7 @@ type sizes struct {
 	flushes        []time.Duration // that a commit waits for besides the disk's
 	cycles         int
 	slice          time.Duration
-	sustainedFor   time.Duration // Pavane's; the others half of it
+	sustainedFor   time.Duration // Pavane's; the others a third of it
 	sideWays       int           // how many of the ways are watched idle, and held up: Pavane, then the textbook
 	heldRounds     int
 	heldFor        time.Duration
@@ -36,10 +36,10 @@ type sizes struct {
 func sizesOf(o options) sizes {
 	s := sizes{
 		rows: 200000, rounds: 3, kills: 5, backed: 256 << 20, peers: []way{textbook1000(), textbook100()},
-		warmUps: 10, warmDrains: 8, warmSinglesFor: 8 * time.Second, settleIn: time.Second,
-		latencyRounds: 3, latencyFor: 4 * time.Second, flushes: []time.Duration{0, slowFlush}, cycles: 12, slice: 400 * time.Millisecond,
-		sustainedFor: 30 * time.Second, sideWays: 2, heldRounds: 2, heldFor: 8 * time.Second, idleFor: 10 * time.Second,
-		inboxRecords: 100000, inboxFull: 1000000, inboxRounds: 2, sagaRate: 25, sagaFor: 15 * time.Second, sagaWarmUp: 5 * time.Second,
+		warmUps: 10, warmDrains: 4, warmSinglesFor: 8 * time.Second, settleIn: time.Second,
+		latencyRounds: 3, latencyFor: 4 * time.Second, flushes: []time.Duration{0, slowFlush}, cycles: 8, slice: 400 * time.Millisecond,
+		sustainedFor: 30 * time.Second, sideWays: 2, heldRounds: 2, heldFor: 5 * time.Second, idleFor: 6 * time.Second,
+		inboxRecords: 100000, inboxFull: 1000000, inboxRounds: 2, sagaRate: 25, sagaFor: 10 * time.Second, sagaWarmUp: 4 * time.Second,
 	}
 	if o.quick {
 		s = sizes{

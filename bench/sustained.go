@@ -39,7 +39,7 @@ func sustainedLoad(ctx context.Context, r *rig) error {
 	for _, w := range r.ways() {
 		d := r.sustainedFor
 		if w.poll > 0 {
-			d /= 2
+			d /= 3
 		}
 		s, err := r.sustain(ctx, w, d, false)
 		if err != nil {
