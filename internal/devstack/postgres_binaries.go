@@ -197,7 +197,6 @@ func (c PostgresConfig) unpack(ctx context.Context, cache, dst, run string) erro
 		config = config.BinaryRepositoryURL(strings.TrimSuffix(c.Mirror, "/"))
 	}
 	server := embedded.NewDatabase(config)
-	defer dropLogs(libraryLogs())
 	ended := make(chan error, 1)
 	go func() { ended <- server.Start() }()
 	select {
@@ -212,21 +211,6 @@ func (c PostgresConfig) unpack(ctx context.Context, cache, dst, run string) erro
 		return err
 	}
 	return nil
-}
-
-// libraryLogs are the logs that the library opens for each start and leaves behind.
-func libraryLogs() []string {
-	logs, _ := filepath.Glob(filepath.Join(os.TempDir(), "embedded_postgres_log*")) // the pattern is sound
-	return logs
-}
-
-// dropLogs removes those that were not there before.
-func dropLogs(before []string) {
-	for _, log := range libraryLogs() {
-		if !slices.Contains(before, log) {
-			_ = os.Remove(log)
-		}
-	}
 }
 
 // openDirs lets every user walk below root and read what is there: the server may run as another user, and
